@@ -1,0 +1,28 @@
+"""Small value objects for settings. Each belongs to one room; none is mutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """How an index is searched.
+
+    Attributes
+    ----------
+    exact : bool
+        Score every passage that qualifies, without a first stage.
+    candidates : int or None
+        Passages that the first stage hands to MaxSim; by default the larger of 200 and 20 k.
+    probes : int
+        Centroids looked up for each query token.
+    """
+
+    exact: bool = False
+    candidates: int | None = None
+    probes: int = 16
+
+    def candidates_for(self, k: int) -> int:
+        """Return how many candidates to score for the best `k`."""
+        return max(self.candidates or max(200, 20 * k), k)
