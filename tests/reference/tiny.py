@@ -49,11 +49,11 @@ _PIECES = (
     "▁der ▁die ▁das ▁und ▁ist ▁Buch ▁Bibliothek ▁Fluss ▁Brot ▁Garten en ung ▁el ▁los ▁río ▁libro "
     "▁в ▁и ▁на ▁книга ▁река ый ▁του ▁και ▁βιβλίο ▁ال ▁في ▁كتاب ▁הספר ▁של ▁है ▁में ▁किताब ▁বই ▁நூல் "
     "หนังสือ แม่น้ำ ▁წიგნი ▁գիրք ▁መጽሐፍ សៀវភៅ စာအုပ် ປຶ້ມ ▁책 을 ▁강 図書館 图书馆 です ます 。 東京 北京 中国 日本"
-).split()
+)
 _WORDS = (
     "the of and is in to a library book opens river train bread garden morning winter old small market "
     "##s ##ing ##ed ##er ##en ##ly"
-).split()
+)
 
 
 def build_tiny_xmod(
@@ -217,7 +217,7 @@ def _write_xlmr_tokenizer(path: Path) -> list[str]:
     glued = set(",.\\|")  # as in XLM-R, these have no form with a blank before them
     characters = [chr(c) for low, high in _RANGES for c in range(low, high)] + list(_HANGUL_AND_HAN)
     marks = list(string.punctuation) + ["▁" + c for c in string.punctuation if c not in glued]
-    ordinary = list(dict.fromkeys([",", ".", "▁", *_PIECES, *marks, *characters]))
+    ordinary = list(dict.fromkeys([",", ".", "▁", *_PIECES.split(), *marks, *characters]))
     pieces = ["<s>", "<pad>", "</s>", "<unk>", *ordinary, "<mask>"]
     scores = [0.0 if i < 4 else -(6.0 if len(p) > 1 else 10.0) - i / 1000 for i, p in enumerate(pieces)]
     scores[-1] = 0.0
@@ -246,7 +246,7 @@ def bert_vocabulary() -> list[str]:
         "[PAD]",
         *(f"[unused{i}]" for i in range(8)),
         *("[UNK]", "[CLS]", "[SEP]", "[MASK]"),
-        *dict.fromkeys([*first, *(f"##{c}" for c in letters), *_WORDS]),
+        *dict.fromkeys([*first, *(f"##{c}" for c in letters), *_WORDS.split()]),
     ]
 
 
