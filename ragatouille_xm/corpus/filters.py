@@ -1,0 +1,245 @@
+"""Metadata filters: one form, one meaning.
+
+A filter is written as MongoDB's are, parsed once into a small tree, and compiled by each engine into its own
+conditions. What it means is settled here, by `matches`: every engine finds exactly the passages that it admits.
+
+**Fields.** ``language`` and ``document_id`` are the passage's own. Any other name is a key of the metadata; dots
+descend into nested objects (``"author.name"``), and a key that has dots itself is reached by the same name.
+``metadata.language`` reaches a metadata key that one of the two reserved names hides.
+
+**Values.** A list stands for its elements: it matches when any of them does. An empty list counts as missing. A boolean
+never equals a number; numbers are equal across int and float. Objects, and lists inside lists, equal nothing.
+
+**Operators.** ``$eq`` ``$in``: exact equality; ``None`` stands for null or missing. ``$gt`` ``$gte`` ``$lt`` ``$lte``:
+a number is compared with numbers, as 64-bit floats; a `datetime` or `date` with strings that hold an ISO 8601 date,
+where a missing time is midnight and a missing zone is UTC. A missing field is in no range. ``$ne`` ``$nin`` ``$not``
+are exact negations, so they admit passages without the field. ``$and`` ``$or`` take a list of filters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from operator import ge, gt, le, lt
+from typing import Any, TypeAlias
+
+from ..errors import FilterError
+from ..types import Passage
+from .metadata import INT64, METADATA, OWN_FIELDS, Scalar, equality_key, fields_of, instant, range_value
+
+MAX_DEPTH = 32
+
+_RANGES: dict[str, Callable[[float, float], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+_NEGATED = {"$ne": "$eq", "$nin": "$in"}
+_FIELD_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$not")
+_TOP_OPERATORS = ("$and", "$or", "$not")
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """One field against one value.
+
+    Attributes
+    ----------
+    field : str
+        ``"language"``, ``"document_id"`` or ``"metadata."`` and the path, as `fields_of` names them.
+    op : str
+        ``$eq``, ``$in``, ``$gt``, ``$gte``, ``$lt`` or ``$lte``; ``$ne`` and ``$nin`` are parsed into `Not`.
+    value : scalar, tuple of scalars or datetime.datetime
+        A tuple for ``$in``; in a range an int, a float or a datetime with a zone.
+    """
+
+    field: str
+    op: str
+    value: Scalar | tuple[Scalar, ...] | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of `parts`, of which there is at least one."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Any of `parts`, of which there is at least one."""
+
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Everything that `part` does not admit."""
+
+    part: Condition
+
+
+Condition: TypeAlias = "Compare | And | Or | Not"
+
+
+def parse_filter(filter: Mapping[str, Any] | None) -> Condition | None:
+    """Parse a filter, or nothing for a filter that is None or empty.
+
+    Raises
+    ------
+    FilterError
+        If the filter cannot be understood; the message names the part and what is allowed.
+
+    Examples
+    --------
+    >>> parse_filter({"language": "fr"})
+    Compare(field='language', op='$eq', value='fr')
+    >>> parse_filter({"year": {"$gte": 2020, "$ne": 2022}})
+    And(parts=(Compare(field='metadata.year', op='$gte', value=2020), \
+Not(part=Compare(field='metadata.year', op='$eq', value=2022))))
+    """
+    if filter is None or (isinstance(filter, Mapping) and not filter):
+        return None
+    return _parse_all(filter, depth=1)
+
+
+def matches(condition: Condition | None, passage: Passage) -> bool:
+    """Return whether `condition` admits `passage`: the meaning that every engine agrees with.
+
+    Examples
+    --------
+    >>> passage = Passage(0, "a", "Bonjour.", "fr", {"year": 2021, "tags": ["x", "y"]})
+    >>> matches(parse_filter({"year": {"$gt": 2020}, "tags": "y"}), passage)
+    True
+    >>> matches(parse_filter({"author": {"$ne": "Zola"}}), passage)
+    True
+    """
+    return condition is None or _holds(condition, fields_of(passage))
+
+
+def _holds(condition: Condition, fields: Mapping[str, list[Scalar]]) -> bool:
+    if isinstance(condition, And):
+        return all(_holds(part, fields) for part in condition.parts)
+    if isinstance(condition, Or):
+        return any(_holds(part, fields) for part in condition.parts)
+    if isinstance(condition, Not):
+        return not _holds(condition.part, fields)
+    values = fields.get(condition.field)
+    if condition.op in _RANGES:
+        number = instant if isinstance(condition.value, datetime) else range_value
+        bound, within = number(condition.value), _RANGES[condition.op]
+        return bound is not None and any((n := number(v)) is not None and within(n, bound) for v in values or ())
+    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    if values is None:
+        return None in wanted
+    keys = {equality_key(v) for v in wanted if not isinstance(v, datetime)}
+    return any(equality_key(v) in keys for v in values)
+
+
+def _parse_all(filter: object, depth: int) -> Condition:
+    """Parse a filter: everything in it must hold."""
+    if not isinstance(filter, Mapping):
+        raise FilterError(f'A filter must be a mapping such as {{"year": {{"$gte": 2020}}}}, not {_show(filter)}.')
+    if not filter:
+        raise FilterError("A filter inside another must not be empty: leave it out to admit everything.")
+    if depth > MAX_DEPTH:
+        raise FilterError(f"The filter is nested deeper than {MAX_DEPTH} levels.")
+    parts: list[Condition] = []
+    for key, value in filter.items():
+        if not isinstance(key, str):
+            raise FilterError(f"A field name must be a string, not {_show(key)}.")
+        parts += _parse_top(key, value, depth) if key.startswith("$") else _parse_field(key, value, depth)
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def _parse_top(op: str, value: object, depth: int) -> list[Condition]:
+    if op == "$not":
+        return [Not(_parse_all(value, depth + 1))]
+    if op not in _TOP_OPERATORS:
+        hint = f" {op} belongs behind a field, as in {{'year': {{'{op}': …}}}}." if op in _FIELD_OPERATORS else ""
+        raise FilterError(
+            f"Unknown operator {op!r} in the place of a field: {_listed(_TOP_OPERATORS)} may stand there.{hint}"
+        )
+    if not isinstance(value, (list, tuple)) or not value:
+        raise FilterError(f"{op} takes a list of one or more filters, not {_show(value)}.")
+    parts = tuple(_parse_all(part, depth + 1) for part in value)
+    return [And(parts) if op == "$and" else Or(parts)]
+
+
+def _parse_field(name: str, value: object, depth: int) -> list[Condition]:
+    field = name if name in OWN_FIELDS or name.startswith(METADATA) else METADATA + name
+    if not isinstance(value, Mapping):
+        return [Compare(field, "$eq", _scalar(name, "$eq", value))]
+    if not value:
+        raise FilterError(f"The condition on {name!r} is empty: it takes {_listed(_FIELD_OPERATORS)}.")
+    if depth > MAX_DEPTH:
+        raise FilterError(f"The filter is nested deeper than {MAX_DEPTH} levels.")
+    return [_parse_operator(name, field, op, operand, depth) for op, operand in value.items()]
+
+
+def _parse_operator(name: str, field: str, op: object, value: object, depth: int) -> Condition:
+    if not isinstance(op, str) or op not in _FIELD_OPERATORS:
+        raise FilterError(
+            f"Unknown operator {op!r} on {name!r}: use {_listed(_FIELD_OPERATORS)}. "
+            'Reach into a nested object with dots, as in {"author.name": …}.'
+        )
+    if op in _NEGATED:
+        return Not(_parse_operator(name, field, _NEGATED[op], value, depth))
+    if op == "$not":
+        if not isinstance(value, Mapping):
+            raise FilterError(
+                f'$not on {name!r} takes operators, as in {{"$not": {{"$gt": 3}}}}, not {_show(value)}: use $ne.'
+            )
+        parts = _parse_field(name, value, depth + 1)
+        return Not(parts[0] if len(parts) == 1 else And(tuple(parts)))
+    if op == "$in":
+        if not isinstance(value, (list, tuple, set, frozenset)):
+            raise FilterError(f"$in or $nin on {name!r} takes a list of values, not {_show(value)}.")
+        return Compare(field, op, tuple(_scalar(name, op, v) for v in value))
+    if op == "$eq":
+        return Compare(field, op, _scalar(name, op, value))
+    return Compare(field, op, _bound(name, op, value))
+
+
+def _scalar(name: str, op: str, value: object) -> Scalar:
+    """Return a value for equality as one of the plain types, also when it is of a subclass such as an enum's."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (int, float)):
+        return _number(name, op, value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        raise FilterError(f"{op} on {name!r} takes one value, not {_show(value)}: use $in for any of several values.")
+    raise FilterError(
+        f"{op} on {name!r} takes a string, a number, a boolean or None, not {_show(value)}. "
+        "A date is compared by $gt, $gte, $lt or $lte."
+    )
+
+
+def _bound(name: str, op: str, value: object) -> int | float | datetime:
+    """Return a bound of a range: a plain number, or a datetime with a zone."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _number(name, op, value)
+    if isinstance(value, datetime):
+        return value if value.utcoffset() is not None else value.replace(tzinfo=timezone.utc)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    raise FilterError(f"{op} on {name!r} takes a number, a datetime or a date, not {_show(value)}.")
+
+
+def _number(name: str, op: str, value: int | float) -> int | float:
+    if isinstance(value, int):
+        if value not in INT64:
+            raise FilterError(f"{op} on {name!r}: {value} does not fit into 64 bits; store such numbers as strings.")
+        return int.__int__(value)
+    if not math.isfinite(value):
+        raise FilterError(f"{op} on {name!r} takes a finite number, not {value!r}.")
+    return float.__float__(value)
+
+
+def _show(value: object) -> str:
+    shown = repr(value)
+    return f"{shown if len(shown) <= 80 else shown[:79] + '…'} ({type(value).__name__})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,181 @@
+"""Metadata: what it may hold, and the fields that filters see in it.
+
+An engine that cannot call Python on every passage stores what `fields_of` returns, as `equality_key` and `range_value` or
+`instant` put it, and compiles a filter into look-ups of the same keys.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta, timezone
+from typing import Any, TypeAlias
+
+from ..errors import InputError
+from ..types import Passage
+
+Scalar: TypeAlias = "str | int | float | bool | None"
+
+OWN_FIELDS = ("language", "document_id")
+METADATA = "metadata."
+MAX_DEPTH = 32
+INT64 = range(-(2**63), 2**63)
+
+_INSTANT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+    r"(?:[Tt ]([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9])(?:\.([0-9]{1,6}))?)?"
+    r"(?:([Zz])|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))?)?"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of `metadata` made of plain JSON values, which every engine can store and give back.
+
+    Parameters
+    ----------
+    metadata : mapping or None
+        String keys; values are strings, 64-bit ints, finite floats, booleans, None, lists and dicts of these.
+
+    Raises
+    ------
+    InputError
+        For anything else; the message names the key and the type.
+
+    Examples
+    --------
+    >>> check_metadata({"year": 2021, "tags": ["a", None]})
+    {'year': 2021, 'tags': ['a', None]}
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"Metadata must be a mapping such as {{'year': 2021}}, not {type(metadata).__name__}.")
+    copy: dict[str, Any] = _plain(metadata, "", 0)
+    return copy
+
+
+def _plain(value: object, where: str, depth: int) -> Any:
+    """Return `value` as plain types, also when it is of a subclass such as an enum's."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int) and value in INT64:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if depth > MAX_DEPTH:
+        raise InputError(f"Metadata {where!r} is nested deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, list):
+        return [_plain(element, f"{where}[{i}]", depth + 1) for i, element in enumerate(value)]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InputError(
+                    f"Metadata {where!r} has the key {key!r} ({type(key).__name__}): keys must be strings."
+                )
+        prefix = f"{where}." if where else ""
+        return {str.__str__(key): _plain(inner, prefix + key, depth + 1) for key, inner in value.items()}
+    raise InputError(f"Metadata {where!r} has a value that cannot be stored: {_complaint(value)}")
+
+
+def _complaint(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value} does not fit into 64 bits; store it as a string."
+    if isinstance(value, float):
+        return f"{value!r} is not a finite number; leave the key out or store None."
+    kind = type(value).__name__
+    if isinstance(value, date):
+        return f"a {kind}; store value.isoformat(), which filters can compare with dates."
+    if isinstance(value, (tuple, set, frozenset)):
+        return f"a {kind}; store a list."
+    return f"a {kind}; use strings, numbers, booleans, None, lists and dicts (value.item() of a NumPy scalar)."
+
+
+def fields_of(passage: Passage) -> dict[str, list[Scalar]]:
+    """Return the scalar values of every field that the passage has, as filters see them.
+
+    A field with no entry is missing; one with an empty list holds only objects or lists, which equal nothing.
+
+    Examples
+    --------
+    >>> fields_of(Passage(0, "a", "…", "fr", {"year": 2021, "author": {"name": ["Ada", None]}, "empty": []}))
+    {'language': ['fr'], 'document_id': ['a'], 'metadata.year': [2021], 'metadata.author': [], \
+'metadata.author.name': ['Ada', None]}
+    """
+    fields: dict[str, list[Scalar]] = {"language": [passage.language], "document_id": [passage.document_id]}
+
+    def descend(mapping: Mapping[str, Any], prefix: str) -> None:
+        for key, value in mapping.items():
+            values = value if isinstance(value, list) else [value]
+            if values:
+                fields.setdefault(prefix + key, []).extend(v for v in values if not isinstance(v, (list, Mapping)))
+            if isinstance(value, Mapping):
+                descend(value, f"{prefix}{key}.")
+
+    descend(passage.metadata or {}, METADATA)
+    return fields
+
+
+def equality_key(value: Scalar) -> str:
+    """Return a text that two values share if, and only if, a filter takes them for equal.
+
+    Examples
+    --------
+    >>> equality_key(1) == equality_key(1.0), equality_key(1) == equality_key(True)
+    (True, False)
+    """
+    if isinstance(value, str):
+        return f"s{value}"
+    if value is None:
+        return "z"
+    if isinstance(value, bool):
+        return "b1" if value else "b0"
+    if isinstance(value, float) and value.is_integer() and int(value) in INT64:
+        value = int(value)
+    return f"n{value!r}"
+
+
+def range_value(value: object) -> float | None:
+    """Return the number by which a range compares `value`, or None for a value that is in no range of numbers.
+
+    Ints and floats as a 64-bit float; None for everything else.
+    """
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def instant(value: object) -> float | None:
+    """Return the microseconds since 1970 of a `datetime`, `date` or ISO 8601 string; None for anything else.
+
+    Examples
+    --------
+    >>> instant("1970-01-01T00:00:01Z") == instant("1970-01-01 01:00:01+01:00") == 1e6
+    True
+    >>> instant("yesterday") is None
+    True
+    """
+    if isinstance(value, str):
+        value = _read_instant(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        return None
+    moment = value if value.utcoffset() is not None else value.replace(tzinfo=timezone.utc)
+    return float((moment - _EPOCH) // timedelta(microseconds=1))
+
+
+def _read_instant(text: str) -> datetime | None:
+    found = _INSTANT.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, _, sign, zone_hours, zone_minutes = found.groups()
+    offset = timedelta(hours=int(zone_hours or 0), minutes=int(zone_minutes or 0))
+    try:
+        return datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
+            int((fraction or "0").ljust(6, "0")), timezone(-offset if sign == "-" else offset),
+        )  # fmt: skip
+    except ValueError:  # such as a 30th of February
+        return None
