@@ -1,3 +1,29 @@
-"""Multilingual late-interaction retrieval: every text through its own language adapter."""
+"""Multilingual late-interaction retrieval: every text through its own language adapter.
+
+Importing this imports neither torch nor any framework; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .detection import detect_languages
+    from .pretrained import RAGPretrainedModel
 
 __version__ = "0.1.0"
+
+__all__ = ["RAGPretrainedModel", "__version__", "detect_languages"]
+
+_HOMES = {"RAGPretrainedModel": "pretrained", "detect_languages": "detection"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,108 @@
+"""Documents → passages: what users give, checked, and cut into what is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from ..errors import DuplicateDocumentError, InputError
+from ..text.tokenizer import encodable
+from .filters import check_metadata
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a user gives.
+
+    Attributes
+    ----------
+    document_id : str
+    text : str
+    metadata : dict or None
+        JSON values.
+    language : str or None
+        As given by the user; None to have it detected.
+    """
+
+    document_id: str
+    text: str
+    metadata: dict[str, Any] | None = None
+    language: str | None = None
+
+
+def read_documents(
+    texts: Iterable[str],
+    document_ids: Iterable[str] | None = None,
+    metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+    languages: str | Iterable[str | None] | None = None,
+) -> Iterator[Document]:
+    """Join what belongs together, checking each document as it passes.
+
+    Parameters
+    ----------
+    texts : iterable of str
+    document_ids : iterable of str, optional
+        Unique and not blank; by default random UUIDs.
+    metadatas : iterable of mapping or None, optional
+    languages : str or iterable of (str or None), optional
+        One for all, or one for each; None to have it detected.
+
+    Raises
+    ------
+    InputError
+        At the first document that is not usable; it is named by its position.
+    DuplicateDocumentError
+        If an id comes twice.
+
+    Examples
+    --------
+    >>> [d.document_id for d in read_documents(["Bonjour.", "你好。"], ["a", "b"])]
+    ['a', 'b']
+    """
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise InputError(f"The collection is a {type(texts).__name__}; give a list of texts: [text].")
+    if isinstance(document_ids, str):
+        raise InputError("document_ids is a single string; give a list of ids, one for each text.")
+    if isinstance(languages, str) or languages is None:
+        languages = repeat(languages)
+    seen: set[str] = set()
+    columns = zip(
+        texts,
+        _column(document_ids, (str(uuid4()) for _ in repeat(None)), "document_ids"),
+        _column(metadatas, repeat(None), "metadatas"),
+        _column(languages, repeat(None), "languages"),
+        strict=False,
+    )
+    position = -1
+    for position, (text, document_id, metadata, language) in enumerate(columns):
+        _check(position, text, document_id, language)
+        if document_id in seen:
+            raise DuplicateDocumentError(f"document_ids holds {document_id!r} twice. Ids must be unique.")
+        seen.add(document_id)
+        yield Document(document_id, encodable(text), check_metadata(metadata), language)
+    for column, name in ((document_ids, "document_ids"), (metadatas, "metadatas"), (languages, "languages")):
+        if isinstance(column, Sequence) and len(column) != position + 1:
+            raise InputError(f"{name} has {len(column)} entries for {position + 1} texts; give one for each text.")
+
+
+def _column(given: Iterable[T] | None, default: Iterable[T], name: str) -> Iterator[T]:
+    yield from default if given is None else given
+    raise InputError(f"{name} has fewer entries than there are texts; give one for each text.")
+
+
+def _check(position: int, text: object, document_id: object, language: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"Document {position} is a {type(text).__name__}, not a string.")
+    if not isinstance(document_id, str) or not document_id.strip():
+        raise InputError(f"document_ids[{position}] is {document_id!r}; ids are strings that are not blank.")
+    if language is not None and not isinstance(language, str):
+        raise InputError(f"languages[{position}] is {language!r}; give a code such as 'fr', or None to detect it.")
+
+
+Cutter = Callable[[Sequence[Document]], list[tuple[int, str]]]
+"""Cuts documents into chunks: (position of the document, text), grouped by document, at least one for each."""

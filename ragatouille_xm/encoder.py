@@ -1,0 +1,180 @@
+"""Texts → token vectors: tokenise → batch → forward → reorder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from .errors import InputError
+from .languages import AdapterTable
+from .model.checkpoint import Checkpoint, load_checkpoint
+from .model.colbert import ColBERT
+from .text.batching import plan_batches
+from .text.detect import LanguageDetector, make_detector
+from .text.tokenizer import ColBERTTokenizer, Tokens
+from .types import Detection, TokenVectors
+
+logger = logging.getLogger(__name__)
+
+BATCH_TOKENS = 4096  # about where one core's matrix products stop gaining
+
+
+class Encoder:
+    """A checkpoint ready to encode: tokeniser, model, adapters, language detector. Thread-safe.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    device : str or torch.device, optional
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU when there is one.
+    dtype : torch.dtype, optional
+        By default float32 on the CPU and bfloat16 on a GPU.
+    language_detector : str, callable or LanguageDetector
+        ``"py3langid"``, ``"langdetect"``, or your own: see `ragatouille_xm.text.detect.make_detector`.
+
+    Examples
+    --------
+    >>> encoder = Encoder.from_pretrained("demo")  # doctest: +SKIP
+    >>> encoder.encode_queries(["Où est le document ?"], ["fr"]).shape  # doctest: +SKIP
+    torch.Size([1, 32, 128])
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str | None = None,
+        language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
+    ) -> None:
+        where = _device(device)
+        self.checkpoint = checkpoint
+        self.adapters = AdapterTable(checkpoint.adapters, checkpoint.default_adapter)
+        self.detector = make_detector(language_detector)
+        self.model = ColBERT.load(checkpoint, where, _dtype(dtype, where))
+        self.tokenizer = ColBERTTokenizer(checkpoint.folder, checkpoint.settings, self.model.backbone.max_tokens)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str | None = None,
+        language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
+    ) -> Encoder:
+        """Load a hub id, a local folder, or ``"demo"``; parameters as for the class.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be found or is damaged.
+        """
+        return cls(load_checkpoint(name), device=device, dtype=dtype, language_detector=language_detector)
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self.model.dim
+
+    def detect(
+        self, texts: Sequence[str], candidates: Sequence[str] | None = None, hint: str | None = None
+    ) -> list[Detection]:
+        """Detect the language of each text among `candidates`, by default all that the checkpoint has adapters for."""
+        return self.detector.detect(texts, self.adapters.languages if candidates is None else candidates, hint)
+
+    def encode_documents(
+        self,
+        texts: Sequence[str],
+        languages: Sequence[str],
+        *,
+        max_length: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+        progress: bool = False,
+    ) -> TokenVectors:
+        """Encode passages, each through its language's adapter.
+
+        Parameters
+        ----------
+        texts, languages : sequence of str
+            As many of each; languages as `AdapterTable.resolve` gives them.
+        max_length : int, optional
+            Most tokens of a passage, specials included; by default the checkpoint's.
+        batch_tokens : int
+            Most tokens that go through the model at once.
+        progress : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        TokenVectors
+            In the order of `texts`, on the model's device, with vocabulary ids.
+        """
+        tokens = self.tokenizer.documents(texts, max_length or self.checkpoint.settings.doc_maxlen)
+        blocks: list[torch.Tensor] = [torch.empty(0)] * len(tokens)
+        for positions, vectors, scored in self._forward(tokens, languages, batch_tokens, progress):
+            for position, each, kept in zip(positions, vectors, scored, strict=True):
+                blocks[position] = each[kept]
+        if not blocks:
+            none = torch.empty(0, dtype=torch.int64)
+            return TokenVectors(torch.empty(0, self.dim, device=self.model.device), none, none)
+        ids = [i for each in tokens for i, scored_ in zip(each.ids, each.scored, strict=True) if scored_]
+        return TokenVectors(torch.cat(blocks), torch.tensor([len(block) for block in blocks]), torch.tensor(ids))
+
+    def encode_queries(self, texts: Sequence[str], languages: Sequence[str]) -> torch.Tensor:
+        """Encode queries, each through its language's adapter.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(Q, q_len, dim)``, float32, on the model's device; where one query is longer than the others, their
+            rows are filled with zeros, which add nothing to a MaxSim score.
+        """
+        tokens = self.tokenizer.queries(texts)
+        width = max((len(each.ids) for each in tokens), default=self.checkpoint.settings.query_maxlen)
+        result = torch.zeros(len(tokens), width, self.dim, device=self.model.device)
+        for positions, vectors, scored in self._forward(tokens, languages, BATCH_TOKENS, False):
+            result[positions, : vectors.shape[1]] = vectors * scored[:, :, None]
+        return result
+
+    def _forward(
+        self, tokens: Sequence[Tokens], languages: Sequence[str], budget: int, progress: bool
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Yield batches: positions (b,), vectors (b, L, dim), and which of them count (b, L)."""
+        if len(tokens) != len(languages):
+            raise InputError(f"{len(tokens)} texts came with {len(languages)} languages; give one for each.")
+        names = [self.adapters.adapter_for(language) for language in languages]
+        adapters = [name for name in names if name is not None]
+        batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
+        bar = tqdm(total=len(tokens), desc="encoding", unit="passage", disable=None if progress else True)
+        with bar:
+            for positions in batches:
+                batch = self.tokenizer.pad([tokens[i] for i in positions])
+                rows = [adapters[i] for i in positions] if adapters else []
+                vectors = self.model(batch.input_ids, batch.attention_mask, rows)
+                yield positions, vectors, batch.scoring_mask.to(vectors.device)
+                bar.update(len(positions))
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        result = torch.device(device)
+        torch.empty(0, device=result)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f'device={str(device)!r} cannot be used here. Give "cpu", or "cuda" with a GPU.') from error
+    return result
+
+
+def _dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    result = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(result, torch.dtype) or not result.is_floating_point:
+        raise InputError(f'dtype={dtype!r} is not usable. Give "float32", "bfloat16" or "float16".')
+    return result

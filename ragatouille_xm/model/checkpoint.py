@@ -1,0 +1,178 @@
+"""Checkpoint folders: where they are, what is in them, their settings and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..demo import demo_checkpoint
+from ..errors import CheckpointError
+from .weights import Weights
+
+logger = logging.getLogger(__name__)
+
+DEMO = "demo"
+_SMALL_FILES = ["*.json", "artifact.metadata", "sentencepiece.bpe.model", "vocab.txt", "merges.txt"]
+_SAFETENSORS = ["model*.safetensors"]
+_PICKLES = ["pytorch_model*.bin"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColBERTSettings:
+    """How a checkpoint was trained to see text: colbert-ai's ``artifact.metadata``.
+
+    Attributes
+    ----------
+    query_maxlen, doc_maxlen : int
+        Tokens of a query (shorter ones are filled with ``<mask>``) and at most of a passage, specials included.
+    query_token_id, doc_token_id : str
+        Marker tokens; one that the vocabulary lacks is its unknown token, as in colbert-ai.
+    mask_punctuation : bool
+        Whether punctuation vectors of a passage are left out.
+    attend_to_mask_tokens : bool
+        Whether the other query tokens attend to the fill.
+    marker : {"prefix", "insert"}
+        ``"prefix"``: ". " goes before the text and the marker over position 1, as colbert-ai did up to 0.2.20 (with
+        which colbert-xm was trained). ``"insert"``: the marker goes between position 0 and the text, as it does since.
+        With BERT's tokeniser the two are the same; with XLM-R's the first leaves a "." in front of the text.
+    """
+
+    query_maxlen: int = 32
+    doc_maxlen: int = 220
+    query_token_id: str = "[unused0]"
+    doc_token_id: str = "[unused1]"
+    mask_punctuation: bool = True
+    attend_to_mask_tokens: bool = False
+    marker: str = "prefix"
+
+    def __post_init__(self) -> None:
+        if self.marker not in ("prefix", "insert"):
+            raise CheckpointError(f'marker={self.marker!r} is not known. Use "prefix" or "insert".')
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An opened checkpoint folder.
+
+    Attributes
+    ----------
+    name : str
+        What the user asked for: a hub id, a folder, or ``"demo"``.
+    folder : Path
+    config : dict
+        ``config.json``.
+    settings : ColBERTSettings
+    weights : Weights
+        Tensors by name, read when asked for.
+    fingerprint : str
+        Equal for equal checkpoints; an index remembers it.
+    """
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    settings: ColBERTSettings
+    weights: Weights
+    fingerprint: str
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type"))
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Language adapters in their stored order; empty for a backbone that has none."""
+        return tuple(self.config.get("languages", ())) if self.model_type == "xmod" else ()
+
+    @property
+    def default_adapter(self) -> str | None:
+        """The adapter for text of no known language."""
+        if not self.adapters:
+            return None
+        default = self.config.get("default_language")
+        if default in self.adapters:
+            return str(default)
+        return "en_XX" if "en_XX" in self.adapters else self.adapters[0]
+
+
+def load_checkpoint(name: str | Path) -> Checkpoint:
+    """Open the checkpoint of a hub id, a local folder, or ``"demo"``.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be found, or a file of it is missing or unreadable.
+    """
+    folder = locate(name)
+    config_bytes = _read(folder / "config.json")
+    config = _parse(config_bytes, folder / "config.json")
+    settings, settings_bytes = _read_settings(folder)
+    weights = Weights.open(folder)
+    digest = hashlib.sha256(config_bytes + settings_bytes + weights.digest())
+    full_name = str(folder.resolve()) if Path(name).is_dir() else str(name)
+    return Checkpoint(full_name, folder, config, settings, weights, digest.hexdigest()[:16])
+
+
+def locate(name: str | Path) -> Path:
+    """Return the folder of a hub id (fetched into the hub's cache when it is not there), a folder, or ``"demo"``."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if name == DEMO:
+        return demo_checkpoint()
+    if isinstance(name, Path) or path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
+        raise CheckpointError(f"There is no checkpoint folder {str(name)!r}. Give an existing folder or a hub id.")
+    return _from_hub(str(name))
+
+
+def _from_hub(repo_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repo_id, allow_patterns=_SMALL_FILES + _SAFETENSORS))
+        if not any(folder.glob(_SAFETENSORS[0])):
+            folder = Path(snapshot_download(repo_id, allow_patterns=_SMALL_FILES + _PICKLES))
+    except Exception as error:  # the hub client's own errors, its HTTP library's, or the socket's
+        raise CheckpointError(
+            f"The checkpoint {repo_id!r} is neither a local folder nor in the hub's cache, and the hub could not give "
+            f'it ({type(error).__name__}). Check the id and the connection, give a local folder, or use "demo".'
+        ) from error
+    return folder
+
+
+def _read_settings(folder: Path) -> tuple[ColBERTSettings, bytes]:
+    path = folder / "artifact.metadata"
+    if not path.exists():
+        logger.warning("%s has no artifact.metadata: taking ColBERT's usual settings", folder)
+        return ColBERTSettings(), b""
+    raw = _read(path)
+    stored = _parse(raw, path)
+    known = {field: stored[field] for field in ColBERTSettings.__dataclass_fields__ if stored.get(field) is not None}
+    try:
+        return ColBERTSettings(**known), raw
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint folder {str(path.parent)!r} has no readable {path.name}. It needs config.json, "
+            "artifact.metadata, a tokenizer and model.safetensors or pytorch_model.bin."
+        ) from error
+
+
+def _parse(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except ValueError as error:
+        raise CheckpointError(f"{str(path)!r} is not valid JSON: {error}. Fetch the checkpoint again.") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{str(path)!r} does not hold a JSON object. Fetch the checkpoint again.")
+    return value

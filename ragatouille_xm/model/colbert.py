@@ -1,0 +1,130 @@
+"""ColBERT: a backbone, a linear head, and unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import CheckpointError
+from .checkpoint import Checkpoint
+from .xmod import XmodEncoder
+
+
+class Backbone(Protocol):
+    """What turns token ids into hidden states."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of one text."""
+        ...
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+        """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``; `adapters` names one per row, or is empty."""
+        ...
+
+
+class TransformersBackbone:
+    """A backbone without language adapters (BERT, XLM-R, …), run by transformers.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    device : torch.device
+    dtype : torch.dtype
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+        from transformers import AutoConfig, AutoModel
+
+        try:
+            config = AutoConfig.from_pretrained(checkpoint.folder)
+            model = AutoModel.from_config(config)
+        except (ValueError, KeyError, OSError) as error:
+            raise CheckpointError(
+                f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not one that transformers knows as "
+                "an encoder. ColBERT checkpoints on X-MOD, BERT, XLM-R and their like can be loaded."
+            ) from error
+        weights = checkpoint.weights
+        prefix = weights.prefix_of("embeddings.word_embeddings.weight")
+        # A pooler is never used here, and ColBERT checkpoints need not have one.
+        wanted = {name: value for name, value in model.state_dict().items() if not name.startswith("pooler.")}
+        state = {name: weights.get(prefix + name, value.shape) for name, value in wanted.items()}
+        model.load_state_dict(state, strict=False)
+        model.pooler = None
+        self.model = model.to(device, dtype).requires_grad_(False).eval()
+        offset = config.pad_token_id + 1 if "roberta" in checkpoint.model_type else 0
+        self.max_tokens = int(config.max_position_embeddings) - offset
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+        """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``."""
+        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return hidden
+
+
+class ColBERT:
+    """Late-interaction encoder (Khattab & Zaharia 2020, section 3.2): one unit vector per token.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    linear : torch.Tensor
+        Shape ``(dim, hidden)``: the head, without a bias.
+    """
+
+    def __init__(self, backbone: Backbone, linear: Tensor) -> None:
+        self.backbone = backbone
+        self.linear = linear
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> ColBERT:
+        """Load the backbone and head of a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor is missing or of another shape, or the backbone is unknown.
+        """
+        linear = checkpoint.weights.get("linear.weight")
+        hidden = checkpoint.config.get("hidden_size")
+        if linear.ndim != 2 or linear.shape[1] != hidden:
+            raise CheckpointError(
+                f"Tensor 'linear.weight' has shape {tuple(linear.shape)}, but config.json wants (dim, {hidden})."
+            )
+        backbone: Backbone
+        if checkpoint.model_type == "xmod":
+            backbone = XmodEncoder.load(checkpoint.config, checkpoint.weights, device, dtype)
+        else:
+            backbone = TransformersBackbone(checkpoint, device, dtype)
+        return cls(backbone, linear.to(device, dtype))
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self.linear.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.linear.device
+
+    @torch.inference_mode()
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+        """Encode a batch.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : torch.Tensor
+            Shape ``(b, L)``, int64, on any device.
+        adapters : sequence of str
+            Adapter of each row; empty for a backbone without.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(b, L, dim)``, float32, rows of unit length, on the model's device.
+        """
+        hidden = self.backbone(input_ids.to(self.device), attention_mask.to(self.device), adapters)
+        return F.normalize((hidden @ self.linear.T).float(), dim=-1)

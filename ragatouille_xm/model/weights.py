@@ -1,0 +1,180 @@
+"""Tensors of a checkpoint by name, each read from disk when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..cache import cache_dir
+from ..errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE = 1 << 16  # bytes of a weights file's start, middle and end that go into the digest
+
+
+class Weights:
+    """Named tensors of one or several safetensors files. Thread-safe.
+
+    Parameters
+    ----------
+    files : mapping of str to Path
+        File of each tensor name.
+    """
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = dict(files)
+        self._open: dict[Path, Any] = {}
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, folder: Path) -> Weights:
+        """Open ``model.safetensors`` (single or sharded), or ``pytorch_model.bin`` converted once into the cache.
+
+        Raises
+        ------
+        CheckpointError
+            If there are no weights, a shard is missing, or a file is damaged.
+        """
+        shards = _shards(folder, "model.safetensors")
+        if not shards and (pickles := _shards(folder, "pytorch_model.bin")):
+            shards = [_convert(pickles)]
+        if not shards:
+            raise CheckpointError(
+                f"The checkpoint folder {str(folder)!r} has no weights: neither model.safetensors nor pytorch_model.bin."
+            )
+        return cls({name: shard for shard in shards for name in _names(shard)})
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def __iter__(self) -> Iterable[str]:
+        return iter(self._files)
+
+    def names(self) -> list[str]:
+        """Return all tensor names, in the files' order."""
+        return list(self._files)
+
+    def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """Read a tensor onto the CPU in its stored dtype.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such tensor, or its shape is not `shape`.
+        """
+        if name not in self._files:
+            raise CheckpointError(
+                f"The checkpoint has no tensor {name!r}"
+                + (f" of shape {tuple(shape)}" if shape else "")
+                + ". Its config.json and its weights do not belong together, or the file is incomplete."
+            )
+        path = self._files[name]
+        with self._lock:
+            if path not in self._open:
+                self._open[path] = safe_open(path, framework="pt", device="cpu")
+            tensor: torch.Tensor = self._open[path].get_tensor(name)
+        if shape is not None and tuple(tensor.shape) != tuple(shape):
+            raise CheckpointError(
+                f"Tensor {name!r} has shape {tuple(tensor.shape)}, but config.json wants {tuple(shape)}. "
+                "The two do not belong together."
+            )
+        return tensor
+
+    def prefix_of(self, suffix: str) -> str:
+        """Return what stands before `suffix` in the one tensor name that ends with it."""
+        found = [name[: -len(suffix)] for name in self._files if name == suffix or name.endswith("." + suffix)]
+        if len(found) != 1:
+            raise CheckpointError(
+                f"The checkpoint has {len(found)} tensors named '…{suffix}'; exactly one is needed to tell where the "
+                "backbone's tensors are."
+            )
+        return found[0]
+
+    def digest(self) -> bytes:
+        """Return a hash of names, sizes and a sample of the bytes: cheap, and other for other weights."""
+        digest = hashlib.sha256()
+        for path in sorted(set(self._files.values())):
+            size = path.stat().st_size
+            digest.update(size.to_bytes(8, "little"))
+            with path.open("rb") as file:
+                for start in (0, size // 2, max(0, size - _SAMPLE)):
+                    file.seek(start)
+                    digest.update(file.read(_SAMPLE))
+        return digest.digest()
+
+
+def _shards(folder: Path, single: str) -> list[Path]:
+    index = folder / f"{single}.index.json"
+    if (folder / single).is_file():
+        return [folder / single]
+    if not index.is_file():
+        return []
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{str(index)!r} is damaged. Fetch the checkpoint again.") from error
+    for name in names:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"The checkpoint folder {str(folder)!r} lacks the shard {name!r}. Fetch it again.")
+    return [folder / name for name in names]
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{str(path)!r} is not a readable safetensors file: {error}. Fetch it again.") from error
+
+
+def _convert(pickles: Sequence[Path]) -> Path:
+    """Write pickled tensors as one safetensors file in the cache, once, so that adapters can be read lazily."""
+    states = [path.stat() for path in pickles]
+    key = repr([(str(p.resolve()), s.st_size, s.st_mtime_ns) for p, s in zip(pickles, states, strict=True)])
+    target = cache_dir() / "converted" / hashlib.sha256(key.encode()).hexdigest()[:16] / "model.safetensors"
+    if target.is_file():
+        return target
+    logger.info("converting %s to safetensors, once, in %s", pickles[0], target.parent)
+    tensors: dict[str, torch.Tensor] = {}
+    for path in pickles:
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # unpickling fails in as many ways as there are files
+            raise CheckpointError(
+                f"{str(path)!r} cannot be loaded as plain tensors ({type(error).__name__}). It is damaged, or holds "
+                "code, which is never run. Use a checkpoint in safetensors form."
+            ) from error
+        tensors |= {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file(_unshared(tensors), aside, metadata={"format": "pt"})
+        os.replace(aside, target)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return contiguous tensors of which no two share memory, as safetensors wants them."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        shared = tensor.data_ptr() in seen
+        seen.add(tensor.data_ptr())
+        result[name] = tensor.clone() if shared else tensor.contiguous()
+    return result

@@ -1,0 +1,261 @@
+"""X-MOD for inference: one encoder in which every row of a batch goes through its own language's adapters.
+
+Checked against ``transformers.XmodModel`` for every language and setting (``tests/model/test_xmod.py``). It is our own
+because that one loops over all languages in every layer and must hold all of them in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import CheckpointError
+from .adapters import Adapter, AdapterBank
+from .weights import Weights
+
+Segment = tuple[tuple[Adapter, ...], int, int]  # adapters of all layers, first row, row after the last
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class XmodConfig:
+    """The part of ``config.json`` that the encoder needs; names and defaults as in transformers' ``XmodConfig``."""
+
+    languages: tuple[str, ...]
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 1
+    pre_norm: bool = False
+    adapter_reduction_factor: float = 2
+    adapter_layer_norm: bool = False
+    adapter_reuse_layer_norm: bool = True
+    ln_before_adapter: bool = True
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> XmodConfig:
+        """Read a ``config.json``; raise `CheckpointError` where it asks for something that does not exist."""
+        known = {name: config[name] for name in cls.__dataclass_fields__ if config.get(name) is not None}
+        known["languages"] = tuple(config.get("languages") or ("en_XX",))
+        result = cls(**known)
+        if result.hidden_act not in ACTIVATIONS:
+            raise CheckpointError(f"hidden_act={result.hidden_act!r} is not known. Known: {', '.join(ACTIVATIONS)}.")
+        if result.hidden_size % result.num_attention_heads:
+            raise CheckpointError(
+                f"hidden_size={result.hidden_size} is not a multiple of num_attention_heads="
+                f"{result.num_attention_heads}: config.json is damaged."
+            )
+        return result
+
+    @property
+    def bottleneck_size(self) -> int:
+        return int(self.hidden_size // self.adapter_reduction_factor)
+
+
+# A checkpoint's tensor names (after its prefix) behind each of ours; several are stacked along the first axis.
+ENCODER_KEYS: dict[str, tuple[str, ...]] = {
+    "words.weight": ("embeddings.word_embeddings.weight",),
+    "positions.weight": ("embeddings.position_embeddings.weight",),
+    "types.weight": ("embeddings.token_type_embeddings.weight",),
+    "norm.weight": ("embeddings.LayerNorm.weight",),
+    "norm.bias": ("embeddings.LayerNorm.bias",),
+}
+LAYER_KEYS: dict[str, tuple[str, ...]] = {
+    f"{ours}.{part}": tuple(f"{theirs}.{part}" for theirs in sources)
+    for ours, sources in {
+        "qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+        "attention_output": ("attention.output.dense",),
+        "attention_norm": ("attention.output.LayerNorm",),
+        "up": ("intermediate.dense",),
+        "down": ("output.dense",),
+        "output_norm": ("output.LayerNorm",),
+    }.items()
+    for part in ("weight", "bias")
+}
+ADAPTER_NORM_KEYS = {f"adapter_norm.{part}": (f"output.adapter_layer_norm.{part}",) for part in ("weight", "bias")}
+FINAL_NORM_KEYS = {f"final_norm.{part}": (f"encoder.LayerNorm.{part}",) for part in ("weight", "bias")}
+
+
+def tensor_names(config: XmodConfig) -> dict[str, tuple[str, ...]]:
+    """Return the checkpoint's tensor names behind every parameter of `XmodEncoder`, adapters apart."""
+    table = dict(ENCODER_KEYS)
+    layer_keys = LAYER_KEYS | (ADAPTER_NORM_KEYS if config.adapter_layer_norm else {})
+    for i in range(config.num_hidden_layers):
+        table |= {
+            f"layers.{i}.{ours}": tuple(f"encoder.layer.{i}.{name}" for name in theirs)
+            for ours, theirs in layer_keys.items()
+        }
+    return table | (FINAL_NORM_KEYS if config.pre_norm else {})
+
+
+class XmodLayer(nn.Module):
+    """One transformer layer; the adapter of each row's language follows its feed-forward part."""
+
+    def __init__(self, config: XmodConfig) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.layer_norm_eps
+        self.config = config
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.qkv = nn.Linear(hidden, 3 * hidden)
+        self.attention_output = nn.Linear(hidden, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps)
+        self.up = nn.Linear(hidden, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps)
+        self.adapter_norm = nn.LayerNorm(hidden, eps) if config.adapter_layer_norm else None
+
+    def forward(self, x: Tensor, mask: Tensor | None, adapters: Sequence[tuple[Adapter, int, int]]) -> Tensor:
+        """Map (b, L, hidden) to the same shape; `mask` is (b, 1, 1, L), true where a token may be attended to."""
+        pre_norm = self.config.pre_norm
+        x = x + self._attend(self.attention_norm(x) if pre_norm else x, mask)
+        if not pre_norm:
+            x = self.attention_norm(x)
+        fed = self.down(self.activation(self.up(self.output_norm(x) if pre_norm else x)))
+        x = self._adapt(x + fed, adapters)
+        return x if pre_norm else self.output_norm(x)
+
+    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        b, length, hidden = x.shape
+        heads = self.config.num_attention_heads
+        q, k, v = self.qkv(x).view(b, length, 3, heads, hidden // heads).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.attention_output(attended.transpose(1, 2).reshape(b, length, hidden))
+
+    def _adapt(self, x: Tensor, adapters: Sequence[tuple[Adapter, int, int]]) -> Tensor:
+        residual = x
+        if self.adapter_norm is not None:
+            x = self.adapter_norm(x)
+        elif self.config.adapter_reuse_layer_norm:
+            x = self.output_norm(x)
+        if self.config.ln_before_adapter:
+            residual = x
+        adapted = [
+            F.linear(self.activation(F.linear(x[start:end], a.down_weight, a.down_bias)), a.up_weight, a.up_bias)
+            for a, start, end in adapters
+        ]
+        return residual + (adapted[0] if len(adapted) == 1 else torch.cat(adapted))
+
+
+class XmodEncoder(nn.Module):
+    """X-MOD (Pfeiffer et al. 2022, section 3): XLM-R with one adapter per language in every layer.
+
+    Parameters
+    ----------
+    config : XmodConfig
+    bank : AdapterBank
+        Gives the adapters of a language.
+    """
+
+    def __init__(self, config: XmodConfig, bank: AdapterBank) -> None:
+        super().__init__()
+        self.config = config
+        self.bank = bank
+        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.types = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.layers = nn.ModuleList(XmodLayer(config) for _ in range(config.num_hidden_layers))
+        self.final_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if config.pre_norm else None
+
+    @classmethod
+    def load(cls, config: dict[str, Any], weights: Weights, device: torch.device, dtype: torch.dtype) -> XmodEncoder:
+        """Read everything but the adapters, which follow when a text of their language comes.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor is missing or of another shape; both are named.
+        """
+        parsed = XmodConfig.from_dict(config)
+        prefix = weights.prefix_of("embeddings.word_embeddings.weight")
+
+        def read_adapters(name: str) -> tuple[Adapter, ...]:
+            hidden, narrow = parsed.hidden_size, parsed.bottleneck_size
+            shapes = {
+                "dense1.weight": (narrow, hidden),
+                "dense1.bias": (narrow,),
+                "dense2.weight": (hidden, narrow),
+                "dense2.bias": (hidden,),
+            }
+            return tuple(
+                Adapter(
+                    *(
+                        weights.get(f"{prefix}encoder.layer.{i}.output.adapter_modules.{name}.{part}", shape).to(
+                            device, dtype
+                        )
+                        for part, shape in shapes.items()
+                    )
+                )
+                for i in range(parsed.num_hidden_layers)
+            )
+
+        with torch.device("meta"):
+            encoder = cls(parsed, AdapterBank(parsed.languages, read_adapters))
+        shapes = {name: value.shape for name, value in encoder.state_dict().items()}
+        state = {}
+        for ours, theirs in tensor_names(parsed).items():
+            rows, *rest = shapes[ours]
+            parts = [weights.get(prefix + name, (rows // len(theirs), *rest)) for name in theirs]
+            state[ours] = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(device, dtype)
+        encoder.load_state_dict(state, assign=True)
+        return encoder.requires_grad_(False).eval()
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of one text: positions start after the padding's own."""
+        return self.config.max_position_embeddings - self.config.pad_token_id - 1
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+        """Encode a batch.
+
+        Parameters
+        ----------
+        input_ids : torch.Tensor
+            Shape ``(b, L)``, int64.
+        attention_mask : torch.Tensor
+            Shape ``(b, L)``, 1 where a token may be attended to.
+        adapters : sequence of str
+            Adapter of each row. Rows of one adapter side by side share one matrix product.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(b, L, hidden_size)``.
+        """
+        pad = self.config.pad_token_id
+        real = input_ids.ne(pad).long()
+        positions = real.cumsum(1) * real + pad
+        x = self.norm(self.words(input_ids) + self.positions(positions) + self.types.weight[0])
+        mask = None if bool(attention_mask.all()) else attention_mask.bool()[:, None, None, :]
+        segments = list(self._segments(adapters))
+        for i, layer in enumerate(self.layers):
+            x = layer(x, mask, [(each[i], start, end) for each, start, end in segments])
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def _segments(self, adapters: Sequence[str]) -> list[Segment]:
+        segments: list[Segment] = []
+        start = 0
+        for name, rows in groupby(adapters):
+            end = start + sum(1 for _ in rows)
+            segments.append((self.bank[name], start, end))
+            start = end
+        return segments

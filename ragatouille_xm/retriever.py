@@ -1,0 +1,297 @@
+"""Encoder + index: add, update, delete, search, rerank. What every facade calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .config import SearchConfig
+from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
+from .corpus.passages import Cutter, Document, read_documents, whole
+from .encoder import BATCH_TOKENS, Encoder
+from .errors import DuplicateDocumentError, InputError
+from .index.base import PassageIndex
+from .index.exact import ExactIndex
+from .types import Hits, Passage
+
+logger = logging.getLogger(__name__)
+
+DOCUMENTS_AT_ONCE = 512  # enough to sort by length, little enough to keep in memory
+
+Result = dict[str, Any]
+
+
+class Retriever:
+    """Finds the passages of an index that answer a query, in whatever language either is.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    index : PassageIndex
+        Filled by an encoder of the same checkpoint.
+    max_document_length : int
+        Most tokens of a passage, specials included.
+    """
+
+    def __init__(self, encoder: Encoder, index: PassageIndex, max_document_length: int) -> None:
+        self.encoder = encoder
+        self.index = index
+        self.max_document_length = max_document_length
+
+    def add(
+        self,
+        documents: Iterable[Document],
+        *,
+        cut: Cutter,
+        replace: bool = False,
+        total: int | None = None,
+        progress: bool = False,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> int:
+        """Encode and store documents, streaming; return how many passages they became.
+
+        Parameters
+        ----------
+        documents : iterable of Document
+        cut : callable
+            Cuts a batch of documents: see `ragatouille_xm.corpus.passages.Cutter`.
+        replace : bool
+            Replace documents that the index has, instead of refusing them.
+        total : int, optional
+            Number of documents, for the progress bar.
+
+        Raises
+        ------
+        DuplicateDocumentError
+            If the index has one of the documents and `replace` is off. Documents of earlier batches are taken out
+            again, as they are after any other failure.
+        """
+        stream = iter(documents)
+        added: list[str] = []
+        n_passages = 0
+        try:
+            with tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar:
+                while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
+                    n_passages += self._add_batch(batch, added, cut, replace, batch_tokens)
+                    bar.update(len(batch))
+        except BaseException:
+            if added and not replace:
+                self.index.delete(added)
+            raise
+        self.index.optimize()
+        return n_passages
+
+    def _add_batch(
+        self,
+        batch: Sequence[Document],
+        added: list[str],
+        cut: Cutter,
+        replace: bool,
+        batch_tokens: int,
+    ) -> int:
+        ids = [document.document_id for document in batch]
+        if not replace and (known := self.index.contains(ids)):
+            raise DuplicateDocumentError(
+                f"The index already has {_some(known)}. Use update_in_index to replace documents, or delete them first."
+            )
+        languages = self._languages_of(batch)
+        chunks = cut(batch)
+        first = self.index.reserve(len(chunks))
+        passages = [
+            Passage(first + i, batch[position].document_id, text, languages[position], batch[position].metadata)
+            for i, (position, text) in enumerate(chunks)
+        ]
+        vectors = self.encoder.encode_documents(
+            [passage.text for passage in passages],
+            [passage.language for passage in passages],
+            max_length=self.max_document_length,
+            batch_tokens=batch_tokens,
+        )
+        self.index.add(passages, vectors, replace=replace)
+        added.extend(ids)
+        return len(passages)
+
+    def _languages_of(self, documents: Sequence[Document]) -> list[str]:
+        """Return each document's language: the user's, or detected once for all its passages."""
+        unknown = [i for i, document in enumerate(documents) if document.language is None]
+        detected = self.encoder.detect([documents[i].text for i in unknown])
+        found = dict(zip(unknown, detected, strict=True))
+        return [
+            found[i].language if document.language is None else self.encoder.adapters.resolve(document.language)
+            for i, document in enumerate(documents)
+        ]
+
+    def search(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        languages: str | Sequence[str | None] | None = None,
+        filter: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        config: SearchConfig = SearchConfig(),
+    ) -> list[list[Result]]:
+        """Return the best `k` passages for each query, best first.
+
+        Parameters
+        ----------
+        queries : sequence of str
+            Encoded in one pass, each through its own language's adapter.
+        k : int
+        languages : str or sequence of (str or None), optional
+            Of all queries, or of each; where None, detected among the languages that the index has.
+        filter : mapping, optional
+            See `ragatouille_xm.corpus.filters`; applied before the best `k` are taken.
+        min_score : float, optional
+            Leave out what scores less.
+
+        Raises
+        ------
+        InputError
+            If a query is not a string or is blank, or `k` is not a positive integer.
+        """
+        _check_k(k)
+        _check_queries(queries)
+        condition = self._normalise(parse_filter(filter))
+        if not queries or not len(self.index):
+            return [[] for _ in queries]
+        chosen = self._query_languages(queries, languages)
+        vectors = self.encoder.encode_queries(queries, chosen)
+        counts = vectors.any(dim=2).sum(dim=1).tolist()
+        hits, passages = self._find(vectors, k, condition, config)
+        return [
+            [
+                self._result(passages[pid], score, rank, count)
+                for rank, (pid, score) in enumerate(zip(pids, scores, strict=True), start=1)
+                if pid >= 0 and (min_score is None or score >= min_score)
+            ]
+            for pids, scores, count in zip(hits.pids.tolist(), hits.scores.tolist(), counts, strict=True)
+        ]
+
+    def _find(
+        self, vectors: torch.Tensor, k: int, condition: Condition | None, config: SearchConfig
+    ) -> tuple[Hits, dict[int, Passage]]:
+        while True:
+            hits = self.index.search(vectors, k, filter=condition, config=config)
+            pids = sorted(set(hits.pids[hits.pids >= 0].tolist()))
+            try:
+                return hits, dict(zip(pids, self.index.fetch(pids), strict=True))
+            except KeyError:  # deleted by another thread since the search: search again
+                continue
+
+    def _query_languages(self, queries: Sequence[str], given: str | Sequence[str | None] | None) -> list[str]:
+        if isinstance(given, str) or given is None:
+            given = [given] * len(queries)
+        if len(given) != len(queries):
+            raise InputError(f"{len(queries)} queries came with {len(given)} languages; give one for each, or one.")
+        present = list(self.index.languages())
+        unknown = [query for query, language in zip(queries, given, strict=True) if language is None]
+        detected = iter(self.encoder.detect(unknown, present, present[0]))
+        return [next(detected).language if each is None else self.encoder.adapters.resolve(each) for each in given]
+
+    def _normalise(self, condition: Condition | None) -> Condition | None:
+        """Write the languages of a filter as the index does: ``pt-BR`` is ``pt`` there."""
+        resolve = self.encoder.adapters.resolve
+        if isinstance(condition, Compare) and condition.field == "language":
+            value = condition.value
+            if isinstance(value, str):
+                return Compare("language", condition.op, resolve(value))
+            if isinstance(value, (list, tuple)):
+                return Compare("language", condition.op, tuple(resolve(v) if isinstance(v, str) else v for v in value))
+        if isinstance(condition, (And, Or)):
+            return type(condition)(tuple(self._normalise(part) for part in condition.parts))
+        if isinstance(condition, Not):
+            return Not(self._normalise(condition.part))
+        return condition
+
+    @staticmethod
+    def _result(passage: Passage, score: float, rank: int, query_tokens: int) -> Result:
+        result: Result = {
+            "content": passage.text,
+            "score": score,
+            "rank": rank,
+            "document_id": passage.document_id,
+            "passage_id": passage.pid,
+            "language": passage.language,
+            "relevance": min(max(score / max(query_tokens, 1), 0.0), 1.0),
+        }
+        if passage.metadata is not None:
+            result["document_metadata"] = dict(passage.metadata)
+        return result
+
+    def delete(self, document_ids: Sequence[str]) -> int:
+        """Remove documents; return how many passages went. Ids that the index does not have are warned of."""
+        if isinstance(document_ids, str) or not all(isinstance(each, str) for each in document_ids):
+            raise InputError(f"document_ids is {document_ids!r}; give a list of strings.")
+        missing = set(document_ids) - self.index.contains(document_ids)
+        if missing:
+            logger.warning("nothing to delete for %s: not in the index", _some(missing))
+        removed = self.index.delete(document_ids)
+        self.index.optimize()
+        return removed
+
+    def close(self) -> None:
+        """Release the index."""
+        self.index.close()
+
+
+def rerank(
+    encoder: Encoder,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    k: int,
+    *,
+    languages: str | Sequence[str | None] | None = None,
+    document_languages: str | Sequence[str | None] | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[list[Result]]:
+    """Order documents by how well they answer each query; nothing is stored.
+
+    Results carry ``result_index``, the document's position, in place of ids.
+    """
+    retriever = in_memory(encoder)
+    retriever.add(
+        read_documents(documents, [str(i) for i in range(len(documents))], None, document_languages),
+        cut=whole,
+        batch_tokens=batch_tokens,
+    )
+    found = retriever.search(queries, k, languages=languages)
+    return [[as_position(result) for result in results] for results in found]
+
+
+def in_memory(encoder: Encoder, max_document_length: int | None = None) -> Retriever:
+    """Return a retriever over an empty in-memory index of exact search, on the encoder's device."""
+    index = ExactIndex(encoder.dim, device=encoder.model.device)
+    return Retriever(encoder, index, max_document_length or encoder.tokenizer.max_tokens)
+
+
+def as_position(result: Result) -> Result:
+    """Replace the ids of a result by ``result_index``, the position of a document that was given in memory."""
+    position = int(result["document_id"])
+    kept = {key: value for key, value in result.items() if key not in ("document_id", "passage_id")}
+    return {**kept, "result_index": position}
+
+
+def _check_k(k: object) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k={k!r} is not usable: give a whole number of at least 1.")
+
+
+def _check_queries(queries: Sequence[object]) -> None:
+    for query in queries:
+        if not isinstance(query, str):
+            raise InputError(f"A query is a {type(query).__name__}, not a string: {query!r}.")
+        if not query.strip():
+            raise InputError("A query is blank. Give at least one word.")
+
+
+def _some(ids: Iterable[str], n: int = 3) -> str:
+    """Name a few ids."""
+    every = sorted(ids)
+    more = f" and {len(every) - n} more" if len(every) > n else ""
+    return ", ".join(repr(each) for each in every[:n]) + more

@@ -1,0 +1,39 @@
+"""Which texts go through the model together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def plan_batches(lengths: Sequence[int], groups: Sequence[str], budget: int) -> list[list[int]]:
+    """Cut texts into batches of similar length, and put texts of one group side by side within a batch.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each text.
+    groups : sequence of str
+        What should stand together within a batch: the adapter of each text.
+    budget : int
+        Most tokens of a batch, padding included; a longer text is a batch of its own.
+
+    Returns
+    -------
+    list of list of int
+        Positions into `lengths`, each exactly once; longest batch first, so that a lack of memory shows at once.
+
+    Examples
+    --------
+    >>> plan_batches([3, 9, 4, 8], ["fr", "en", "en", "fr"], budget=18)
+    [[1, 3], [2, 0]]
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    batches: list[list[int]] = []
+    for position in order:
+        batch = batches[-1] if batches else []
+        # Lengths fall, so the first text of a batch is as wide as the batch.
+        if batch and lengths[batch[0]] * (len(batch) + 1) <= budget:
+            batch.append(position)
+        else:
+            batches.append([position])
+    return [sorted(batch, key=lambda i: groups[i]) for batch in batches]

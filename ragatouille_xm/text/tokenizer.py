@@ -1,0 +1,204 @@
+"""Texts → token ids and masks, exactly as the checkpoint was trained to see them."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Tokens(NamedTuple):
+    """One tokenised text.
+
+    Attributes
+    ----------
+    ids : list of int
+    attended : list of bool
+        Which tokens the model may attend to.
+    scored : list of bool
+        Which tokens' vectors take part in MaxSim.
+    """
+
+    ids: list[int]
+    attended: list[bool]
+    scored: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Tokenised texts side by side.
+
+    Attributes
+    ----------
+    input_ids : torch.Tensor
+        Shape ``(b, L)``, int64.
+    attention_mask : torch.Tensor
+        Shape ``(b, L)``, int64: what the model sees.
+    scoring_mask : torch.Tensor
+        Shape ``(b, L)``, bool: what MaxSim counts.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    scoring_mask: torch.Tensor
+
+
+class Settings(Protocol):
+    """What the tokeniser needs of a checkpoint's settings."""
+
+    @property
+    def query_maxlen(self) -> int: ...
+    @property
+    def query_token_id(self) -> str: ...
+    @property
+    def doc_token_id(self) -> str: ...
+    @property
+    def mask_punctuation(self) -> bool: ...
+    @property
+    def attend_to_mask_tokens(self) -> bool: ...
+    @property
+    def marker(self) -> str: ...
+
+
+class ColBERTTokenizer:
+    """ColBERT's tokens over any Hugging Face tokeniser.
+
+    Golden ids made by colbert-ai stand in ``tests/reference``.
+
+    Parameters
+    ----------
+    folder : Path
+        Checkpoint folder with ``tokenizer.json``, ``sentencepiece.bpe.model`` or ``vocab.txt``.
+    settings : Settings
+        The checkpoint's.
+    max_tokens : int
+        Most tokens that the model takes.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder has no tokeniser that transformers can load.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, max_tokens: int) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # as many kinds as there are tokenisers
+            raise CheckpointError(
+                f"No tokeniser can be loaded from {str(folder)!r} ({error}). It needs tokenizer.json, "
+                "sentencepiece.bpe.model or vocab.txt."
+            ) from error
+        self._tokenizer: Any = tokenizer
+        self._settings = settings
+        self.max_tokens = max_tokens
+        self._query_marker: int = tokenizer.convert_tokens_to_ids(settings.query_token_id)
+        self._doc_marker: int = tokenizer.convert_tokens_to_ids(settings.doc_token_id)
+        self._pad: int = tokenizer.pad_token_id
+        self._mask: int = tokenizer.mask_token_id
+        # colbert-ai takes the first id of each symbol, which for XLM-R is often "▁" alone, so that a "." glued to a
+        # word is kept. The model was trained so, and so it stays.
+        symbols = string.punctuation if settings.mask_punctuation else ""
+        self._skipped = frozenset([self._pad, *(ids[0] for ids in self._plain_ids(symbols) if ids)])
+        # what `documents` puts around a text: specials, the marker, and the "." that the prefix leaves behind
+        self.overhead = len(self._marked([""], self._doc_marker, max_tokens)[0])
+
+    def documents(self, texts: Sequence[str], max_length: int) -> list[Tokens]:
+        """Tokenise passages, cutting each to `max_length` tokens, specials included.
+
+        Raises
+        ------
+        InputError
+            If `max_length` leaves no room for text, or is more than the model takes.
+        """
+        self.room(max_length)
+        return [
+            Tokens(ids, [True] * len(ids), [i not in self._skipped for i in ids])
+            for ids in self._marked(texts, self._doc_marker, max_length)
+        ]
+
+    def queries(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenise queries, filling each with ``<mask>`` to the checkpoint's length.
+
+        A longer query keeps all its tokens, up to what the model takes.
+        """
+        result = []
+        for marked in self._marked(texts, self._query_marker, self.max_tokens):
+            ids = [self._mask if i == self._pad else i for i in marked]
+            fill = max(0, self._settings.query_maxlen - len(ids))
+            attended = [True] * len(ids) + [self._settings.attend_to_mask_tokens] * fill
+            result.append(Tokens(ids + [self._mask] * fill, attended, [True] * len(attended)))
+        return result
+
+    def room(self, max_length: int) -> int:
+        """Return how many tokens of text fit into a passage of `max_length` tokens.
+
+        Raises
+        ------
+        InputError
+            If that leaves no room for text, or is more than the model takes.
+        """
+        if isinstance(max_length, bool) or not isinstance(max_length, int) or not 8 <= max_length <= self.max_tokens:
+            raise InputError(
+                f"A passage length of {max_length!r} tokens is not usable: give a whole number from 8 to "
+                f"{self.max_tokens}."
+            )
+        return max_length - self.overhead
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text itself, without specials and marker."""
+        return [len(ids) for ids in self._plain_ids(texts)]
+
+    def pad(self, texts: Sequence[Tokens]) -> TokenBatch:
+        """Lay texts side by side, filled to the longest; fill is neither attended to nor scored."""
+        import torch
+
+        width = max(len(each.ids) for each in texts)
+        gaps = [width - len(each.ids) for each in texts]
+        return TokenBatch(
+            torch.tensor([each.ids + [self._pad] * gap for each, gap in zip(texts, gaps, strict=True)]),
+            torch.tensor([each.attended + [False] * gap for each, gap in zip(texts, gaps, strict=True)]).long(),
+            torch.tensor([each.scored + [False] * gap for each, gap in zip(texts, gaps, strict=True)]),
+        )
+
+    def _marked(self, texts: Sequence[str], marker: int, max_length: int) -> list[list[int]]:
+        if self._settings.marker == "insert":
+            return [[ids[0], marker, *ids[1:]] for ids in self._special_ids(texts, max_length - 1)]
+        return [[ids[0], marker, *ids[2:]] for ids in self._special_ids([". " + text for text in texts], max_length)]
+
+    def _special_ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        return self._call(texts, truncation=True, max_length=max_length)
+
+    def _plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._call(texts, add_special_tokens=False)
+
+    def _call(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
+        if not texts:
+            return []
+        ids: list[list[int]] = self._tokenizer([encodable(text) for text in texts], verbose=False, **options)[
+            "input_ids"
+        ]
+        return ids
+
+
+def encodable(text: str) -> str:
+    """Replace lone surrogates, which no encoding can hold, by U+FFFD.
+
+    Examples
+    --------
+    >>> encodable("a\\ud800b") == "a\ufffdb"
+    True
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
