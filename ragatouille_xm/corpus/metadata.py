@@ -1,7 +1,7 @@
 """Metadata: what it may hold, and the fields that filters see in it.
 
-An engine that cannot call Python on every passage stores what `fields_of` returns, as `equality_key` and `range_value` or
-`instant` put it, and compiles a filter into look-ups of the same keys.
+An engine that cannot call Python on every passage stores what `fields_of` returns, put by `equality_key`, `range_value`
+and `instant` into texts and numbers, and compiles a filter into look-ups of the same.
 """
 
 from __future__ import annotations
