@@ -1,8 +1,8 @@
 """Small random checkpoints in colbert-ai's format, built in code: X-MOD, XLM-RoBERTa and BERT.
 
 Every tensor is drawn from numpy's `RandomState` seeded by its own name, so that a checkpoint is the same on every
-machine, and a language's adapters are the same whichever other languages stand beside them. Only numpy, safetensors
-and tokenizers are needed (torch for ``bin=True``): the golden values of this folder were made by upstream's own
+machine, and a language's adapters are the same whichever other languages stand beside them. Only numpy and
+safetensors are needed (torch for ``bin=True``): the golden values of this folder were made by upstream's own
 environments from these very functions.
 """
 
@@ -18,15 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tokenizers import (
-    AddedToken,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
 
 Weights = dict[str, NDArray[Any]]
 
@@ -209,7 +200,7 @@ def _write_settings(path: Path, config: Mapping[str, Any], dim: int, metadata: M
     _write_json(path / "artifact.metadata", artifact | dict(metadata or {}))
 
 
-# Tokenizers
+# Tokenizers: plain tokenizer.json files of the oldest form still read, so that every version reads the same thing
 
 
 def _write_xlmr_tokenizer(path: Path) -> list[str]:
@@ -219,22 +210,20 @@ def _write_xlmr_tokenizer(path: Path) -> list[str]:
     marks = list(string.punctuation) + ["▁" + c for c in string.punctuation if c not in glued]
     ordinary = list(dict.fromkeys([",", ".", "▁", *_PIECES.split(), *marks, *characters]))
     pieces = ["<s>", "<pad>", "</s>", "<unk>", *ordinary, "<mask>"]
-    scores = [0.0 if i < 4 else -(6.0 if len(p) > 1 else 10.0) - i / 1000 for i, p in enumerate(pieces)]
-    scores[-1] = 0.0
-    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores)), unk_id=3))  # noqa: B905  Python 3.9 has no strict
-    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.add_special_tokens(
-        [AddedToken(p, normalized=False) for p in pieces[:4]] + [AddedToken("<mask>", lstrip=True, normalized=False)]
+    scores = [0.0 if p[0] + p[-1] == "<>" else -(6.0 if len(p) > 1 else 10.0) - i / 1000 for i, p in enumerate(pieces)]
+    metaspace = {"type": "Metaspace", "replacement": "▁", "add_prefix_space": True}
+    _write_tokenizer(
+        path,
+        model={"type": "Unigram", "unk_id": 3, "vocab": [list(pair) for pair in zip(pieces, scores)]},  # noqa: B905
+        special={"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": len(pieces) - 1},
+        pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]},
+        post_processor=_template(("<s>", 0), ("</s>", 2), second=("</s>", "$B", "</s>")),
+        decoder=metaspace,
     )
-    tokenizer.post_processor = _template("<s>", "</s>", tokenizer, pair="<s> $A </s> </s> $B </s>")
-    tokenizer.save(str(path / "tokenizer.json"))
     names = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
     names |= {"mask_token": "<mask>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    _write_json(
-        path / "tokenizer_config.json", names | {"model_max_length": 512, "tokenizer_class": "XLMRobertaTokenizer"}
-    )
+    other = {"model_max_length": 512, "tokenizer_class": "XLMRobertaTokenizer"}
+    _write_json(path / "tokenizer_config.json", names | other)
     return pieces
 
 
@@ -252,13 +241,18 @@ def bert_vocabulary() -> list[str]:
 
 def _write_bert_tokenizer(path: Path) -> list[str]:
     vocabulary = bert_vocabulary()
-    tokenizer = Tokenizer(models.WordPiece({t: i for i, t in enumerate(vocabulary)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
-    tokenizer.post_processor = _template("[CLS]", "[SEP]", tokenizer, pair="[CLS] $A [SEP] $B:1 [SEP]:1")
-    tokenizer.save(str(path / "tokenizer.json"))
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    normalizer = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
+    pieces = {"unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+    _write_tokenizer(
+        path,
+        model={"type": "WordPiece", **pieces, "vocab": ids},
+        special={token: ids[token] for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")},
+        normalizer=normalizer | {"strip_accents": None, "lowercase": True},
+        pre_tokenizer={"type": "BertPreTokenizer"},
+        post_processor=_template(("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"]), second=("$B", "[SEP]")),
+        decoder={"type": "WordPiece", "prefix": "##", "cleanup": True},
+    )
     (path / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     names = {"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]"}
     names |= {"sep_token": "[SEP]", "unk_token": "[UNK]"}
@@ -267,9 +261,22 @@ def _write_bert_tokenizer(path: Path) -> list[str]:
     return vocabulary
 
 
-def _template(first: str, last: str, tokenizer: Tokenizer, *, pair: str) -> processors.TemplateProcessing:
-    special = [(token, tokenizer.token_to_id(token)) for token in (first, last)]
-    return processors.TemplateProcessing(single=f"{first} $A {last}", pair=pair, special_tokens=special)
+def _write_tokenizer(path: Path, *, special: Mapping[str, int], **parts: Any) -> None:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    added = [{"id": i, "content": c, **flags, "lstrip": c == "<mask>"} for c, i in special.items()]
+    head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None}
+    _write_json(path / "tokenizer.json", head | parts)
+
+
+def _template(first: tuple[str, int], last: tuple[str, int], *, second: Sequence[str]) -> dict[str, Any]:
+    def part(name: str, type_id: int) -> dict[str, Any]:
+        kind = "Sequence" if name[0] == "$" else "SpecialToken"
+        return {kind: {"id": name.lstrip("$"), "type_id": type_id}}
+
+    single = [part(first[0], 0), part("$A", 0), part(last[0], 0)]
+    pair = single + [part(name, int(first[0] == "[CLS]")) for name in second]
+    special = {token: {"id": token, "ids": [i], "tokens": [token]} for token, i in (first, last)}
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
 
 
 # Weights
