@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .detection import detect_languages
     from .pretrained import RAGPretrainedModel
+    from .text.detect import detect_languages
 
 __version__ = "0.1.0"
 
 __all__ = ["RAGPretrainedModel", "__version__", "detect_languages"]
 
-_HOMES = {"RAGPretrainedModel": "pretrained", "detect_languages": "detection"}
+_HOMES = {"RAGPretrainedModel": "pretrained", "detect_languages": "text.detect"}
 
 
 def __getattr__(name: str) -> Any:

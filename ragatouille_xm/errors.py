@@ -8,7 +8,7 @@
     │   ├── LanguageError               a language that no adapter stands for
     │   └── DuplicateDocumentError      a document id that the index already has
     ├── CheckpointError                 a checkpoint is missing, damaged or of an unknown kind
-    ├── IndexError_                     an index …
+    ├── PassageIndexError               an index …
     │   ├── IndexNotFoundError          … is not where it should be
     │   ├── IndexDamagedError           … has a missing or unreadable part
     │   ├── IndexFormatError            … is of a newer format, or of another checkpoint
@@ -46,27 +46,27 @@ class CheckpointError(RagatouilleXMError):
     """A checkpoint is missing, damaged or of an unknown kind."""
 
 
-class IndexError_(RagatouilleXMError):
+class PassageIndexError(RagatouilleXMError):
     """Base of what can go wrong with an index."""
 
 
-class IndexNotFoundError(IndexError_, FileNotFoundError):
+class IndexNotFoundError(PassageIndexError, FileNotFoundError):
     """There is no index at that place or of that name."""
 
 
-class IndexDamagedError(IndexError_):
+class IndexDamagedError(PassageIndexError):
     """A part of the index is missing or cannot be read."""
 
 
-class IndexFormatError(IndexError_):
+class IndexFormatError(PassageIndexError):
     """The index was written by a newer version, or by another checkpoint."""
 
 
-class IndexLockedError(IndexError_):
+class IndexLockedError(PassageIndexError):
     """Another process is writing to the index."""
 
 
-class StorageError(IndexError_, OSError):
+class StorageError(PassageIndexError, OSError):
     """The index could not be written."""
 
 

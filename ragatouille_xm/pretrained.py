@@ -15,7 +15,6 @@ from .corpus.passages import Cutter, make_cutter, read_documents, whole
 from .encoder import BATCH_TOKENS, Encoder
 from .errors import IndexFormatError, InputError, MissingExtraError
 from .index.qdrant import EdgeIndex
-from .model.checkpoint import load_checkpoint
 from .retriever import Result, Retriever, as_position, in_memory, rerank
 
 if TYPE_CHECKING:

@@ -75,6 +75,7 @@ class TokenVectors:
 
     @property
     def dim(self) -> int:
+        """Width of a vector."""
         return self.vectors.shape[1]
 
     def __iter__(self) -> Iterator[torch.Tensor]:

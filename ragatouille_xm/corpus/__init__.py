@@ -1,0 +1,1 @@
+"""The corpus: documents, passages, metadata and filters."""

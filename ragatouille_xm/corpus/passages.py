@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from ..errors import DuplicateDocumentError, InputError
 from ..text.tokenizer import encodable
-from .filters import check_metadata
+from .metadata import check_metadata
 
 T = TypeVar("T")
 
@@ -84,7 +84,8 @@ def read_documents(
         if document_id in seen:
             raise DuplicateDocumentError(f"document_ids holds {document_id!r} twice. Ids must be unique.")
         seen.add(document_id)
-        yield Document(document_id, encodable(text), check_metadata(metadata), language)
+        checked = None if metadata is None else check_metadata(metadata)
+        yield Document(document_id, encodable(text), checked, language)
     for column, name in ((document_ids, "document_ids"), (metadatas, "metadatas"), (languages, "languages")):
         if isinstance(column, Sequence) and len(column) != position + 1:
             raise InputError(f"{name} has {len(column)} entries for {position + 1} texts; give one for each text.")

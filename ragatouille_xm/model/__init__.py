@@ -1,0 +1,1 @@
+"""The model: checkpoint formats, the X-MOD encoder and its adapters, ColBERT."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..demo import demo_checkpoint
 from ..errors import CheckpointError
+from ..text.tokenizer import TokenSettings
 from .weights import Weights
 
 logger = logging.getLogger(__name__)
@@ -19,39 +20,6 @@ DEMO = "demo"
 _SMALL_FILES = ["*.json", "artifact.metadata", "sentencepiece.bpe.model", "vocab.txt", "merges.txt"]
 _SAFETENSORS = ["model*.safetensors"]
 _PICKLES = ["pytorch_model*.bin"]
-
-
-@dataclass(frozen=True, slots=True)
-class ColBERTSettings:
-    """How a checkpoint was trained to see text: colbert-ai's ``artifact.metadata``.
-
-    Attributes
-    ----------
-    query_maxlen, doc_maxlen : int
-        Tokens of a query (shorter ones are filled with ``<mask>``) and at most of a passage, specials included.
-    query_token_id, doc_token_id : str
-        Marker tokens; one that the vocabulary lacks is its unknown token, as in colbert-ai.
-    mask_punctuation : bool
-        Whether punctuation vectors of a passage are left out.
-    attend_to_mask_tokens : bool
-        Whether the other query tokens attend to the fill.
-    marker : {"prefix", "insert"}
-        ``"prefix"``: ". " goes before the text and the marker over position 1, as colbert-ai did up to 0.2.20 (with
-        which colbert-xm was trained). ``"insert"``: the marker goes between position 0 and the text, as it does since.
-        With BERT's tokeniser the two are the same; with XLM-R's the first leaves a "." in front of the text.
-    """
-
-    query_maxlen: int = 32
-    doc_maxlen: int = 220
-    query_token_id: str = "[unused0]"
-    doc_token_id: str = "[unused1]"
-    mask_punctuation: bool = True
-    attend_to_mask_tokens: bool = False
-    marker: str = "prefix"
-
-    def __post_init__(self) -> None:
-        if self.marker not in ("prefix", "insert"):
-            raise CheckpointError(f'marker={self.marker!r} is not known. Use "prefix" or "insert".')
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +33,7 @@ class Checkpoint:
     folder : Path
     config : dict
         ``config.json``.
-    settings : ColBERTSettings
+    settings : TokenSettings
     weights : Weights
         Tensors by name, read when asked for.
     fingerprint : str
@@ -75,12 +43,13 @@ class Checkpoint:
     name: str
     folder: Path
     config: dict[str, Any]
-    settings: ColBERTSettings
+    settings: TokenSettings
     weights: Weights
     fingerprint: str
 
     @property
     def model_type(self) -> str:
+        """The kind of backbone, as ``config.json`` names it."""
         return str(self.config.get("model_type"))
 
     @property
@@ -144,16 +113,16 @@ def _from_hub(repo_id: str) -> Path:
     return folder
 
 
-def _read_settings(folder: Path) -> tuple[ColBERTSettings, bytes]:
+def _read_settings(folder: Path) -> tuple[TokenSettings, bytes]:
     path = folder / "artifact.metadata"
     if not path.exists():
         logger.warning("%s has no artifact.metadata: taking ColBERT's usual settings", folder)
-        return ColBERTSettings(), b""
+        return TokenSettings(), b""
     raw = _read(path)
     stored = _parse(raw, path)
-    known = {field: stored[field] for field in ColBERTSettings.__dataclass_fields__ if stored.get(field) is not None}
+    known = {field: stored[field] for field in TokenSettings.__dataclass_fields__ if stored.get(field) is not None}
     try:
-        return ColBERTSettings(**known), raw
+        return TokenSettings(**known), raw
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -108,6 +108,7 @@ class ColBERT:
 
     @property
     def device(self) -> torch.device:
+        """Where the model runs."""
         return self.linear.device
 
     @torch.inference_mode()

@@ -52,7 +52,7 @@ class Weights:
             shards = [_convert(pickles)]
         if not shards:
             raise CheckpointError(
-                f"The checkpoint folder {str(folder)!r} has no weights: neither model.safetensors nor pytorch_model.bin."
+                f"The checkpoint folder {str(folder)!r} has no weights: no model.safetensors and no pytorch_model.bin."
             )
         return cls({name: shard for shard in shards for name in _names(shard)})
 

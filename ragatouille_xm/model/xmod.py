@@ -68,6 +68,7 @@ class XmodConfig:
 
     @property
     def bottleneck_size(self) -> int:
+        """Width of an adapter's narrow side."""
         return int(self.hidden_size // self.adapter_reduction_factor)
 
 

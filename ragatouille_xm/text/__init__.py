@@ -1,0 +1,1 @@
+"""Text: language detection, chunks, tokens, batches."""

@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CheckpointError, InputError
 
@@ -50,21 +50,37 @@ class TokenBatch:
     scoring_mask: torch.Tensor
 
 
-class Settings(Protocol):
-    """What the tokeniser needs of a checkpoint's settings."""
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """How a checkpoint was trained to see text: the part of colbert-ai's ``artifact.metadata`` that tokens depend on.
 
-    @property
-    def query_maxlen(self) -> int: ...
-    @property
-    def query_token_id(self) -> str: ...
-    @property
-    def doc_token_id(self) -> str: ...
-    @property
-    def mask_punctuation(self) -> bool: ...
-    @property
-    def attend_to_mask_tokens(self) -> bool: ...
-    @property
-    def marker(self) -> str: ...
+    Attributes
+    ----------
+    query_maxlen, doc_maxlen : int
+        Tokens of a query (shorter ones are filled with ``<mask>``) and at most of a passage, specials included.
+    query_token_id, doc_token_id : str
+        Marker tokens; one that the vocabulary lacks is its unknown token, as in colbert-ai.
+    mask_punctuation : bool
+        Whether punctuation vectors of a passage are left out.
+    attend_to_mask_tokens : bool
+        Whether the other query tokens attend to the fill.
+    marker : {"prefix", "insert"}
+        ``"prefix"``: ". " goes before the text and the marker over position 1, as colbert-ai did up to 0.2.20 (with
+        which colbert-xm was trained). ``"insert"``: the marker goes between position 0 and the text, as it does since.
+        With BERT's tokeniser the two are the same; with XLM-R's the first leaves a "." in front of the text.
+    """
+
+    query_maxlen: int = 32
+    doc_maxlen: int = 220
+    query_token_id: str = "[unused0]"
+    doc_token_id: str = "[unused1]"
+    mask_punctuation: bool = True
+    attend_to_mask_tokens: bool = False
+    marker: str = "prefix"
+
+    def __post_init__(self) -> None:
+        if self.marker not in ("prefix", "insert"):
+            raise CheckpointError(f'marker={self.marker!r} is not known. Use "prefix" or "insert".')
 
 
 class ColBERTTokenizer:
@@ -76,7 +92,7 @@ class ColBERTTokenizer:
     ----------
     folder : Path
         Checkpoint folder with ``tokenizer.json``, ``sentencepiece.bpe.model`` or ``vocab.txt``.
-    settings : Settings
+    settings : TokenSettings
         The checkpoint's.
     max_tokens : int
         Most tokens that the model takes.
@@ -87,7 +103,7 @@ class ColBERTTokenizer:
         If the folder has no tokeniser that transformers can load.
     """
 
-    def __init__(self, folder: Path, settings: Settings, max_tokens: int) -> None:
+    def __init__(self, folder: Path, settings: TokenSettings, max_tokens: int) -> None:
         from transformers import AutoTokenizer
 
         try:
@@ -190,11 +206,11 @@ class ColBERTTokenizer:
 
 
 def encodable(text: str) -> str:
-    """Replace lone surrogates, which no encoding can hold, by U+FFFD.
+    r"""Replace lone surrogates, which no encoding can hold, by U+FFFD.
 
     Examples
     --------
-    >>> encodable("a\\ud800b") == "a\ufffdb"
+    >>> encodable("a\ud800b") == "a\ufffdb"
     True
     """
     try:
