@@ -1,0 +1,43 @@
+"""What every engine refuses before it changes or reads anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..types import Passage, TokenVectors
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_add(passages: Sequence[Passage], vectors: TokenVectors, dim: int) -> None:
+    """Raise `InputError` unless the passages and their vectors can be stored together in an index of width `dim`."""
+    seen: set[int] = set()
+    for pid in (passage.pid for passage in passages):
+        if not isinstance(pid, int) or isinstance(pid, bool) or not 0 <= pid < 2**63:
+            raise InputError(f"A pid must be an int from 0 to 2**63 - 1, not {pid!r}: take it from reserve().")
+        if pid in seen:
+            raise InputError(f"The pid {pid} is given twice in one call.")
+        seen.add(pid)
+    if vectors.vectors.ndim != 2 or vectors.dim != dim:
+        raise InputError(
+            f"The token vectors have the shape {tuple(vectors.vectors.shape)}; this index takes (T, {dim})."
+        )
+    if len(passages) != len(vectors):
+        raise InputError(f"{len(passages)} passages were given with the vectors of {len(vectors)}.")
+    lengths: list[int] = vectors.lengths.tolist()
+    if sum(lengths) != len(vectors.vectors) or min(lengths, default=1) < 1:
+        raise InputError(
+            f"The lengths of the passages must be 1 or more and sum to the {len(vectors.vectors)} token vectors; "
+            f"they sum to {sum(lengths)} and the smallest is {min(lengths, default=0)}."
+        )
+
+
+def check_search(queries: torch.Tensor, k: int, dim: int) -> None:
+    """Raise `InputError` unless the queries and `k` suit an index of width `dim`."""
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise InputError(f"k must be an int of 1 or more, not {k!r}.")
+    if queries.ndim != 3 or queries.shape[2] != dim:
+        raise InputError(f"The queries have the shape {tuple(queries.shape)}; this index takes (Q, q_len, {dim}).")
