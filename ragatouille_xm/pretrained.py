@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .config import SearchConfig
-from .corpus.passages import Cutter, make_cutter, read_documents, whole
-from .encoder import BATCH_TOKENS, Encoder
-from .errors import IndexFormatError, InputError, MissingExtraError
+from .corpus.passages import Cutter, make_cutter, read_documents
+from .encoder import Encoder
+from .errors import InputError, MissingExtraError
+from .in_memory import InMemoryMethods, Languages, Results, batch_tokens, list_of_queries, shaped
 from .index.qdrant import EdgeIndex
-from .retriever import Result, Retriever, as_position, in_memory, rerank
+from .indexes import DEFAULT_ROOT, Indexes
 
 if TYPE_CHECKING:
     import torch
 
     from .text.detect import LanguageDetector
 
-logger = logging.getLogger(__name__)
-
-INDEX_ROOT = ".ragatouille/"
 FAST = SearchConfig(candidates=64, probes=4)
 
-Languages = str | Sequence[str | None] | None
 
-
-class RAGPretrainedModel:
+class RAGPretrainedModel(InMemoryMethods):
     """A pretrained late-interaction model, and the indexes built with it.
 
     The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists where this one differs and why. Make one with
@@ -47,12 +41,8 @@ class RAGPretrainedModel:
     """
 
     def __init__(self, encoder: Encoder, index_root: str | Path | None = None, verbose: int = 1) -> None:
-        self.encoder = encoder
-        self.index_root = Path(index_root if index_root is not None else INDEX_ROOT)
-        self.verbose = verbose
-        self.index_name: str | None = None
-        self._opened: dict[str, Retriever] = {}
-        self._encoded: Retriever | None = None
+        super().__init__(encoder, verbose)
+        self.indexes = Indexes(encoder, index_root if index_root is not None else DEFAULT_ROOT)
 
     @classmethod
     def from_pretrained(
@@ -125,12 +115,12 @@ class RAGPretrainedModel:
                 index.manifest.checkpoint,
                 n_gpu,
                 verbose,
-                str(_root_of(path)),
+                str(Indexes.root_of(path)),
                 device=device,
                 dtype=dtype,
                 language_detector=language_detector,
             )
-            model._register(path.name, index)
+            model.indexes.register(path.name, index)
         except BaseException:
             index.close()
             raise
@@ -188,28 +178,19 @@ class RAGPretrainedModel:
             The index's folder.
         """
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
-        path = self._path(name)
-        if overwrite_index not in (True, False, "reuse", "force_silent_overwrite", "resume"):
+        if overwrite_index not in (True, False, "reuse", "force_silent_overwrite"):
             raise InputError(f"overwrite_index={overwrite_index!r} is not known. Use True or False.")
-        if overwrite_index is False and (path / "manifest.json").exists():
+        if overwrite_index is False and (self.indexes.path(name) / "manifest.json").exists():
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
-        cut = self._cutter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
-        with EdgeIndex.build(
-            path,
-            dim=self.encoder.dim,
-            checkpoint=self.encoder.checkpoint.name,
-            fingerprint=self.encoder.checkpoint.fingerprint,
-            settings={"max_document_length": max_document_length},
-        ) as building:
-            Retriever(self.encoder, building, max_document_length).add(
-                read_documents(collection, document_ids, document_metadatas, languages),
-                cut=cut,
-                total=len(collection) if isinstance(collection, Sequence) else None,
-                progress=self.verbose > 0,
-                batch_tokens=bsize * max_document_length,
-            )
-        self._close(name)
-        self._register(name, EdgeIndex.open(path))
+        path = self.indexes.build(
+            name,
+            read_documents(collection, document_ids, document_metadatas, languages),
+            cut=self._cutter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn),
+            max_document_length=max_document_length,
+            batch_tokens=batch_tokens(bsize, max_document_length),
+            total=len(collection) if isinstance(collection, Sequence) else None,
+            progress=self.verbose > 0,
+        )
         return str(path)
 
     def add_to_index(
@@ -270,7 +251,7 @@ class RAGPretrainedModel:
         bsize: int,
         replace: bool,
     ) -> None:
-        retriever = self.retriever(index_name)
+        retriever = self.indexes.get(index_name)
         length = retriever.max_document_length
         documents = list(read_documents(texts, ids, metadatas, languages))  # all are checked before any is added
         retriever.add(
@@ -279,7 +260,7 @@ class RAGPretrainedModel:
             replace=replace,
             total=len(documents),
             progress=self.verbose > 0,
-            batch_tokens=bsize * length,
+            batch_tokens=batch_tokens(bsize, length),
         )
 
     def _cutter(
@@ -300,7 +281,7 @@ class RAGPretrainedModel:
     def delete_from_index(self, document_ids: str | list[str], index_name: str | None = None) -> int:
         """Delete documents by id; return how many passages went. Unknown ids are warned of through `logging`."""
         ids = [document_ids] if isinstance(document_ids, str) else document_ids
-        return self.retriever(index_name).delete(ids)
+        return self.indexes.get(index_name).delete(ids)
 
     def search(
         self,
@@ -315,7 +296,7 @@ class RAGPretrainedModel:
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
         exact: bool = False,
-    ) -> list[Result] | list[list[Result]]:
+    ) -> Results:
         """Search an index.
 
         Parameters
@@ -348,123 +329,19 @@ class RAGPretrainedModel:
             number of query tokens, 0 to 1), and ``document_metadata`` where the document has some.
         """
         queries = [query] if isinstance(query, str) else query
-        found = self.retriever(index_name).search(
-            _list_of_queries(queries),
+        found = self.indexes.get(index_name).search(
+            list_of_queries(queries),
             k,
             languages=language,
             filter=_with_ids(filter, doc_ids),
             min_score=min_score,
             config=SearchConfig(exact=True) if exact else FAST if force_fast else SearchConfig(),
         )
-        return _shaped(found, query, zero_index_ranks)
+        return shaped(found, query, zero_index_ranks)
 
-    async def asearch(self, query: str | list[str], **options: Any) -> list[Result] | list[list[Result]]:
+    async def asearch(self, query: str | list[str], **options: Any) -> Results:
         """Search in a thread, without blocking the event loop; parameters as for `search`."""
         return await asyncio.to_thread(self.search, query, **options)
-
-    def rerank(
-        self,
-        query: str | list[str],
-        documents: list[str],
-        k: int = 10,
-        zero_index_ranks: bool = False,
-        bsize: Literal["auto"] | int = "auto",
-        *,
-        language: Languages = None,
-        languages: Languages = None,
-    ) -> list[Result] | list[list[Result]]:
-        """Order documents by how well they answer a query, without an index.
-
-        Parameters
-        ----------
-        query : str or list of str
-        documents : list of str
-            Each is cut off at what the model takes.
-        k : int
-            How many to return; all where there are fewer.
-        language, languages : optional
-            Of the queries, and of the documents; by default detected.
-
-        Returns
-        -------
-        list of dict, or list of lists for a list of queries
-            As for `search`, with ``result_index``, the position in `documents`, in place of ids.
-        """
-        found = rerank(
-            self.encoder,
-            _list_of_queries([query] if isinstance(query, str) else query),
-            documents,
-            k,
-            languages=language,
-            document_languages=languages,
-            batch_tokens=self._batch_tokens(bsize),
-        )
-        return _shaped(found, query, zero_index_ranks)
-
-    def encode(
-        self,
-        documents: list[str],
-        bsize: Literal["auto"] | int = "auto",
-        document_metadatas: list[dict[str, Any]] | None = None,
-        verbose: bool = True,
-        max_document_length: Literal["auto"] | int = "auto",
-        *,
-        languages: Languages = None,
-    ) -> None:
-        """Encode documents into memory, after those of earlier calls, for `search_encoded_docs`.
-
-        Parameters
-        ----------
-        max_document_length : "auto" or int
-            Tokens at which documents are cut off; by default what the model takes.
-        languages : optional
-            Of all documents, or of each; by default detected.
-        """
-        length = self.encoder.tokenizer.max_tokens if max_document_length == "auto" else max_document_length
-        encoded = self._encoded or in_memory(self.encoder)
-        encoded.max_document_length = length
-        first = len(encoded.index)
-        ids = [str(first + i) for i in range(len(documents))]
-        encoded.add(
-            list(read_documents(documents, ids, document_metadatas, languages)),
-            cut=whole,
-            total=len(documents),
-            progress=verbose and self.verbose > 0,
-            batch_tokens=self._batch_tokens(bsize),
-        )
-        self._encoded = encoded
-
-    def search_encoded_docs(
-        self,
-        query: str | list[str],
-        k: int = 10,
-        bsize: int = 32,
-        *,
-        language: Languages = None,
-        filter: Mapping[str, Any] | None = None,
-    ) -> list[Result] | list[list[Result]]:
-        """Search the documents that `encode` holds in memory.
-
-        Returns
-        -------
-        list of dict, or list of lists for a list of queries
-            As for `rerank`, with ``document_metadata`` where the document has some.
-
-        Raises
-        ------
-        InputError
-            If nothing is encoded.
-        """
-        if self._encoded is None:
-            raise InputError("No documents are encoded. Call encode(documents) first.")
-        found = self._encoded.search(
-            _list_of_queries([query] if isinstance(query, str) else query), k, languages=language, filter=filter
-        )
-        return _shaped([[as_position(result) for result in results] for results in found], query, False)
-
-    def clear_encoded_docs(self, force: bool = False) -> None:
-        """Forget the documents that `encode` holds in memory, at once; `force` is accepted for compatibility."""
-        self._encoded = None
 
     def detect_languages(self, texts: str | list[str]) -> list[dict[str, Any]]:
         """Return the language, adapter and confidence (0 to 1) that each text would be encoded with."""
@@ -496,63 +373,9 @@ class RAGPretrainedModel:
             model=self, k=k, **kwargs
         )
 
-    def retriever(self, index_name: str | None = None) -> Retriever:
-        """Return what searches and fills an index, by default the one that was built or opened last.
-
-        Raises
-        ------
-        InputError
-            If no index was built or opened yet and no name is given.
-        IndexNotFoundError
-            If there is no index of that name.
-        """
-        name = index_name if index_name is not None else self.index_name
-        if name is None:
-            raise InputError("No index is open. Call index(), or give index_name=.")
-        if name not in self._opened:
-            self._register(name, EdgeIndex.open(self._path(name)))
-        self.index_name = name
-        return self._opened[name]
-
     def close(self) -> None:
-        """Release all indexes."""
-        for name in list(self._opened):
-            self._close(name)
-
-    def _register(self, name: str, index: EdgeIndex) -> None:
-        mine = self.encoder.checkpoint
-        if index.manifest.fingerprint != mine.fingerprint:
-            theirs = index.manifest.checkpoint
-            index.close()
-            raise IndexFormatError(
-                f"The index {name!r} was filled by the checkpoint {theirs!r}, not by {mine.name!r}, or by other "
-                "weights of that name. Open it with from_index, or index the documents again."
-            )
-        self._opened[name] = Retriever(self.encoder, index, int(index.manifest.settings["max_document_length"]))
-        self.index_name = name
-
-    def _close(self, name: str) -> None:
-        if (retriever := self._opened.pop(name, None)) is not None:
-            retriever.close()
-
-    def _path(self, name: str) -> Path:
-        if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00]+", name) or name in (".", ".."):
-            raise InputError(f"index_name={name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
-        return self.index_root / "colbert" / "indexes" / name
-
-    @staticmethod
-    def _batch_tokens(bsize: Literal["auto"] | int) -> int:
-        return BATCH_TOKENS if bsize == "auto" else bsize * 256
-
-
-def _root_of(path: Path) -> Path:
-    return path.resolve().parents[2]
-
-
-def _list_of_queries(queries: object) -> list[str]:
-    if not isinstance(queries, Sequence):
-        raise InputError(f"The query is a {type(queries).__name__}; give a string, or a list of strings.")
-    return list(queries)
+        """Release all indexes; they open again when they are used."""
+        self.indexes.close()
 
 
 def _with_ids(filter: Mapping[str, Any] | None, doc_ids: Sequence[str] | None) -> Mapping[str, Any] | None:
@@ -560,14 +383,6 @@ def _with_ids(filter: Mapping[str, Any] | None, doc_ids: Sequence[str] | None) -
         return filter
     among = {"document_id": {"$in": list(doc_ids)}}
     return {"$and": [filter, among]} if filter else among
-
-
-def _shaped(found: list[list[Result]], query: object, zero_index_ranks: bool) -> list[Result] | list[list[Result]]:
-    if zero_index_ranks:
-        for results in found:
-            for result in results:
-                result["rank"] -= 1
-    return found[0] if isinstance(query, str) else found
 
 
 def _integration(module: str, framework: str, extra: str) -> Any:

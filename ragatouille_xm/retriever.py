@@ -12,11 +12,10 @@ from tqdm import tqdm
 
 from .config import SearchConfig
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
-from .corpus.passages import Cutter, Document, read_documents, whole
+from .corpus.passages import Cutter, Document
 from .encoder import BATCH_TOKENS, Encoder
 from .errors import DuplicateDocumentError, InputError
 from .index.base import PassageIndex
-from .index.exact import ExactIndex
 from .types import Hits, Passage
 
 logger = logging.getLogger(__name__)
@@ -238,43 +237,6 @@ class Retriever:
     def close(self) -> None:
         """Release the index."""
         self.index.close()
-
-
-def rerank(
-    encoder: Encoder,
-    queries: Sequence[str],
-    documents: Sequence[str],
-    k: int,
-    *,
-    languages: str | Sequence[str | None] | None = None,
-    document_languages: str | Sequence[str | None] | None = None,
-    batch_tokens: int = BATCH_TOKENS,
-) -> list[list[Result]]:
-    """Order documents by how well they answer each query; nothing is stored.
-
-    Results carry ``result_index``, the document's position, in place of ids.
-    """
-    retriever = in_memory(encoder)
-    retriever.add(
-        read_documents(documents, [str(i) for i in range(len(documents))], None, document_languages),
-        cut=whole,
-        batch_tokens=batch_tokens,
-    )
-    found = retriever.search(queries, k, languages=languages)
-    return [[as_position(result) for result in results] for results in found]
-
-
-def in_memory(encoder: Encoder, max_document_length: int | None = None) -> Retriever:
-    """Return a retriever over an empty in-memory index of exact search, on the encoder's device."""
-    index = ExactIndex(encoder.dim, device=encoder.model.device)
-    return Retriever(encoder, index, max_document_length or encoder.tokenizer.max_tokens)
-
-
-def as_position(result: Result) -> Result:
-    """Replace the ids of a result by ``result_index``, the position of a document that was given in memory."""
-    position = int(result["document_id"])
-    kept = {key: value for key, value in result.items() if key not in ("document_id", "passage_id")}
-    return {**kept, "result_index": position}
 
 
 def _check_k(k: object) -> None:

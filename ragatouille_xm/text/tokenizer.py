@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from ..errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 
 class Tokens(NamedTuple):
@@ -187,11 +190,15 @@ class ColBERTTokenizer:
 
     def _marked(self, texts: Sequence[str], marker: int, max_length: int) -> list[list[int]]:
         if self._settings.marker == "insert":
-            return [[ids[0], marker, *ids[1:]] for ids in self._special_ids(texts, max_length - 1)]
-        return [[ids[0], marker, *ids[2:]] for ids in self._special_ids([". " + text for text in texts], max_length)]
-
-    def _special_ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
-        return self._call(texts, truncation=True, max_length=max_length)
+            marked = [[ids[0], marker, *ids[1:]] for ids in self._call(texts)]
+        else:
+            marked = [[ids[0], marker, *ids[2:]] for ids in self._call([". " + text for text in texts])]
+        too_long = sum(len(ids) > max_length for ids in marked)
+        if too_long:
+            logger.warning(
+                "%d of %d texts longer than %d tokens: their ends are cut off", too_long, len(marked), max_length
+            )
+        return [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in marked]
 
     def _plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
         return self._call(texts, add_special_tokens=False)

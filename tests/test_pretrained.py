@@ -1,0 +1,427 @@
+"""The facade, end to end on a tiny checkpoint: what users see."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from reference.tiny import build_tiny_xmod
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import (
+    CheckpointError,
+    DuplicateDocumentError,
+    FilterError,
+    IndexFormatError,
+    IndexNotFoundError,
+    InputError,
+    LanguageError,
+    MissingExtraError,
+)
+
+DOCUMENTS = [
+    "The library opens in the morning and the book is in the garden.",
+    "La bibliothèque est au bord de la rivière, et le livre est dans le jardin.",
+    "图书馆在北京市，今天有水和火，明年有雨雪。",
+    "Das Buch ist in der Bibliothek und das Brot ist im Garten am Fluss.",
+    "図書館は東京にあります。今日の天気は雨です。",
+]
+IDS = ["en", "fr", "zh", "de", "ja"]
+METADATAS = [{"year": 2018 + i, "tags": ["a", "b"][: i % 3]} for i in range(5)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RAGPretrainedModel:
+    return RAGPretrainedModel.from_pretrained(folder, verbose=0, device="cpu")
+
+
+@pytest.fixture
+def rag(model: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
+    """Return a model with one index, ``first``, sharing the encoder between tests."""
+    fresh = RAGPretrainedModel(model.encoder, tmp_path / "root", verbose=0)
+    fresh.index(DOCUMENTS, IDS, METADATAS, index_name="first")
+    return fresh
+
+
+def ids(results: list[dict]) -> list[str]:
+    return [result["document_id"] for result in results]
+
+
+# index and search
+
+
+def test_a_document_finds_itself_in_its_own_language(rag: RAGPretrainedModel) -> None:
+    for text, document_id, language in zip(DOCUMENTS, IDS, ["en", "fr", "zh", "de", "ja"], strict=True):
+        best = rag.search(text, k=1)[0]
+        assert (best["document_id"], best["language"], best["content"]) == (document_id, language, text)
+
+
+def test_results_have_all_keys_in_order_of_score(rag: RAGPretrainedModel) -> None:
+    results = rag.search("Where is the book?", k=5)
+    assert [result["rank"] for result in results] == [1, 2, 3, 4, 5]
+    assert sorted(ids(results)) == sorted(IDS)
+    scores = [result["score"] for result in results]
+    assert scores == sorted(scores, reverse=True)
+    for result in results:
+        assert result["document_metadata"] == METADATAS[IDS.index(result["document_id"])]
+        assert type(result["score"]) is float
+        assert type(result["passage_id"]) is int
+        assert 0 <= result["relevance"] <= 1
+        assert result["relevance"] == pytest.approx(result["score"] / 32, abs=1e-6)
+
+
+def test_metadata_is_left_out_where_there_is_none(rag: RAGPretrainedModel) -> None:
+    rag.index(DOCUMENTS[:2], index_name="plain")
+    assert "document_metadata" not in rag.search("book", k=1)[0]
+
+
+def test_a_list_of_queries_gives_a_list_each(rag: RAGPretrainedModel) -> None:
+    queries = ["Where is the book?", "Où est le livre ?", "图书馆"]
+    together = rag.search(queries, k=2)
+    for query, results in zip(queries, together, strict=True):
+        alone = rag.search(query, k=2)
+        assert ids(results) == ids(alone)
+        assert [r["score"] for r in results] == pytest.approx([r["score"] for r in alone], abs=1e-3)
+    assert len(rag.search(["book"], k=1)) == 1
+    assert isinstance(rag.search(["book"], k=1)[0], list)
+    assert rag.search([], k=1) == []
+
+
+def test_zero_index_ranks(rag: RAGPretrainedModel) -> None:
+    assert [r["rank"] for r in rag.search("book", k=3, zero_index_ranks=True)] == [0, 1, 2]
+
+
+def test_the_users_language_wins(model: RAGPretrainedModel, tmp_path: Path) -> None:
+    rag = RAGPretrainedModel(model.encoder, tmp_path, verbose=0)
+    rag.index(DOCUMENTS[:2], ["a", "b"], languages=["de-AT", None])
+    assert {r["document_id"]: r["language"] for r in rag.search("x", k=2)} == {"a": "de", "b": "fr"}
+    rag.index(DOCUMENTS[:2], languages="zh_CN")
+    assert {r["language"] for r in rag.search("x", k=2)} == {"zh"}
+
+
+def test_the_query_language_decides_the_adapter(rag: RAGPretrainedModel) -> None:
+    german, french = (rag.search("Buch", k=5, language=language)[0]["score"] for language in ("de", "fr"))
+    assert german != french
+    both = rag.search(["Buch", "Buch"], k=5, language=["de", "fr"])
+    assert [each[0]["score"] for each in both] == pytest.approx([german, french], abs=1e-3)
+
+
+def test_queries_are_detected_among_the_languages_in_the_index(rag: RAGPretrainedModel) -> None:
+    rag.index(DOCUMENTS[:1], ["en"], index_name="english")
+    query = "Где находится библиотека?"  # Russian, which the index does not have
+    assert rag.search(query, k=1)[0]["score"] == rag.search(query, k=1, language="en")[0]["score"]
+
+
+def test_filters(rag: RAGPretrainedModel) -> None:
+    assert sorted(ids(rag.search("book", k=5, filter={"year": {"$gte": 2021}}))) == ["de", "ja"]
+    assert ids(rag.search("book", k=5, filter={"language": "zh-Hans"})) == ["zh"]
+    assert sorted(ids(rag.search("book", k=5, filter={"language": {"$in": ["fr_XX", "deu"]}}))) == ["de", "fr"]
+    assert sorted(ids(rag.search("book", k=5, doc_ids=["en", "zh", "absent"]))) == ["en", "zh"]
+    assert ids(rag.search("book", k=5, doc_ids=["en", "zh"], filter={"year": 2020})) == ["zh"]
+    assert rag.search("book", filter={"year": 1900}) == []
+
+
+def test_min_score_and_exact_and_fast(rag: RAGPretrainedModel) -> None:
+    every = rag.search("book", k=5)
+    floor = every[2]["score"]
+    assert ids(rag.search("book", k=5, min_score=floor)) == ids(every[:3])
+    assert ids(rag.search("book", k=5, exact=True)) == ids(every)
+    assert len(rag.search("book", k=5, force_fast=True)) == 5
+
+
+def test_k_larger_than_the_index(rag: RAGPretrainedModel) -> None:
+    assert len(rag.search("book", k=1000)) == 5
+
+
+def test_asearch(rag: RAGPretrainedModel) -> None:
+    async def many() -> list[list[dict]]:
+        return await asyncio.gather(*(rag.asearch(text, k=1) for text in DOCUMENTS))
+
+    assert [ids(found)[0] for found in asyncio.run(many())] == IDS
+
+
+def test_searching_from_threads_while_adding(rag: RAGPretrainedModel) -> None:
+    found: list[str] = []
+    threads = [Thread(target=lambda: found.extend(ids(rag.search(DOCUMENTS[1], k=1)))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    rag.add_to_index(["Le pain est dans le jardin."], ["more"])
+    for thread in threads:
+        thread.join()
+    assert found == ["fr"] * 8
+
+
+# long documents, hooks
+
+
+def test_long_documents_are_split_and_inherit_their_language(rag: RAGPretrainedModel) -> None:
+    text = "图书馆在北京市，今天有水和火，明年有雨雪。" * 20
+    rag.index([text, DOCUMENTS[0]], ["long", "short"], index_name="long", max_document_length=32)
+    results = rag.search("北京", k=100, doc_ids=["long"])
+    assert len(results) > 5
+    assert {result["language"] for result in results} == {"zh"}
+    passages = sorted(results, key=lambda result: result["passage_id"])
+    assert "".join(result["content"] for result in passages) == text
+    assert all(max(rag.encoder.tokenizer.count([r["content"]])) <= 28 for r in passages)
+
+
+def test_without_splitting_documents_are_cut_off_and_that_is_said(
+    rag: RAGPretrainedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "ragatouille_xm"):
+        rag.index(["library " * 100], ["long"], index_name="cut", max_document_length=32, split_documents=False)
+    assert len(rag.search("library", k=10)) == 1
+    assert "1 of 1 texts longer than 32 tokens" in caplog.text
+
+
+def test_splitter_and_preprocessing_hooks_as_ragatouille_calls_them(rag: RAGPretrainedModel) -> None:
+    def splitter(documents: list[str], document_ids: list[str], chunk_size: int = 256) -> list[dict[str, str]]:
+        assert chunk_size == 64
+        return [
+            {"document_id": document_id, "content": part}
+            for document, document_id in zip(documents, document_ids, strict=True)
+            for part in document.split("|")
+        ]
+
+    def shout(documents: list[dict[str, str]], document_ids: list[str]) -> list[dict[str, str]]:
+        return [{**document, "content": document["content"].upper()} for document in documents]
+
+    rag.index(["the book|the bread", "a garden"], ["x", "y"], index_name="hooks", max_document_length=64,
+              document_splitter_fn=splitter, preprocessing_fn=[shout])  # fmt: skip
+    found = {(r["document_id"], r["content"]) for r in rag.search("book", k=10)}
+    assert found == {("x", "THE BOOK"), ("x", "THE BREAD"), ("y", "A GARDEN")}
+
+
+# add, update, delete, reopen
+
+
+def test_added_documents_are_found_at_once_and_after_reopening(rag: RAGPretrainedModel) -> None:
+    rag.add_to_index(["Ein neues Brot."], ["bread"], [{"year": 2030}])
+    assert ids(rag.search("Ein neues Brot.", k=1)) == ["bread"]
+    path = rag.indexes.root / "colbert" / "indexes" / "first"
+    rag.close()
+    again = RAGPretrainedModel.from_index(path, verbose=0)
+    best = again.search("Ein neues Brot.", k=1)[0]
+    assert (best["document_id"], best["document_metadata"]) == ("bread", {"year": 2030})
+    assert again.indexes.current == "first"
+
+
+def test_deletes_leave_every_other_document_as_it_was(rag: RAGPretrainedModel) -> None:
+    before = {r["document_id"]: r for r in rag.search("book", k=5)}
+    assert rag.delete_from_index(["fr"]) == 1
+    after = {r["document_id"]: r for r in rag.search("book", k=5)}
+    assert set(after) == set(IDS) - {"fr"}
+    for document_id, result in after.items():
+        assert {**before[document_id], "rank": 0} == {**result, "rank": 0}
+
+
+def test_deleting_unknown_ids_is_said(rag: RAGPretrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "ragatouille_xm"):
+        assert rag.delete_from_index("absent") == 0
+    assert "nothing to delete for 'absent'" in caplog.text
+
+
+def test_update_replaces_and_adds(rag: RAGPretrainedModel) -> None:
+    rag.update_in_index(["The new bread.", "A river."], ["fr", "river"])
+    found = {r["document_id"]: r["content"] for r in rag.search("bread", k=10)}
+    assert found["fr"] == "The new bread."
+    assert found["river"] == "A river."
+    assert len(found) == 6
+
+
+def test_an_existing_id_is_refused_and_nothing_is_added(rag: RAGPretrainedModel) -> None:
+    with pytest.raises(DuplicateDocumentError, match=r"already has 'fr'\. Use update_in_index"):
+        rag.add_to_index(["A river.", "Le pain."], ["river", "fr"])
+    assert len(rag.search("book", k=10)) == 5
+
+
+def test_several_indexes_with_one_model(rag: RAGPretrainedModel) -> None:
+    rag.index(["A river."], ["river"], index_name="second")
+    assert ids(rag.search("book", k=10)) == ["river"]
+    assert len(rag.search("book", "first", k=10)) == 5
+    assert len(rag.search("book", k=10)) == 5  # the one used last
+
+
+def test_overwriting(rag: RAGPretrainedModel) -> None:
+    rag.index(["A river."], ["river"], index_name="first")
+    assert ids(rag.search("book", k=10)) == ["river"]
+    with pytest.raises(InputError, match="There is an index 'first' already"):
+        rag.index(["A garden."], index_name="first", overwrite_index=False)
+
+
+def test_a_failed_rebuild_leaves_the_old_index(rag: RAGPretrainedModel) -> None:
+    def broken() -> object:
+        yield "A river."
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        rag.index(broken(), index_name="first")
+    assert len(rag.search("book", k=10)) == 5
+    folder = rag.indexes.root / "colbert" / "indexes" / "first"
+    rag.close()
+    assert len(RAGPretrainedModel.from_index(folder, verbose=0).search("book", k=10)) == 5
+
+
+def test_index_takes_any_iterable(rag: RAGPretrainedModel) -> None:
+    path = rag.index((text for text in DOCUMENTS), (i for i in IDS), index_name="streamed")
+    assert Path(path).name == "streamed"
+    assert len(rag.search("book", k=10)) == 5
+
+
+def test_an_empty_index_finds_nothing_until_documents_come(rag: RAGPretrainedModel) -> None:
+    rag.index([], index_name="empty")
+    assert rag.search("book") == []
+    rag.add_to_index(["A river."], ["river"])
+    assert ids(rag.search("book")) == ["river"]
+    rag.delete_from_index("river")
+    assert rag.search("book") == []
+
+
+# in memory
+
+
+def test_rerank(rag: RAGPretrainedModel) -> None:
+    results = rag.rerank(DOCUMENTS[3], DOCUMENTS, k=3)
+    assert [r["rank"] for r in results] == [1, 2, 3]
+    assert (results[0]["result_index"], results[0]["content"]) == (3, DOCUMENTS[3])
+    assert "document_id" not in results[0]
+    assert len(rag.rerank("book", DOCUMENTS, k=50)) == 5
+    assert [each[0]["result_index"] for each in rag.rerank(DOCUMENTS, DOCUMENTS, k=1)] == [0, 1, 2, 3, 4]
+    assert rag.rerank("book", DOCUMENTS, k=1, zero_index_ranks=True)[0]["rank"] == 0
+    assert rag.rerank("book", [], k=3) == []
+
+
+def test_rerank_scores_as_search_does(rag: RAGPretrainedModel) -> None:
+    reranked = {r["content"]: r["score"] for r in rag.rerank("Where is the book?", DOCUMENTS, k=5)}
+    for result in rag.search("Where is the book?", k=5):
+        assert result["score"] == pytest.approx(reranked[result["content"]], abs=0.02)  # stored in half precision
+
+
+def test_encode_search_and_clear(rag: RAGPretrainedModel) -> None:
+    rag.encode(DOCUMENTS[:2], document_metadatas=METADATAS[:2], verbose=False)
+    rag.encode(DOCUMENTS[2:], verbose=False)
+    for i, text in enumerate(DOCUMENTS):
+        best = rag.search_encoded_docs(text, k=1)[0]
+        assert (best["result_index"], best["rank"]) == (i, 1)
+    assert rag.search_encoded_docs(DOCUMENTS[1], k=1)[0]["document_metadata"] == METADATAS[1]
+    assert "document_metadata" not in rag.search_encoded_docs(DOCUMENTS[4], k=1)[0]
+    assert [each[0]["result_index"] for each in rag.search_encoded_docs(DOCUMENTS, k=1)] == [0, 1, 2, 3, 4]
+    rag.clear_encoded_docs()
+    with pytest.raises(InputError, match="Call encode"):
+        rag.search_encoded_docs("book")
+
+
+def test_a_failed_encode_keeps_what_was_encoded(rag: RAGPretrainedModel) -> None:
+    rag.encode(DOCUMENTS[:2], verbose=False)
+    with pytest.raises(InputError):
+        rag.encode(["fine", 5], verbose=False)
+    rag.encode(DOCUMENTS[2:3], verbose=False)
+    assert rag.search_encoded_docs(DOCUMENTS[2], k=1)[0]["result_index"] == 2
+
+
+def test_detect_languages(rag: RAGPretrainedModel) -> None:
+    (found,) = rag.detect_languages("Где находится ближайшая библиотека в этом городе?")
+    assert set(found) == {"language", "adapter", "confidence"}
+    # the tiny checkpoint has no Russian adapter: what is said is what would be used
+    assert found["adapter"] in rag.encoder.checkpoint.adapters
+
+
+# odd text
+
+
+@pytest.mark.parametrize("text", ["", "   ", "🙂🙂", "\x00\x01\x02", "a\ud800b", "مرحبا hello 你好 привет", "x" * 5000])
+def test_odd_documents_are_stored_and_found(rag: RAGPretrainedModel, text: str) -> None:
+    rag.add_to_index([text], ["odd"])
+    found = rag.search("book", k=500, doc_ids=["odd"])
+    assert found
+    assert "".join(r["content"] for r in sorted(found, key=lambda r: r["passage_id"])) == text.replace("\ud800", "�")
+
+
+def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
+    rag.index(["The library opens. " * 55_000], ["megabyte"], index_name="long")
+    assert len(rag.search("library", k=3)) == 3
+    rag.index(["The library opens."] * 10_000, index_name="same")
+    assert len({r["document_id"] for r in rag.search("library", k=50)}) == 50
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda rag: rag.search(""), InputError, "query is blank"),
+        (lambda rag: rag.search([" \n"]), InputError, "query is blank"),
+        (lambda rag: rag.search(5), InputError, "query is a int"),
+        (lambda rag: rag.search([5]), InputError, "query is a int, not a string: 5"),
+        (lambda rag: rag.search("a", k=0), InputError, "k=0 is not usable"),
+        (lambda rag: rag.search("a", k=2.5), InputError, "k=2.5 is not usable"),
+        (lambda rag: rag.search("a", language="klingon"), LanguageError, "klingon"),
+        (lambda rag: rag.search(["a", "b"], language=["fr"]), InputError, "2 queries came with 1 languages"),
+        (lambda rag: rag.search("a", filter={"year": {"$near": 3}}), FilterError, r"\$near"),
+        (lambda rag: rag.search("a", "absent"), IndexNotFoundError, "absent"),
+        (lambda rag: rag.search("a", "../up"), InputError, "cannot be a folder's name"),
+        (lambda rag: rag.index("one text"), InputError, r"give a list of texts"),
+        (lambda rag: rag.index(["a", 5]), InputError, "Document 1 is a int, not a string"),
+        (lambda rag: rag.index(["a", "b"], ["x"]), InputError, "document_ids has fewer entries"),
+        (lambda rag: rag.index(["a"], ["x", "y"]), InputError, "document_ids has 2 entries for 1 texts"),
+        (lambda rag: rag.index(["a", "b"], ["x", "x"]), DuplicateDocumentError, "'x' twice"),
+        (lambda rag: rag.index(["a"], [" "]), InputError, "ids are strings that are not blank"),
+        (lambda rag: rag.index(["a"], ["x"], [{"when": object()}]), InputError, "when"),
+        (lambda rag: rag.index(["a"], languages=["fr", "de"]), InputError, "languages has 2 entries for 1 texts"),
+        (lambda rag: rag.index(["a"], languages="klingon"), LanguageError, "klingon"),
+        (lambda rag: rag.index(["a"], max_document_length=5), InputError, "from 8 to 512"),
+        (lambda rag: rag.index(["a"], overwrite_index="maybe"), InputError, "overwrite_index='maybe'"),
+        (lambda rag: rag.index(["a"], index_name=""), InputError, "cannot be a folder's name"),
+        (lambda rag: rag.index(["a"], bsize=0), InputError, "bsize=0"),
+        (lambda rag: rag.delete_from_index([5]), InputError, "give a list of strings"),
+        (lambda rag: rag.rerank("a", "one text"), InputError, "give a list of texts"),
+        (lambda rag: rag.encode([None], verbose=False), InputError, "Document 0 is a NoneType"),
+        (lambda rag: rag.update_in_index(["a"], ["x"], index_name="absent"), IndexNotFoundError, "absent"),
+    ],
+)
+def test_bad_input_gets_one_clear_error_and_changes_nothing(
+    rag: RAGPretrainedModel, call: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        call(rag)
+    assert len(rag.search("book", "first", k=10)) == 5
+    folders = {path.name for path in (rag.indexes.root / "colbert" / "indexes").iterdir() if path.is_dir()}
+    assert folders == {"first"}
+
+
+def test_no_index_yet(model: RAGPretrainedModel, tmp_path: Path) -> None:
+    rag = RAGPretrainedModel(model.encoder, tmp_path, verbose=0)
+    for call in (lambda: rag.search("a"), lambda: rag.add_to_index(["a"]), lambda: rag.delete_from_index("a")):
+        with pytest.raises(InputError, match=r"No index is open\. Call index\(\), or give index_name="):
+            call()
+
+
+def test_an_index_of_another_checkpoint_is_refused(rag: RAGPretrainedModel, tmp_path: Path) -> None:
+    other = RAGPretrainedModel.from_pretrained(
+        build_tiny_xmod(tmp_path / "other", seed=1), verbose=0, index_root=str(rag.indexes.root)
+    )
+    with pytest.raises(IndexFormatError, match="index 'first' was filled by the checkpoint"):
+        other.search("book", "first")
+
+
+def test_missing_checkpoint_and_missing_index() -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint folder './absent'"):
+        RAGPretrainedModel.from_pretrained("./absent")
+    with pytest.raises(IndexNotFoundError, match="absent"):
+        RAGPretrainedModel.from_index("./absent")
+
+
+def test_the_missing_wrapper_names_its_install(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "langchain_ragatouille_xm", None)
+    for call in (rag.as_langchain_retriever, rag.as_langchain_document_compressor):
+        with pytest.raises(MissingExtraError, match=r'pip install "ragatouille-xm\[langchain\]"'):
+            call()
