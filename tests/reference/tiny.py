@@ -214,7 +214,7 @@ def _write_xlmr_tokenizer(path: Path) -> list[str]:
     metaspace = {"type": "Metaspace", "replacement": "▁", "add_prefix_space": True}
     _write_tokenizer(
         path,
-        model={"type": "Unigram", "unk_id": 3, "vocab": [list(pair) for pair in zip(pieces, scores)]},  # noqa: B905
+        model={"type": "Unigram", "unk_id": 3, "vocab": [list(pair) for pair in zip(pieces, scores, strict=True)]},
         special={"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": len(pieces) - 1},
         pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]},
         post_processor=_template(("<s>", 0), ("</s>", 2), second=("</s>", "$B", "</s>")),
