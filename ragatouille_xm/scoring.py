@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate
 
 import numpy as np
 import torch
@@ -58,7 +57,7 @@ def maxsim(
     count, rows, dim = queries.shape
     device = vectors.device
     scores = torch.empty(count, len(lengths), device=device)
-    columns = queries.to(device, torch.float32).reshape(count * rows, dim).split(QUERIES_AT_ONCE * max(rows, 1))
+    columns = torch.split(queries.to(device, torch.float32).reshape(-1, dim), QUERIES_AT_ONCE * max(rows, 1))
     block = block or TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE_ELSEWHERE)
     for passages, tokens in _blocks(lengths, block):
         part = vectors[tokens].float()
@@ -71,12 +70,13 @@ def maxsim(
 
 def _blocks(lengths: torch.Tensor, block: int) -> Iterator[tuple[slice, slice]]:
     """Yield the passages and their tokens in runs of at most `block` tokens, or of one passage."""
-    ends = [0, *accumulate(lengths.tolist())]
-    first = 0
-    for i in range(1, len(ends)):
-        if i + 1 == len(ends) or ends[i + 1] - ends[first] > block:
-            yield slice(first, i), slice(ends[first], ends[i])
-            first = i
+    ends = torch.cumsum(lengths, 0)
+    first, start = 0, 0
+    while first < len(lengths):
+        last = max(first + 1, int(torch.searchsorted(ends, start + block, right=True)))
+        end = int(ends[last - 1])
+        yield slice(first, last), slice(start, end)
+        first, start = last, end
 
 
 def _best_of_passage(similarities: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
@@ -108,9 +108,10 @@ def top_k(scores: torch.Tensor, pids: torch.Tensor, k: int) -> Hits:
         return hits
     # torch.topk breaks ties as it likes, so it only gives the score that must be reached.
     reached = scores >= scores.topk(min(k, n)).values[:, -1:]
+    pids = pids.to(scores.device)
     for i in range(count):
         found = reached[i].nonzero().squeeze(1)
-        best, ids = scores[i, found].float().cpu().numpy(), pids.to(found.device)[found].cpu().numpy()
+        best, ids = scores[i, found].float().cpu().numpy(), pids[found].cpu().numpy()
         order = np.lexsort((ids, -best))[:k]
         hits.pids[i, : len(order)], hits.scores[i, : len(order)] = ids[order], best[order]
     return hits

@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 
 from ..errors import FilterError
 from ..types import Passage
-from .metadata import INT64, METADATA, OWN_FIELDS, Scalar, equality_key, fields_of, instant, range_value
+from .metadata import INT64, METADATA, OWN_FIELDS, Scalar, equality_key, fields_of, instant, range_value, storable
 
 MAX_DEPTH = 32
 
@@ -144,8 +144,8 @@ def _parse_all(filter: object, depth: int) -> Condition:
         raise FilterError(f"The filter is nested deeper than {MAX_DEPTH} levels.")
     parts: list[Condition] = []
     for key, value in filter.items():
-        if not isinstance(key, str):
-            raise FilterError(f"A field name must be a string, not {_show(key)}.")
+        if not isinstance(key, str) or not storable(key):
+            raise FilterError(f"A field name must be a string of Unicode, not {_show(key)}.")
         parts += _parse_top(key, value, depth) if key.startswith("$") else _parse_field(key, value, depth)
     return parts[0] if len(parts) == 1 else And(tuple(parts))
 
@@ -204,6 +204,8 @@ def _scalar(name: str, op: str, value: object) -> Scalar:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
+        if not storable(value):
+            raise FilterError(f"{op} on {name!r}: {_show(value)} has a lone surrogate, which no field can hold.")
         return str.__str__(value)
     if isinstance(value, (int, float)):
         return _number(name, op, value)

@@ -36,7 +36,8 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     Parameters
     ----------
     metadata : mapping or None
-        String keys; values are strings, 64-bit ints, finite floats, booleans, None, lists and dicts of these.
+        String keys; values are strings, 64-bit ints, finite floats, booleans, None, lists and dicts of these. Strings
+        must be Unicode, without lone surrogates.
 
     Raises
     ------
@@ -56,11 +57,20 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     return copy
 
 
+def storable(text: str) -> bool:
+    """Return whether `text` is Unicode that can be written down: Python's strings may hold lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _plain(value: object, where: str, depth: int) -> Any:
     """Return `value` as plain types, also when it is of a subclass such as an enum's."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and storable(value):
         return str.__str__(value)
     if isinstance(value, int) and value in INT64:
         return int(value)
@@ -82,6 +92,8 @@ def _plain(value: object, where: str, depth: int) -> Any:
 
 
 def _complaint(value: object) -> str:
+    if isinstance(value, str):
+        return f"{value!r} has a lone surrogate, which is not Unicode; use text.encode(errors='replace').decode()."
     if isinstance(value, int):
         return f"{value} does not fit into 64 bits; store it as a string."
     if isinstance(value, float):
