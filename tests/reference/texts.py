@@ -87,3 +87,37 @@ TOKENS = {
     "long": "The river runs past the old mill, and the mill runs on the river. " * 22,
     "long_zh": "河水流过旧磨坊，磨坊靠河水转动。" * 24,
 }
+
+# What is encoded and scored on the tiny checkpoints; each a different length, some with vectors that are not kept.
+DOCUMENTS = (
+    "The library opens at nine.",
+    "A small market by the river sells bread, eggs and apples.",
+    "The train to the old town is late again!",
+    "In winter the garden sleeps.",
+    "Le livre est dans la bibliothèque.",
+    "Le pain du marché, chaud le matin.",
+    "Die Bibliothek und der Garten am Fluss.",
+    "El libro está en el jardín, junto al río.",
+    "Книга на столе, река в долине.",
+    "Το βιβλίο και του ήλιου το φως",
+    "الكتاب في المكتبة",
+    "הספר של המורה",
+    "किताब मेज पर है",
+    "図書館は日曜日も開きます。",
+    "图书馆里有很多书。",
+    "도서관은 오늘 문을 엽니다",
+    "ห้องสมุดมีหนังสือ",
+    "",
+    "?! ... , ;",
+    "One blank after, and 3 digits: 4 5 6. " + "The old river of the small garden is in the library. " * 4,
+)
+QUERIES = (
+    "When does the library open?",
+    "bread",
+    "Où est le livre ?",
+    "Garten am Fluss",
+    "книга",
+    "図書館はどこですか",
+    "",
+    "The old train runs along the river, past the small garden and the market, to the library of the town.",
+)
