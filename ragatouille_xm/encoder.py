@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .errors import InputError
+from .errors import CheckpointError, InputError
 from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
@@ -57,6 +57,12 @@ class Encoder:
         self.detector = make_detector(language_detector)
         self.model = ColBERT.load(checkpoint, where, _dtype(dtype, where))
         self.tokenizer = ColBERTTokenizer(checkpoint.folder, checkpoint.settings, self.model.backbone.max_tokens)
+        rows = int(checkpoint.config["vocab_size"])
+        if len(self.tokenizer) > rows:
+            raise CheckpointError(
+                f"The tokeniser of {checkpoint.name!r} has {len(self.tokenizer)} ids, but the model only {rows}: they "
+                "do not belong together."
+            )
 
     @classmethod
     def from_pretrained(

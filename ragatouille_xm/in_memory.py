@@ -121,12 +121,12 @@ class InMemoryMethods:
         """
         found = rerank(
             self.encoder,
-            list_of_queries([query] if isinstance(query, str) else query),
+            list_of_queries(query),
             documents,
             k,
             languages=language,
             document_languages=languages,
-            batch_tokens=batch_tokens(bsize),
+            batch_tokens=tokens_at_once(bsize),
         )
         return shaped(found, query, zero_index_ranks)
 
@@ -155,7 +155,7 @@ class InMemoryMethods:
             document_metadatas,
             languages,
             max_length=None if max_document_length == "auto" else max_document_length,
-            batch_tokens=batch_tokens(bsize),
+            batch_tokens=tokens_at_once(bsize),
             progress=verbose and self.verbose > 0,
         )
         self._encoded = encoded
@@ -183,9 +183,7 @@ class InMemoryMethods:
         """
         if self._encoded is None:
             raise InputError("No documents are encoded. Call encode(documents) first.")
-        found = self._encoded.search(
-            list_of_queries([query] if isinstance(query, str) else query), k, languages=language, filter=filter
-        )
+        found = self._encoded.search(list_of_queries(query), k, languages=language, filter=filter)
         return shaped(found, query, False)
 
     def clear_encoded_docs(self, force: bool = False) -> None:
@@ -193,7 +191,8 @@ class InMemoryMethods:
         self._encoded = None
 
 
-def batch_tokens(bsize: Literal["auto"] | int, max_length: int = 256) -> int:
+def tokens_at_once(bsize: Literal["auto"] | int, max_length: int = 256) -> int:
+    """Return the token budget of a batch of `bsize` passages of full length."""
     if bsize == "auto":
         return BATCH_TOKENS
     if isinstance(bsize, bool) or not isinstance(bsize, int) or bsize < 1:
@@ -202,12 +201,16 @@ def batch_tokens(bsize: Literal["auto"] | int, max_length: int = 256) -> int:
 
 
 def list_of_queries(queries: object) -> list[str]:
+    """Return a list of what may be one query or several."""
+    if isinstance(queries, str):
+        return [queries]
     if not isinstance(queries, Sequence):
         raise InputError(f"The query is a {type(queries).__name__}; give a string, or a list of strings.")
     return list(queries)
 
 
 def shaped(found: list[list[Result]], query: object, zero_index_ranks: bool) -> Results:
+    """Return one list of results for one query, a list of lists for a list."""
     if zero_index_ranks:
         for results in found:
             for result in results:

@@ -12,7 +12,7 @@ from .config import SearchConfig
 from .corpus.passages import Cutter, make_cutter, read_documents
 from .encoder import Encoder
 from .errors import InputError, MissingExtraError
-from .in_memory import InMemoryMethods, Languages, Results, batch_tokens, list_of_queries, shaped
+from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped, tokens_at_once
 from .index.qdrant import EdgeIndex
 from .indexes import DEFAULT_ROOT, Indexes
 
@@ -187,7 +187,7 @@ class RAGPretrainedModel(InMemoryMethods):
             read_documents(collection, document_ids, document_metadatas, languages),
             cut=self._cutter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn),
             max_document_length=max_document_length,
-            batch_tokens=batch_tokens(bsize, max_document_length),
+            batch_tokens=tokens_at_once(bsize, max_document_length),
             total=len(collection) if isinstance(collection, Sequence) else None,
             progress=self.verbose > 0,
         )
@@ -260,7 +260,7 @@ class RAGPretrainedModel(InMemoryMethods):
             replace=replace,
             total=len(documents),
             progress=self.verbose > 0,
-            batch_tokens=batch_tokens(bsize, length),
+            batch_tokens=tokens_at_once(bsize, length),
         )
 
     def _cutter(
@@ -328,9 +328,8 @@ class RAGPretrainedModel(InMemoryMethods):
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
             number of query tokens, 0 to 1), and ``document_metadata`` where the document has some.
         """
-        queries = [query] if isinstance(query, str) else query
         found = self.indexes.get(index_name).search(
-            list_of_queries(queries),
+            list_of_queries(query),
             k,
             languages=language,
             filter=_with_ids(filter, doc_ids),

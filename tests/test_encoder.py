@@ -9,7 +9,7 @@ from reference.tiny import build_tiny_bert, build_tiny_xmod
 from transformers import XmodModel
 
 from ragatouille_xm.encoder import Encoder
-from ragatouille_xm.errors import InputError
+from ragatouille_xm.errors import CheckpointError, InputError
 
 TEXTS = [
     "the library opens",
@@ -141,3 +141,9 @@ def test_bad_passage_length(encoder: Encoder, length: object) -> None:
 def test_texts_and_languages_must_match(encoder: Encoder) -> None:
     with pytest.raises(InputError, match="2 texts came with 1 languages"):
         encoder.encode_documents(["a", "b"], ["en"])
+
+
+def test_a_tokeniser_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path, vocab_size=100)
+    with pytest.raises(CheckpointError, match=r"tokeniser of .* has \d+ ids, but the model only 100"):
+        Encoder.from_pretrained(folder)

@@ -6,15 +6,19 @@ import logging
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+
+_SENTENCEPIECE = "sentencepiece.bpe.model"
+_FILES = ("tokenizer.json", _SENTENCEPIECE, "vocab.txt", "vocab.json", "spiece.model")
 
 
 class Tokens(NamedTuple):
@@ -104,18 +108,12 @@ class ColBERTTokenizer:
     ------
     CheckpointError
         If the folder has no tokeniser that transformers can load.
+    MissingExtraError
+        If it has only a SentencePiece model, and sentencepiece is not installed.
     """
 
     def __init__(self, folder: Path, settings: TokenSettings, max_tokens: int) -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # as many kinds as there are tokenisers
-            raise CheckpointError(
-                f"No tokeniser can be loaded from {str(folder)!r} ({error}). It needs tokenizer.json, "
-                "sentencepiece.bpe.model or vocab.txt."
-            ) from error
+        tokenizer = _load(folder)
         self._tokenizer: Any = tokenizer
         self._settings = settings
         self.max_tokens = max_tokens
@@ -129,6 +127,10 @@ class ColBERTTokenizer:
         self._skipped = frozenset([self._pad, *(ids[0] for ids in self._plain_ids(symbols) if ids)])
         # what `documents` puts around a text: specials, the marker, and the "." that the prefix leaves behind
         self.overhead = len(self._marked([""], self._doc_marker, max_tokens)[0])
+
+    def __len__(self) -> int:
+        """Return the number of ids: the embedding table must have as many rows."""
+        return len(self._tokenizer)
 
     def documents(self, texts: Sequence[str], max_length: int) -> list[Tokens]:
         """Tokenise passages, cutting each to `max_length` tokens, specials included.
@@ -210,6 +212,23 @@ class ColBERTTokenizer:
             "input_ids"
         ]
         return ids
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    # transformers 5 makes an empty tokeniser, without a word, of a folder that has none
+    files = [name for name in _FILES if (folder / name).is_file()]
+    if not files:
+        raise CheckpointError(f"The checkpoint folder {str(folder)!r} has no tokeniser: none of {', '.join(_FILES)}.")
+    if files == [_SENTENCEPIECE] and find_spec("sentencepiece") is None:
+        raise MissingExtraError(f"Reading {_SENTENCEPIECE}", "sentencepiece")
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # as many kinds as there are tokenisers
+        raise CheckpointError(
+            f"The tokeniser ({files[0]}) of {str(folder)!r} cannot be loaded: {error}. Fetch the checkpoint again."
+        ) from error
 
 
 def encodable(text: str) -> str:
