@@ -23,6 +23,14 @@ def golden(file: str) -> dict[str, Any]:
     return json.loads((REFERENCE / file).read_text(encoding="utf-8"))
 
 
+def split_at_blanks(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return what the tokeniser gives in XLM-R's published form, which splits at blanks first."""
+    return recorded | {
+        kind: {length: rows | recorded["split"][kind][length] for length, rows in recorded[kind].items()}
+        for kind in ("documents", "queries")
+    }
+
+
 def make(folder: Path, version: str, **settings: Any) -> ColBERTTokenizer:
     chosen = {"attend_to_mask_tokens": True, "marker": MARKERS[version], **settings}
     return ColBERTTokenizer(folder, TokenSettings(**chosen), 512)
@@ -52,7 +60,7 @@ def test_ids_and_masks_of_xlmr_equal_colbert_ais(demo_path: Path, version: str) 
     recorded = golden("tokens.json")
     tokenizer = make(demo_path, version)
     assert sorted(tokenizer._skipped - {1}) == recorded[version]["skiplist"]
-    assert_as_recorded(tokenizer, recorded["texts"], recorded[version])
+    assert_as_recorded(tokenizer, recorded["texts"], split_at_blanks(recorded[version]))
 
 
 @pytest.mark.parametrize("version", ["old", "new"])
