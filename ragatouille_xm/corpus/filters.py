@@ -11,9 +11,10 @@ descend into nested objects (``"author.name"``), and a key that has dots itself 
 never equals a number; numbers are equal across int and float. Objects, and lists inside lists, equal nothing.
 
 **Operators.** ``$eq`` ``$in``: exact equality; ``None`` stands for null or missing. ``$gt`` ``$gte`` ``$lt`` ``$lte``:
-a number is compared with numbers, as 64-bit floats; a `datetime` or `date` with strings that hold an ISO 8601 date,
-where a missing time is midnight and a missing zone is UTC. A missing field is in no range. ``$ne`` ``$nin`` ``$not``
-are exact negations, so they admit passages without the field. ``$and`` ``$or`` take a list of filters.
+a number is compared with numbers, as 64-bit floats; a `datetime`, `date` or ISO 8601 string with strings that hold an
+ISO 8601 date, where a missing time is midnight and a missing zone is UTC. A missing field is in no range. ``$ne``
+``$nin`` ``$not`` are exact negations, so they admit passages without the field. ``$and`` and ``$or`` take a list of
+filters.
 """
 
 from __future__ import annotations
@@ -27,7 +28,18 @@ from typing import Any, TypeAlias
 
 from ..errors import FilterError
 from ..types import Passage
-from .metadata import INT64, METADATA, OWN_FIELDS, Scalar, equality_key, fields_of, instant, range_value, storable
+from .metadata import (
+    METADATA,
+    OWN_FIELDS,
+    Scalar,
+    equality_key,
+    fields_of,
+    fits_int64,
+    instant,
+    range_value,
+    read_datetime,
+    storable,
+)
 
 MAX_DEPTH = 32
 
@@ -225,12 +237,17 @@ def _bound(name: str, op: str, value: object) -> int | float | datetime:
         return value if value.utcoffset() is not None else value.replace(tzinfo=timezone.utc)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
-    raise FilterError(f"{op} on {name!r} takes a number, a datetime or a date, not {_show(value)}.")
+    moment = read_datetime(value) if isinstance(value, str) else None
+    if moment is None:
+        raise FilterError(
+            f"{op} on {name!r} takes a number, a date, a datetime or an ISO 8601 string, not {_show(value)}."
+        )
+    return moment
 
 
 def _number(name: str, op: str, value: int | float) -> int | float:
     if isinstance(value, int):
-        if value not in INT64:
+        if not fits_int64(value):
             raise FilterError(f"{op} on {name!r}: {value} does not fit into 64 bits; store such numbers as strings.")
         return int.__int__(value)
     if not math.isfinite(value):

@@ -20,7 +20,6 @@ Scalar: TypeAlias = "str | int | float | bool | None"
 OWN_FIELDS = ("language", "document_id")
 METADATA = "metadata."
 MAX_DEPTH = 32
-INT64 = range(-(2**63), 2**63)
 
 _INSTANT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
@@ -57,6 +56,11 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     return copy
 
 
+def fits_int64(value: int) -> bool:
+    """Return whether `value` fits into 64 bits with a sign."""
+    return -(2**63) <= value < 2**63
+
+
 def storable(text: str) -> bool:
     """Return whether `text` is Unicode that can be written down: Python's strings may hold lone surrogates."""
     try:
@@ -72,7 +76,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
         return value
     if isinstance(value, str) and storable(value):
         return str.__str__(value)
-    if isinstance(value, int) and value in INT64:
+    if isinstance(value, int) and fits_int64(value):
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
@@ -82,10 +86,9 @@ def _plain(value: object, where: str, depth: int) -> Any:
         return [_plain(element, f"{where}[{i}]", depth + 1) for i, element in enumerate(value)]
     if isinstance(value, Mapping):
         for key in value:
-            if not isinstance(key, str):
-                raise InputError(
-                    f"Metadata {where!r} has the key {key!r} ({type(key).__name__}): keys must be strings."
-                )
+            if not isinstance(key, str) or not storable(key):
+                kind = type(key).__name__
+                raise InputError(f"Metadata {where!r} has the key {key!r} ({kind}): keys must be strings of Unicode.")
         prefix = f"{where}." if where else ""
         return {str.__str__(key): _plain(inner, prefix + key, depth + 1) for key, inner in value.items()}
     raise InputError(f"Metadata {where!r} has a value that cannot be stored: {_complaint(value)}")
@@ -145,7 +148,7 @@ def equality_key(value: Scalar) -> str:
         return "z"
     if isinstance(value, bool):
         return "b1" if value else "b0"
-    if isinstance(value, float) and value.is_integer() and int(value) in INT64:
+    if isinstance(value, float) and value.is_integer() and fits_int64(int(value)):
         value = int(value)
     return f"n{value!r}"
 
@@ -169,7 +172,7 @@ def instant(value: object) -> float | None:
     True
     """
     if isinstance(value, str):
-        value = _read_instant(value)
+        value = read_datetime(value)
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
@@ -178,7 +181,8 @@ def instant(value: object) -> float | None:
     return float((moment - _EPOCH) // timedelta(microseconds=1))
 
 
-def _read_instant(text: str) -> datetime | None:
+def read_datetime(text: str) -> datetime | None:
+    """Return the datetime, with a zone, that an ISO 8601 string holds; None for any other string."""
     found = _INSTANT.fullmatch(text)
     if found is None:
         return None
