@@ -12,7 +12,7 @@ from .errors import InputError
 from .index.exact import ExactIndex
 from .retriever import Result, Retriever
 
-Languages = str | Sequence[str | None] | None
+Languages = str | Iterable[str | None] | None
 Results = list[Result] | list[list[Result]]
 
 

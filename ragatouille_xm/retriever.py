@@ -130,7 +130,7 @@ class Retriever:
         queries: Sequence[str],
         k: int = 10,
         *,
-        languages: str | Sequence[str | None] | None = None,
+        languages: str | Iterable[str | None] | None = None,
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
         config: SearchConfig = SearchConfig(),
@@ -156,7 +156,8 @@ class Retriever:
         """
         _check_k(k)
         _check_queries(queries)
-        condition = self._normalise(parse_filter(filter))
+        parsed = parse_filter(filter)
+        condition = None if parsed is None else self._normalise(parsed)
         if not queries or not len(self.index):
             return [[] for _ in queries]
         chosen = self._query_languages(queries, languages)
@@ -183,9 +184,8 @@ class Retriever:
             except KeyError:  # deleted by another thread since the search: search again
                 continue
 
-    def _query_languages(self, queries: Sequence[str], given: str | Sequence[str | None] | None) -> list[str]:
-        if isinstance(given, str) or given is None:
-            given = [given] * len(queries)
+    def _query_languages(self, queries: Sequence[str], languages: str | Iterable[str | None] | None) -> list[str]:
+        given = [languages] * len(queries) if isinstance(languages, str) or languages is None else list(languages)
         if len(given) != len(queries):
             raise InputError(f"{len(queries)} queries came with {len(given)} languages; give one for each, or one.")
         present = list(self.index.languages())
@@ -193,19 +193,21 @@ class Retriever:
         detected = iter(self.encoder.detect(unknown, present, present[0]))
         return [next(detected).language if each is None else self.encoder.adapters.resolve(each) for each in given]
 
-    def _normalise(self, condition: Condition | None) -> Condition | None:
+    def _normalise(self, condition: Condition) -> Condition:
         """Write the languages of a filter as the index does: ``pt-BR`` is ``pt`` there."""
         resolve = self.encoder.adapters.resolve
-        if isinstance(condition, Compare) and condition.field == "language":
-            value = condition.value
-            if isinstance(value, str):
-                return Compare("language", condition.op, resolve(value))
-            if isinstance(value, (list, tuple)):
-                return Compare("language", condition.op, tuple(resolve(v) if isinstance(v, str) else v for v in value))
         if isinstance(condition, (And, Or)):
             return type(condition)(tuple(self._normalise(part) for part in condition.parts))
         if isinstance(condition, Not):
             return Not(self._normalise(condition.part))
+        if condition.field != "language":
+            return condition
+        if isinstance(condition.value, str):
+            return Compare("language", condition.op, resolve(condition.value))
+        if isinstance(condition.value, tuple):
+            return Compare(
+                "language", condition.op, tuple(resolve(v) if isinstance(v, str) else v for v in condition.value)
+            )
         return condition
 
     @staticmethod

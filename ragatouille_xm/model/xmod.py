@@ -139,7 +139,8 @@ class XmodLayer(nn.Module):
         heads = self.config.num_attention_heads
         q, k, v = self.qkv(x).view(b, length, 3, heads, hidden // heads).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.attention_output(attended.transpose(1, 2).reshape(b, length, hidden))
+        output: Tensor = self.attention_output(attended.transpose(1, 2).reshape(b, length, hidden))
+        return output
 
     def _adapt(self, x: Tensor, adapters: Sequence[tuple[Adapter, int, int]]) -> Tensor:
         residual = x
@@ -245,7 +246,7 @@ class XmodEncoder(nn.Module):
         pad = self.config.pad_token_id
         real = input_ids.ne(pad).long()
         positions = real.cumsum(1) * real + pad
-        x = self.norm(self.words(input_ids) + self.positions(positions) + self.types.weight[0])
+        x: Tensor = self.norm(self.words(input_ids) + self.positions(positions) + self.types.weight[0])
         mask = None if bool(attention_mask.all()) else attention_mask.bool()[:, None, None, :]
         segments = list(self._segments(adapters))
         for i, layer in enumerate(self.layers):
