@@ -1,0 +1,22 @@
+"""The command line, `ragatouille-xm`: commands over the facade.
+
+Importing it imports neither torch nor transformers, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+
+from . import filling, finding  # they register their commands
+from .app import app
+
+__all__ = ["app", "filling", "finding", "main"]
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 2 for bad input, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # the locale's may not have the characters of the results
+    app(prog_name="ragatouille-xm")

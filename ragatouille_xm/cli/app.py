@@ -1,0 +1,94 @@
+"""The application: options of all commands, logging, and how errors end."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.logging import RichHandler
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import RagatouilleXMError
+from .show import messages, say
+
+if TYPE_CHECKING:
+    from ..pretrained import RAGPretrainedModel
+
+BAD_INPUT = 2  # as for wrong usage
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class _Commands(TyperGroup):
+    """Ends what was foreseen with one sentence and an exit code, in place of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RagatouilleXMError as error:
+            if ctx.params["debug"]:
+                say(traceback.format_exc().rstrip(), style="dim")
+            say(str(error), label="Error: ", style="red")
+            raise typer.Exit(BAD_INPUT) from error
+        except KeyboardInterrupt as error:
+            say("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ragatouille-xm {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="""
+    Start here:
+
+        ragatouille-xm demo
+        ragatouille-xm index docs/ --name mine
+        ragatouille-xm search mine "Où est la bibliothèque ?"
+
+    Results go to stdout, messages to stderr. Exit codes: 0; 2 for bad input; 130 when interrupted.
+    """
+)
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is being done.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="RAGATOUILLE_XM_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find passages in 81 languages, with a question in any of them.
+
+    Each text and each question goes through the language adapter of its own language (ColBERT-XM). An index is a
+    folder; its documents are text files, JSON lines or CSV.
+    """
+    handler = RichHandler(console=messages(), show_time=False, show_path=False, markup=False)
+    logger = logging.getLogger("ragatouille_xm")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def facade() -> type[RAGPretrainedModel]:
+    """Import the model, which takes seconds, and keep the libraries below it from talking."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    from ..pretrained import RAGPretrainedModel
+
+    return RAGPretrainedModel

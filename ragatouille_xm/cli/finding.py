@@ -1,0 +1,183 @@
+"""Commands that find and show: search, languages, demo."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..errors import FilterError, InputError
+from ..languages import to_adapter
+from ..text.detect import detect_languages
+from .app import app, facade
+from .filling import DeviceOption
+from .inputs import Inputs
+from .places import IndexArgument, RootOption, find_index
+from .show import show_json, show_results, show_table, waiting
+
+if TYPE_CHECKING:
+    from ..pretrained import RAGPretrainedModel
+    from ..retriever import Result
+
+DETECTED_AT_ONCE = 256
+MOST_ROWS = 40  # more documents than these are counted by language
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON lines, for other programs.")]
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm search mine "Où est la bibliothèque ?" -k 3
+        ragatouille-xm search news "chemins de fer" --filter '{"year": {"$gte": 2020}, "language": "fr"}'
+        ragatouille-xm search mine "opening hours" "Öffnungszeiten" --json | jq .document_id
+    """
+)
+def search(
+    index: IndexArgument,
+    queries: Annotated[list[str], typer.Argument(help="One or more questions.", metavar="QUERY...")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages to find for each.")] = 10,
+    language: Annotated[
+        str | None, typer.Option(help="Language of the questions; by default detected among those in the index.")
+    ] = None,
+    filter: Annotated[
+        str | None, typer.Option(help="JSON: only passages whose metadata, language or document_id agree.")
+    ] = None,
+    as_json: JsonOption = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower in a large index.")] = False,
+    root: RootOption = Path(".ragatouille"),
+    device: DeviceOption = None,
+) -> None:
+    """Search an index.
+
+    For each question: rank, score, relevance (the score, as a share of the highest possible), language and document,
+    and the passage, cut to two lines. --json has all of it.
+    """
+    folder = find_index(index, root)
+    condition = _parsed(filter)
+    with waiting("loading the checkpoint …"):
+        model = facade().from_index(folder, verbose=0, device=device)
+    languages = _query_languages(model, queries, language)
+    found = cast(
+        "list[list[Result]]",  # as many as there are queries
+        model.search(queries, k=k, language=languages, filter=condition, exact=exact),
+    )
+    model.close()
+    for query, used, results in zip(queries, languages, found, strict=True):
+        if as_json:
+            show_json({"query": query, "query_language": used, **result} for result in results)
+        else:
+            show_results(query, used, results)
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm languages docs/ news.jsonl
+        ragatouille-xm languages --text "Où est la gare ?" --text "駅はどこですか"
+        ragatouille-xm languages --index mine
+    """
+)
+def languages(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and folders, as for index.", metavar="[PATH]...")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="A text; may be given again.")] = None,
+    index: Annotated[str | None, typer.Option(help="Count the passages of this index instead.")] = None,
+    as_json: JsonOption = False,
+    root: RootOption = Path(".ragatouille"),
+) -> None:
+    """Show the language of texts, files or an index, and the adapter that encodes it.
+
+    The confidence goes from 0 to 1. It is 0 where a text does not decide: a fallback is taken then. More than 40
+    documents are counted by language; --json lists them all.
+    """
+    if index is not None:
+        if paths or text:
+            raise InputError("Give either --index or texts and files, not both.")
+        _show_counts(_languages_of_index(find_index(index, root)), "passages", as_json)
+        return
+    if not paths and not text:
+        raise InputError("Give files or folders, --text or --index.")
+    rows = _detected(text or [], paths or [])
+    if as_json:
+        show_json(rows)
+        return
+    every = list(rows)
+    if len(every) > MOST_ROWS:
+        _show_counts(Counter(row["language"] for row in every), "documents", False)
+        return
+    show_table(
+        ["text", "language", "adapter", "confidence"],
+        [[row["text"], row["language"], row["adapter"] or "–", _confidence(row["confidence"])] for row in every],
+        numeric=["confidence"],
+    )
+
+
+def _parsed(filter: str | None) -> dict[str, Any] | None:
+    """Return a filter given as JSON; what it says is checked when it is used."""
+    if filter is None:
+        return None
+    try:
+        value = json.loads(filter)
+    except (ValueError, RecursionError) as error:
+        raise FilterError(f"--filter is not valid JSON: {error}. Write it like '{{\"year\": 2020}}'.") from error
+    if not isinstance(value, dict):
+        raise FilterError(f"--filter is not a JSON object: {filter!r}. Write it like '{{\"year\": 2020}}'.")
+    return value
+
+
+def _query_languages(model: RAGPretrainedModel, queries: list[str], given: str | None) -> list[str]:
+    """Return the language of each query, as the retriever chooses it, so that it can be shown."""
+    if given is not None:
+        return [model.encoder.adapters.resolve(given)] * len(queries)
+    present = list(model.indexes.get().index.languages())
+    return [each.language for each in model.encoder.detect(queries, present, next(iter(present), None))]
+
+
+def _detected(texts: list[str], paths: list[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the language of each text, and of each document."""
+    named = chain(((text, text, None) for text in texts), _documents(paths))
+    while batch := list(islice(named, DETECTED_AT_ONCE)):
+        for (name, _, given), detection in zip(batch, detect_languages([text for _, text, _ in batch]), strict=True):
+            language = detection.language if given is None else given
+            yield {
+                "text": name,
+                "language": language,
+                "adapter": to_adapter(language),
+                "confidence": detection.confidence if given is None else None,
+            }
+
+
+def _documents(paths: list[Path]) -> Iterator[tuple[str, str, str | None]]:
+    return ((document.document_id, document.text, document.language) for document in (Inputs(paths) if paths else ()))
+
+
+def _languages_of_index(folder: Path) -> dict[str, int]:
+    from ..index.qdrant import EdgeIndex
+
+    index = EdgeIndex.open(folder)  # no checkpoint is needed
+    try:
+        return index.languages()
+    finally:
+        index.close()
+
+
+def _show_counts(counts: Mapping[str, int], what: str, as_json: bool) -> None:
+    rows = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    if as_json:
+        show_json({"language": language, "adapter": to_adapter(language), what: n} for language, n in rows)
+    else:
+        cells = [[language, to_adapter(language) or "–", str(n)] for language, n in rows]
+        show_table(["language", "adapter", what], cells, numeric=[what])
+
+
+def _confidence(value: float | None) -> str:
+    return "given" if value is None else f"{value:.2f}"

@@ -1,0 +1,205 @@
+"""Files and folders → documents, one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..corpus.metadata import check_metadata
+from ..corpus.passages import Document
+from ..errors import DuplicateDocumentError, InputError
+from .records import READERS, UTF8, Record
+
+TEXT_FIELDS = ("text", "content", "body")
+ID_FIELDS = ("id", "document_id")
+LANGUAGE_FIELDS = ("language", "lang")
+
+_SNIFFED = 8192  # bytes in which a NUL gives a binary file away, as for git and grep
+
+
+class _NoTextError(Exception):
+    """A file holds no text; within a folder it is passed over."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Inputs:
+    """The documents of files and folders, streamed; what is passed over is counted in `skipped`.
+
+    A text file is one document, named by its path below the given folder. A file of `READERS` has one in each record.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files and folders. Of a folder, files that are hidden or not UTF-8 text are passed over.
+    text_field, id_field : str, optional
+        Names of a record's fields, instead of the usual ones.
+    language : str, optional
+        Of documents that do not name their own.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        text_field: str | None = None,
+        id_field: str | None = None,
+        language: str | None = None,
+    ) -> None:
+        for path in paths:
+            if not path.exists():
+                raise InputError(f"There is no file or folder {str(path)!r}.")
+        self.skipped: Counter[str] = Counter()
+        self.n_documents = 0
+        self._paths = paths
+        self._text_fields = TEXT_FIELDS if text_field is None else (text_field,)
+        self._id_fields = ID_FIELDS if id_field is None else (id_field,)
+        self._must_have_id = id_field is not None
+        self._language = language
+        self._seen: set[str] = set()
+
+    def __iter__(self) -> Iterator[Document]:
+        """Yield the documents, once.
+
+        Raises
+        ------
+        InputError
+            At the first file or record that cannot be read, or if there is no document at all.
+        DuplicateDocumentError
+            If two documents have the same id.
+        """
+        for path in self._paths:
+            if path.is_dir():
+                yield from self._folder(path)
+            else:
+                try:
+                    yield from self._file(path, path.as_posix())
+                except _NoTextError as error:
+                    raise InputError(str(error)) from error
+        if not self.n_documents:
+            given = ", ".join(repr(str(path)) for path in self._paths)
+            also = f" (skipped: {self.skipped_in_words()})" if self.skipped else ""
+            raise InputError(f"There is no text in {given}{also}. Give text files, JSON lines or CSV.")
+
+    def skipped_in_words(self) -> str:
+        """Return what was passed over, such as ``3 hidden, 1 binary``."""
+        return ", ".join(f"{n} {reason}" for reason, n in self.skipped.most_common())
+
+    def _folder(self, folder: Path) -> Iterator[Document]:
+        def refuse(error: OSError) -> None:
+            raise InputError(f"The folder {error.filename!r} cannot be read: {error.strerror}.") from error
+
+        for parent, folders, files in os.walk(folder, onerror=refuse):
+            if n_hidden := sum(name.startswith(".") for name in (*folders, *files)):
+                self.skipped["hidden"] += n_hidden
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(name for name in files if not name.startswith(".")):
+                file = Path(parent, name)
+                try:
+                    yield from self._file(file, file.relative_to(folder).as_posix())
+                except _NoTextError as error:
+                    self.skipped[error.reason] += 1
+
+    def _file(self, file: Path, name: str) -> Iterator[Document]:
+        reader = READERS.get(file.suffix.lower())
+        if reader is None:
+            with _readable(file):
+                text = file.read_text(UTF8)
+            yield from self._document(str(file), name, text, {"path": file.as_posix()}, None)
+            return
+        read, metadata_of = reader
+        try:
+            with _readable(file):
+                for record in read(file):
+                    yield from self._record(record, name, metadata_of)
+        except _NoTextError as error:  # its first records may be indexed already: this is no file to pass over
+            raise InputError(str(error)) from error
+
+    def _record(
+        self, record: Record, name: str, metadata_of: Callable[[Mapping[str, Any]], dict[str, Any]]
+    ) -> Iterator[Document]:
+        place, line, fields = record
+        text_field = _first(self._text_fields, fields)
+        if text_field is None:
+            wanted = " or ".join(map(repr, self._text_fields))
+            found = ", ".join(map(repr, fields)) or "none"
+            raise InputError(f"{place}: there is no field {wanted} (found: {found}). Name it with --text-field.")
+        id_field = _first(self._id_fields, fields)
+        if id_field is None and self._must_have_id:
+            raise InputError(f"{place}: there is no id in the field {self._id_fields[0]!r}.")
+        language_field = _first(LANGUAGE_FIELDS, fields)
+        language = None if language_field is None else fields[language_field]
+        used = (text_field, id_field, language_field)
+        yield from self._document(
+            place,
+            f"{name}:{line}" if id_field is None else _identifier(place, id_field, fields[id_field]),
+            _string(place, text_field, "" if fields[text_field] is None else fields[text_field]),
+            metadata_of({key: value for key, value in fields.items() if key not in used}),
+            None if language in (None, "") else _string(place, str(language_field), language),
+        )
+
+    def _document(
+        self, place: str, document_id: str, text: str, metadata: dict[str, Any], language: str | None
+    ) -> Iterator[Document]:
+        """Yield a document, or nothing where there is no text."""
+        if not text.strip():
+            self.skipped["without text"] += 1
+            return
+        if document_id in self._seen:
+            raise DuplicateDocumentError(f"{place}: the id {document_id!r} was there before. Ids must be unique.")
+        self._seen.add(document_id)
+        try:
+            checked = check_metadata(metadata)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from error
+        self.n_documents += 1
+        yield Document(document_id, text, checked or None, language or self._language)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turn what can go wrong with reading a file into one sentence that names it."""
+    try:
+        if file.is_file():  # a pipe can be read only once
+            with file.open("rb") as opened:
+                if b"\0" in opened.read(_SNIFFED):
+                    raise _NoTextError("binary", f"{str(file)!r} is a binary file. Convert it to UTF-8 text first.")
+        yield
+    except UnicodeDecodeError as error:
+        raise _NoTextError(
+            "not UTF-8", f"{str(file)!r} is not UTF-8 text. Convert it first, for instance by iconv."
+        ) from error
+    except OSError as error:
+        raise _NoTextError("unreadable", f"{str(file)!r} cannot be read: {error.strerror}.") from error
+
+
+def _first(names: Sequence[str], fields: Mapping[str, Any]) -> str | None:
+    """Return the first of `names` that has a value, or else the first that is there at all."""
+    there = [name for name in names if name in fields]
+    return next((name for name in there if fields[name] not in (None, "")), there[0] if there else None)
+
+
+def _string(place: str, field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{place}: the field {field!r} is a {type(value).__name__}, not a string.")
+    return value
+
+
+def _identifier(place: str, field: str, value: object) -> str:
+    """Return an id as a string; databases number their rows."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not _string(place, field, value).strip():
+        raise InputError(f"{place}: the id in the field {field!r} is blank.")
+    return str(value)

@@ -1,0 +1,46 @@
+"""Where indexes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import IndexNotFoundError, InputError
+
+IndexArgument = Annotated[str, typer.Argument(help="Name of an index, or its folder.", metavar="INDEX")]
+RootOption = Annotated[Path, typer.Option(help="Where named indexes are.")]
+
+
+def index_folder(root: Path, name: str) -> Path:
+    """Return the folder of a named index.
+
+    Raises
+    ------
+    InputError
+        If `name` cannot be a folder's name.
+    """
+    if not name.strip() or name in (".", "..") or any(c in name for c in "/\\\0"):
+        raise InputError(f"--name {name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
+    return _home(root) / name
+
+
+def find_index(index: str, root: Path) -> Path:
+    """Return the folder of the index that a user means: a named one below `root`, or a folder.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is neither.
+    """
+    for folder in (_home(root) / index, Path(index)):
+        if (folder / "manifest.json").exists():
+            return folder
+    names = sorted(path.parent.name for path in _home(root).glob("*/manifest.json"))
+    there = f"There are: {', '.join(names)}." if names else "Build one: ragatouille-xm index PATH --name NAME"
+    raise IndexNotFoundError(f"There is no index {index!r}, neither below {str(root)!r} nor as a folder. {there}")
+
+
+def _home(root: Path) -> Path:
+    return root / "colbert" / "indexes"

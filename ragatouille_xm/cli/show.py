@@ -1,0 +1,105 @@
+"""What users see: results on stdout, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # a passage shall not steer the terminal
+
+
+def messages() -> Console:
+    """Return the console of stderr."""
+    return Console(stderr=True, highlight=False)
+
+
+def results() -> Console:
+    """Return the console of stdout."""
+    return Console(highlight=False)
+
+
+def say(message: str, *, label: str = "", style: str = "") -> None:
+    """Write a message to stderr, on one line however wide the terminal is."""
+    messages().print(Text.assemble((label, f"bold {style}"), (message, "" if label else style)), soft_wrap=True)
+
+
+def waiting(what: str) -> AbstractContextManager[Any]:
+    """Show on a terminal that something takes its time."""
+    return messages().status(what)
+
+
+def show_json(lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write each mapping as one line of JSON to stdout."""
+    for line in lines:
+        typer.echo(json.dumps(line, ensure_ascii=False))
+
+
+def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[str] = ()) -> None:
+    """Write a table to stdout; columns of `numeric` are flush right, the first is cut to the terminal's width."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(
+            name, justify="right" if name in numeric else "left", no_wrap=True, ratio=1 if name == "text" else None
+        )
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    results().print(table)
+
+
+def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]], *, n_lines: int = 2) -> None:
+    """Write a query and its results to stdout.
+
+    Parameters
+    ----------
+    query, language : str
+    found : sequence of dict
+        As `RAGPretrainedModel.search` returns them.
+    n_lines : int
+        Lines for each passage, which is cut to them.
+    """
+    console = results()
+    console.print(Text.assemble((plain(query), "bold"), (f"  ({language})", "cyan")))
+    for result in found:
+        head = Text.assemble(
+            (f"{result['rank']:>3}  ", "bold"),
+            (f"{result['score']:6.2f}  ", "green"),
+            (f"{result['relevance']:4.0%}  ", "green"),
+            (f"{result['language']:<6}", "cyan"),
+            (plain(result["document_id"]), "dim"),
+        )
+        console.print(head, no_wrap=True, overflow="ellipsis", crop=True)
+        for line in _lines(console, result["content"], console.width - 5, n_lines):
+            console.print(Text("     ") + line, no_wrap=True, overflow="ellipsis", crop=True)
+    if not found:
+        console.print(Text("     no passage qualifies", "dim"))
+    console.print()
+
+
+def plain(text: str) -> str:
+    r"""Return a text on one line, without control characters.
+
+    Examples
+    --------
+    >>> plain("one\n\x1b[31m two")
+    'one [31m two'
+    """
+    return " ".join(_CONTROLS.sub(" ", text).split())
+
+
+def _lines(console: Console, text: str, width: int, n: int) -> list[Text]:
+    """Return the first `n` lines of a text; an ellipsis tells that there is more."""
+    start = plain(text[: 2 * width * n])
+    wrapped = list(Text(start).wrap(console, width))
+    lines = wrapped[:n]
+    if len(wrapped) > n or len(text) > 2 * width * n:
+        lines[-1].truncate(width - 2, overflow="crop")
+        lines[-1].append(" …")
+    return lines
