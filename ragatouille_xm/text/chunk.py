@@ -1,0 +1,125 @@
+"""Long texts → chunks that fit the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from math import ceil
+from typing import Protocol, runtime_checkable
+
+from ..errors import InputError
+from .breaks import Span, sentences, slices
+
+_AT_ONCE = 1024  # strings given to the tokeniser in one call
+_FILL = 0.3  # of a chunk, is what a part of a long sentence is meant to fill: small parts pack well
+
+
+@runtime_checkable
+class Splitter(Protocol):
+    """Cuts a text into chunks."""
+
+    def split(self, text: str) -> list[str]:
+        """Return the chunks of a text, in order, at least one."""
+        ...
+
+
+class SentenceSplitter:
+    """Packs whole sentences into chunks, as many as fit.
+
+    A sentence that alone is too long is cut after a line, a clause, a word, or at last a character. Nothing is lost:
+    the chunks are the text but for the blanks between them. Each part of a text goes through the tokeniser about
+    twice, however long the text is.
+
+    Parameters
+    ----------
+    count_tokens : callable
+        From texts to the number of tokens of each, without specials.
+    max_tokens : int
+        Most tokens of a chunk. Only a single character of more tokens makes a longer one.
+
+    Raises
+    ------
+    InputError
+        If `max_tokens` is less than 1.
+
+    Examples
+    --------
+    >>> splitter = SentenceSplitter(lambda texts: [len(text.split()) for text in texts], max_tokens=5)
+    >>> splitter.split("One two three. Four five. Six seven eight nine ten eleven.")
+    ['One two three. Four five.', 'Six seven eight', 'nine ten eleven.']
+    """
+
+    def __init__(self, count_tokens: Callable[[Sequence[str]], Sequence[int]], max_tokens: int) -> None:
+        if max_tokens < 1:
+            raise InputError(f"max_tokens={max_tokens!r} leaves no room for text. Give at least 1.")
+        self.count_tokens = count_tokens
+        self.max_tokens = max_tokens
+
+    def split(self, text: str) -> list[str]:
+        """Return the chunks of a text, in order.
+
+        A text that fits comes back untouched as the only chunk, and so does one that is blank. (A text of more than
+        16 characters a token is not counted as a whole: it fits if its sentences do, one by one.)
+        """
+        if not text.strip() or (len(text) <= 16 * self.max_tokens and self._count([text])[0] <= self.max_tokens):
+            return [text]
+        width = 4 * self.max_tokens  # so that no monster reaches the tokeniser
+        pieces = self._fit(text, (part for start, end in sentences(text) for part in slices(text, start, end, width)))
+        if sum(count for _, count in pieces) <= self.max_tokens:
+            return [text]
+        # Joined sentences have other tokens than each alone, if rarely more: so the chunks are counted again.
+        return [text[start:end] for (start, end), _ in self._fit(text, self._pack(pieces))]
+
+    def _fit(self, text: str, spans: Iterable[Span]) -> list[tuple[Span, int]]:
+        """Cut the spans that are too long until none is; return each with its number of tokens."""
+        pieces = self._measure(text, spans)
+        while any(count > self.max_tokens for _, count in pieces):
+            cuts = [self._cut(text, span, count) for span, count in pieces]
+            smaller = iter(self._measure(text, (part for parts in cuts if len(parts) > 1 for part in parts)))
+            pieces = [
+                piece
+                for (span, count), parts in zip(pieces, cuts, strict=True)
+                for piece in (islice(smaller, len(parts)) if len(parts) > 1 else [(span, min(count, self.max_tokens))])
+            ]
+        return pieces
+
+    def _cut(self, text: str, span: Span, count: int) -> list[Span]:
+        """Return a span that fits as it is, and a longer one in parts (one only, if it is a single character)."""
+        if count <= self.max_tokens:
+            return [span]
+        start, end = span
+        parts = max(2, ceil(count / (_FILL * self.max_tokens)))
+        return _stripped(text, slices(text, start, end, max(1, (end - start) // parts)))
+
+    def _pack(self, pieces: Iterable[tuple[Span, int]]) -> list[Span]:
+        """Join neighbours as long as the sum of their tokens allows."""
+        chunks: list[Span] = []
+        room = 0
+        for (start, end), count in pieces:
+            if chunks and count <= room:
+                chunks[-1] = (chunks[-1][0], end)
+            else:
+                chunks.append((start, end))
+                room = self.max_tokens
+            room -= count
+        return chunks
+
+    def _measure(self, text: str, spans: Iterable[Span]) -> list[tuple[Span, int]]:
+        kept = _stripped(text, spans)
+        return list(zip(kept, self._count([text[start:end] for start, end in kept]), strict=True))
+
+    def _count(self, texts: Sequence[str]) -> list[int]:
+        batches = (texts[i : i + _AT_ONCE] for i in range(0, len(texts), _AT_ONCE))
+        return [count for batch in batches for count in self.count_tokens(batch)]
+
+
+def _stripped(text: str, spans: Iterable[Span]) -> list[Span]:
+    """Take the blanks at both ends off each span; leave out those that are nothing else."""
+    result = []
+    for start, end in spans:
+        piece = text[start:end]
+        left = start + len(piece) - len(piece.lstrip())
+        right = start + len(piece.rstrip())
+        if left < right:
+            result.append((left, right))
+    return result
