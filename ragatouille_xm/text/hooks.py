@@ -1,0 +1,190 @@
+"""RAGatouille's hooks over documents, `document_splitter_fn` and `preprocessing_fn`, as pure functions over chunks.
+
+A chunk is a pair: the position of its document, and its text. Each hook may take the form that RAGatouille calls,
+
+``splitter(documents, document_ids, chunk_size=256) -> [{"document_id": …, "content": …}, …]``
+
+``preprocess(documents, document_ids) -> documents``, with dicts as above where documents were split, else strings,
+
+or the simple one that its annotations promise, ``splitter(text) -> [text, …]`` and ``preprocess(text) -> text``. A
+function that can be called with one argument is taken for a simple one, unless a parameter is called ``document_ids``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import InputError
+
+Chunk = tuple[int, str]
+"""Position of the document, text."""
+
+
+def apply_splitter_fn(
+    fn: Callable[..., Any], texts: Sequence[str], document_ids: Sequence[str], chunk_size: int
+) -> list[Chunk]:
+    r"""Cut documents with a user's function.
+
+    Parameters
+    ----------
+    fn : callable
+        In either form; see this module.
+    texts, document_ids : sequence of str
+        As many of each.
+    chunk_size : int
+        Tokens of a passage; given to functions that take it.
+
+    Returns
+    -------
+    list of (int, str)
+        Grouped by document, in order, at least one for each: a blank document stays as one chunk. Other blank chunks
+        are left out.
+
+    Raises
+    ------
+    InputError
+        If the function returns something of another form, an unknown document id, or nothing for a document.
+
+    Examples
+    --------
+    >>> apply_splitter_fn(str.splitlines, ["one\ntwo", "three"], ["a", "b"], 256)
+    [(0, 'one'), (0, 'two'), (1, 'three')]
+    """
+    name = "document_splitter_fn"
+    if _is_simple(fn, name):
+        chunks = [(i, chunk) for i, text in enumerate(texts) for chunk in _texts(fn(text), name)]
+    else:
+        sized = _accepts(fn, (None, None), chunk_size=chunk_size)
+        found = fn(list(texts), list(document_ids), **({"chunk_size": chunk_size} if sized else {}))
+        chunks = _chunks(found, document_ids, name)
+    return _complete(chunks, texts, document_ids, name)
+
+
+def apply_preprocessing(
+    fns: Callable[..., Any] | Iterable[Callable[..., Any]],
+    chunks: Sequence[Chunk],
+    document_ids: Sequence[str],
+    *,
+    split: bool = True,
+) -> list[Chunk]:
+    """Change chunks with a user's function, or with several, one after the other.
+
+    Parameters
+    ----------
+    fns : callable or iterable of callables
+        In either form; see this module.
+    chunks : sequence of (int, str)
+        Grouped by document.
+    document_ids : sequence of str
+        The documents' ids.
+    split : bool
+        Whether the chunks come from splitting: RAGatouille gives dicts then, and plain strings otherwise.
+
+    Returns
+    -------
+    list of (int, str)
+        Grouped by document, in order, at least one for each.
+
+    Raises
+    ------
+    InputError
+        If a function returns something of another form, an unknown document id, or nothing for a document.
+
+    Examples
+    --------
+    >>> apply_preprocessing([str.strip, str.lower], [(0, " One"), (0, "Two ")], ["a"])
+    [(0, 'one'), (0, 'two')]
+    """
+    name = "preprocessing_fn"
+    result = list(chunks)
+    for fn in [fns] if callable(fns) else fns:
+        before = result
+        if _is_simple(fn, name):
+            result = [(i, _text(fn(text), name)) for i, text in before]
+        else:
+            documents: list[Any] = [text for _, text in before]
+            if split:
+                documents = [{"document_id": document_ids[i], "content": text} for i, text in before]
+            found = fn(documents, list(document_ids))
+            if _are_texts(found) and len(found) == len(before):
+                result = [(i, text) for (i, _), text in zip(before, found, strict=True)]
+            else:
+                result = _chunks(found, document_ids, name)
+        texts = [""] * len(document_ids)
+        for i, text in before:
+            texts[i] += text
+        result = _complete(result, texts, document_ids, name)
+    return result
+
+
+def _is_simple(fn: object, name: str) -> bool:
+    """Return whether a hook takes one text, rather than documents and their ids."""
+    if not callable(fn):
+        raise InputError(f"{name} is {fn!r}, which cannot be called. Give a function.")
+    try:
+        parameters = inspect.signature(fn).parameters
+    except ValueError:  # some functions written in C do not tell
+        return True
+    if _accepts(fn, (None,)) and "document_ids" not in parameters:
+        return True
+    if _accepts(fn, (None, None)):
+        return False
+    raise InputError(f"{name} must take (documents, document_ids) or one text; it takes ({', '.join(parameters)}).")
+
+
+def _accepts(fn: Callable[..., Any], arguments: tuple[None, ...], **named: Any) -> bool:
+    try:
+        inspect.signature(fn).bind(*arguments, **named)
+    except TypeError:
+        return False
+    return True
+
+
+def _chunks(found: object, document_ids: Sequence[str], name: str) -> list[Chunk]:
+    """Read what a hook in RAGatouille's form returned."""
+    if isinstance(found, (str, bytes, Mapping)) or not isinstance(found, Iterable):
+        raise InputError(f"{name} returned {_kind(found)}; it must return a list of {_FORM}.")
+    position = {document_id: i for i, document_id in enumerate(document_ids)}
+    result = []
+    for each in found:
+        if not isinstance(each, Mapping) or not {"document_id", "content"} <= set(each):
+            raise InputError(f"{name} returned a list with {_kind(each)} in it; each must be {_FORM}.")
+        if each["document_id"] not in position:
+            raise InputError(f"{name} returned document_id {each['document_id']!r}, which it was not given.")
+        result.append((position[each["document_id"]], _text(each["content"], name)))
+    return result
+
+
+_FORM = '{"document_id": …, "content": …}'
+
+
+def _complete(chunks: list[Chunk], texts: Sequence[str], document_ids: Sequence[str], name: str) -> list[Chunk]:
+    """Group chunks by document, leave out blank ones, and check that no document is left without."""
+    chunks = [(i, text) for i, text in chunks if text.strip()]
+    for missing in sorted(set(range(len(texts))) - {i for i, _ in chunks}):
+        if texts[missing].strip():
+            raise InputError(f"{name} left nothing of document {document_ids[missing]!r}. Leave it out beforehand.")
+        chunks.append((missing, texts[missing]))
+    return sorted(chunks, key=lambda chunk: chunk[0])  # stable: the chunks of a document keep their order
+
+
+def _texts(found: object, name: str) -> list[str]:
+    if isinstance(found, (str, bytes, Mapping)) or not isinstance(found, Iterable):
+        raise InputError(f"{name} returned {_kind(found)} for a text; it must return a list of strings.")
+    return [_text(each, name) for each in found]
+
+
+def _text(found: object, name: str) -> str:
+    if not isinstance(found, str):
+        raise InputError(f"{name} returned {_kind(found)} where a string is due.")
+    return found
+
+
+def _are_texts(found: object) -> bool:
+    return isinstance(found, (list, tuple)) and all(isinstance(each, str) for each in found)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
