@@ -14,7 +14,7 @@ from ..errors import DuplicateDocumentError, InputError
 from .app import app, facade
 from .inputs import Inputs
 from .places import IndexArgument, RootOption, find_index, index_folder
-from .show import say, waiting
+from .show import say, say_skipped, waiting
 
 PathsArgument = Annotated[
     list[Path],
@@ -181,8 +181,7 @@ def _columns(
 
 def _report(inputs: Inputs, message: str) -> None:
     say(message)
-    if inputs.skipped:
-        say(f"Skipped: {inputs.skipped_in_words()}.", style="yellow")
+    say_skipped(inputs.skipped)
 
 
 def _counted(n_documents: int) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ..corpus.passages import Document
 from ..errors import FilterError, InputError
 from ..languages import to_adapter
 from ..text.detect import detect_languages
 from .app import app, facade
-from .filling import DeviceOption
+from .filling import DeviceOption, IdFieldOption, TextFieldOption
 from .inputs import Inputs
 from .places import IndexArgument, RootOption, find_index
-from .show import show_json, show_results, show_table, waiting
+from .show import say_skipped, show_json, show_results, show_table, waiting
 
 if TYPE_CHECKING:
     from ..pretrained import RAGPretrainedModel
@@ -91,6 +92,8 @@ def languages(
     ] = None,
     text: Annotated[list[str] | None, typer.Option("--text", help="A text; may be given again.")] = None,
     index: Annotated[str | None, typer.Option(help="Count the passages of this index instead.")] = None,
+    text_field: TextFieldOption = None,
+    id_field: IdFieldOption = None,
     as_json: JsonOption = False,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
@@ -106,17 +109,23 @@ def languages(
         return
     if not paths and not text:
         raise InputError("Give files or folders, --text or --index.")
-    rows = _detected(text or [], paths or [])
+    inputs = Inputs(paths, text_field=text_field, id_field=id_field) if paths else None
+    rows = _detected(text or [], inputs or [])
     if as_json:
         show_json(rows)
-        return
-    every = list(rows)
+    else:
+        _show_rows(list(rows))
+    if inputs is not None:
+        say_skipped(inputs.skipped)
+
+
+def _show_rows(every: list[dict[str, Any]]) -> None:
     if len(every) > MOST_ROWS:
         _show_counts(Counter(row["language"] for row in every), "documents", False)
         return
     show_table(
-        ["text", "language", "adapter", "confidence"],
-        [[row["text"], row["language"], row["adapter"] or "–", _confidence(row["confidence"])] for row in every],
+        ["language", "adapter", "confidence", "text"],
+        [[row["language"], row["adapter"] or "–", _confidence(row["confidence"]), row["text"]] for row in every],
         numeric=["confidence"],
     )
 
@@ -142,22 +151,19 @@ def _query_languages(model: RAGPretrainedModel, queries: list[str], given: str |
     return [each.language for each in model.encoder.detect(queries, present, next(iter(present), None))]
 
 
-def _detected(texts: list[str], paths: list[Path]) -> Iterator[dict[str, Any]]:
+def _detected(texts: list[str], documents: Iterable[Document]) -> Iterator[dict[str, Any]]:
     """Yield the language of each text, and of each document."""
-    named = chain(((text, text, None) for text in texts), _documents(paths))
-    while batch := list(islice(named, DETECTED_AT_ONCE)):
-        for (name, _, given), detection in zip(batch, detect_languages([text for _, text, _ in batch]), strict=True):
-            language = detection.language if given is None else given
+    stream = chain((Document(text, text) for text in texts), documents)
+    while batch := list(islice(stream, DETECTED_AT_ONCE)):
+        detected = detect_languages([document.text for document in batch])
+        for document, (language, confidence) in zip(batch, detected, strict=True):
+            given = document.language
             yield {
-                "text": name,
-                "language": language,
-                "adapter": to_adapter(language),
-                "confidence": detection.confidence if given is None else None,
+                "text": document.document_id,
+                "language": given or language,
+                "adapter": to_adapter(given or language),
+                "confidence": None if given else confidence,
             }
-
-
-def _documents(paths: list[Path]) -> Iterator[tuple[str, str, str | None]]:
-    return ((document.document_id, document.text, document.language) for document in (Inputs(paths) if paths else ()))
 
 
 def _languages_of_index(folder: Path) -> dict[str, int]:

@@ -13,6 +13,7 @@ from ..corpus.metadata import check_metadata
 from ..corpus.passages import Document
 from ..errors import DuplicateDocumentError, InputError
 from .records import READERS, UTF8, Record
+from .show import in_words
 
 TEXT_FIELDS = ("text", "content", "body")
 ID_FIELDS = ("id", "document_id")
@@ -89,12 +90,8 @@ class Inputs:
                     raise InputError(str(error)) from error
         if not self.n_documents:
             given = ", ".join(repr(str(path)) for path in self._paths)
-            also = f" (skipped: {self.skipped_in_words()})" if self.skipped else ""
+            also = f" (skipped: {in_words(self.skipped)})" if self.skipped else ""
             raise InputError(f"There is no text in {given}{also}. Give text files, JSON lines or CSV.")
-
-    def skipped_in_words(self) -> str:
-        """Return what was passed over, such as ``3 hidden, 1 binary``."""
-        return ", ".join(f"{n} {reason}" for reason, n in self.skipped.most_common())
 
     def _folder(self, folder: Path) -> Iterator[Document]:
         def refuse(error: OSError) -> None:
@@ -192,7 +189,7 @@ def _first(names: Sequence[str], fields: Mapping[str, Any]) -> str | None:
 
 def _string(place: str, field: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{place}: the field {field!r} is a {type(value).__name__}, not a string.")
+        raise InputError(f"{place}: the field {field!r} is of type {type(value).__name__}, not a string.")
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -31,6 +32,23 @@ def say(message: str, *, label: str = "", style: str = "") -> None:
     messages().print(Text.assemble((label, f"bold {style}"), (message, "" if label else style)), soft_wrap=True)
 
 
+def say_skipped(skipped: Counter[str]) -> None:
+    """Tell what was passed over, if anything was."""
+    if skipped:
+        say(f"Skipped: {in_words(skipped)}.", style="yellow")
+
+
+def in_words(counts: Counter[str]) -> str:
+    """Return counts as words.
+
+    Examples
+    --------
+    >>> in_words(Counter({"hidden": 3, "binary": 1}))
+    '3 hidden, 1 binary'
+    """
+    return ", ".join(f"{n} {what}" for what, n in counts.most_common())
+
+
 def waiting(what: str) -> AbstractContextManager[Any]:
     """Show on a terminal that something takes its time."""
     return messages().status(what)
@@ -43,14 +61,12 @@ def show_json(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[str] = ()) -> None:
-    """Write a table to stdout; columns of `numeric` are flush right, the first is cut to the terminal's width."""
+    """Write a table to stdout; columns of `numeric` are flush right, the last is cut to the terminal's width."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:
-        table.add_column(
-            name, justify="right" if name in numeric else "left", no_wrap=True, ratio=1 if name == "text" else None
-        )
+    for name in names:  # the last may shrink, and its texts are cut then
+        table.add_column(name, justify="right" if name in numeric else "left", no_wrap=name != names[-1], min_width=8)
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
+        table.add_row(*(Text(plain(cell), no_wrap=True, overflow="ellipsis") for cell in row))
     results().print(table)
 
 
