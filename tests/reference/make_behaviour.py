@@ -27,7 +27,7 @@ IDS = [f"doc-{i}" for i in range(len(TEXTS))]
 METADATA = [{"place": i, "tags": ["a", "b"]} if i % 2 else {} for i in range(len(TEXTS))]
 NEW = "A new text about bread."
 LONG = " ".join(f"Sentence {i} tells of the river and the garden." for i in range(12))
-WORDS = re.compile("[A-Z][a-z]+ .*|WARNING|k value")  # of what is printed, RAGatouille's sentences, not colbert-ai's log
+WORDS = re.compile("[A-Z][a-z]+ .*|WARNING|k value")  # RAGatouille's sentences among colbert-ai's log
 QUERY, QUERIES = "The library opens", ["The library opens", "Le livre est ici", "bread"]
 
 
