@@ -1,0 +1,88 @@
+"""The engines under contract. To hold another engine to it, write a factory like those below and name it in `ENGINES`.
+
+A factory is a context manager that yields an `Engine`: how to make an empty index of width `DIM`, how to load it again
+where it is persistent, and how far a score may be from MaxSim in float32, given that queries have at most 6 rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+
+from ragatouille_xm.index.base import PassageIndex
+from ragatouille_xm.index.exact import ExactIndex
+from ragatouille_xm.index.qdrant import EdgeIndex
+
+from .strategies import DIM
+
+
+@dataclass
+class Engine:
+    """One index, which may be closed and loaded again."""
+
+    create: Callable[[], PassageIndex]
+    tolerance: float
+    load: Callable[[], PassageIndex] | None = None
+    index: PassageIndex = field(init=False)
+
+    def open(self) -> PassageIndex:
+        self.index = self.create()
+        return self.index
+
+    @property
+    def persistent(self) -> bool:
+        return self.load is not None
+
+    def reopen(self) -> PassageIndex:
+        self.index.close()
+        self.index = self.load()
+        return self.index
+
+
+@contextmanager
+def exact(dtype: torch.dtype, tolerance: float) -> Iterator[Engine]:
+    yield Engine(lambda: ExactIndex(DIM, dtype=dtype), tolerance)
+
+
+@contextmanager
+def edge() -> Iterator[Engine]:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Engine(
+            lambda: EdgeIndex.create(folder, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}),
+            3e-3,
+            lambda: EdgeIndex.open(folder),
+        )
+
+
+ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
+    "exact": lambda: exact(torch.float32, 1e-5),
+    "exact-half": lambda: exact(torch.float16, 3e-3),
+    "edge": edge,
+}
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Engine]:
+    """Open an empty index of the engine `name`, and close it at the end."""
+    with ENGINES[name]() as engine:
+        engine.open()
+        try:
+            yield engine
+        finally:
+            engine.index.close()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with opened(request.param) as engine:
+        yield engine
+
+
+@pytest.fixture
+def index(engine: Engine) -> PassageIndex:
+    return engine.index
