@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, Literal
 
-from .corpus.passages import read_documents, whole
+from .corpus.cutting import whole
+from .corpus.passages import read_documents
 from .encoder import BATCH_TOKENS, Encoder
 from .errors import InputError
 from .index.exact import ExactIndex

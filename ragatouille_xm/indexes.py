@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from .corpus.passages import Cutter, Document
+from .corpus.cutting import Cutter
+from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import IndexFormatError, InputError
 from .index.qdrant import EdgeIndex

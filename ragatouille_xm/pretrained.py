@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .config import SearchConfig
-from .corpus.passages import Cutter, make_cutter, read_documents
+from .corpus.cutting import Cutter, make_cutter
+from .corpus.passages import read_documents
 from .encoder import Encoder
 from .errors import InputError, MissingExtraError
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped, tokens_at_once
@@ -273,6 +274,7 @@ class RAGPretrainedModel(InMemoryMethods):
         tokenizer = self.encoder.tokenizer
         return make_cutter(
             tokenizer.count,
+            max_document_length,
             tokenizer.room(max_document_length),
             splitter_fn if split_documents else None,
             preprocessing_fn,

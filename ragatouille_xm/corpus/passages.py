@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, TypeVar
@@ -103,7 +103,3 @@ def _check(position: int, text: object, document_id: object, language: object) -
         raise InputError(f"document_ids[{position}] is {document_id!r}; ids are strings that are not blank.")
     if language is not None and not isinstance(language, str):
         raise InputError(f"languages[{position}] is {language!r}; give a code such as 'fr', or None to detect it.")
-
-
-Cutter = Callable[[Sequence[Document]], list[tuple[int, str]]]
-"""Cuts documents into chunks: (position of the document, text), grouped by document, at least one for each."""

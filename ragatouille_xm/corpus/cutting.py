@@ -1,0 +1,66 @@
+"""How documents are cut into chunks: whole sentences, a user's function, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from ..errors import InputError
+from ..text.chunk import SentenceSplitter
+from ..text.hooks import Chunk, apply_preprocessing, apply_splitter_fn
+from .passages import Document
+
+Cutter = Callable[[Sequence[Document]], list[Chunk]]
+"""Cuts documents: (position of the document, text), grouped by document, at least one for each."""
+
+Hook = Callable[..., Any]
+
+
+def whole(documents: Sequence[Document]) -> list[Chunk]:
+    """Take each document as one chunk."""
+    return [(i, document.text) for i, document in enumerate(documents)]
+
+
+def make_cutter(
+    count_tokens: Callable[[Sequence[str]], list[int]],
+    max_document_length: int,
+    room: int,
+    splitter_fn: Hook | Literal["sentences"] | None,
+    preprocessing_fn: Hook | list[Hook] | None,
+) -> Cutter:
+    """Return what cuts documents as the user wants it.
+
+    Parameters
+    ----------
+    count_tokens : callable
+        From texts to the number of tokens of each.
+    max_document_length, room : int
+        Most tokens of a passage, with and without what every passage carries.
+    splitter_fn : callable, "sentences" or None
+        None takes each document whole.
+    preprocessing_fn : callable, list of callables or None
+        Changes the chunks.
+
+    Raises
+    ------
+    InputError
+        If `splitter_fn` is none of these.
+    """
+    sentences = SentenceSplitter(count_tokens, room)
+    if splitter_fn is not None and splitter_fn != "sentences" and not callable(splitter_fn):
+        raise InputError(f'document_splitter_fn={splitter_fn!r} is not usable: give a function, "sentences" or None.')
+
+    def cut(documents: Sequence[Document]) -> list[Chunk]:
+        texts = [document.text for document in documents]
+        ids = [document.document_id for document in documents]
+        if callable(splitter_fn):
+            chunks = apply_splitter_fn(splitter_fn, texts, ids, max_document_length)
+        elif splitter_fn is None:
+            chunks = whole(documents)
+        else:
+            chunks = [(i, chunk) for i, text in enumerate(texts) for chunk in sentences.split(text)]
+        if preprocessing_fn is not None:
+            chunks = apply_preprocessing(preprocessing_fn, chunks, ids, split=splitter_fn is not None)
+        return chunks
+
+    return cut
