@@ -29,6 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 MIN_CONFIDENCE = 0.2  # below, most texts are names, products and code
+ABOVE_CHANCE = 1.25  # times the probability of any: with few candidates, even a text without features has more than 0.2
 
 _loading = Lock()
 
@@ -43,8 +44,8 @@ class Py3LangIdDetector(Detector):
     3. Kana makes a text Japanese. Han without kana is Japanese if a character is used in Japan alone, or if the hint
        says so and no character speaks against it; otherwise Chinese, simplified or traditional by the characters that
        only one of GB 2312 and Big5 has.
-    4. py3langid's probabilities over the candidates of the script and "no language". If that wins, or less than 0.2 is
-       left for the best: the fallback, which is a language of the script.
+    4. py3langid's probabilities over the candidates of the script and "no language". If that wins, or the best has less
+       than 0.2, or hardly more than by chance: the fallback, which is a language of the script.
 
     Parameters
     ----------
@@ -109,9 +110,10 @@ class Py3LangIdDetector(Detector):
             else:
                 nothing = probability
         best = max(confidence, key=confidence.__getitem__)
-        if confidence[best] < MIN_CONFIDENCE or nothing > confidence[best]:
+        chance = list(language_of.values()).count(best) / (len(language_of) + 1)
+        if confidence[best] < max(MIN_CONFIDENCE, ABOVE_CHANCE * chance, nothing):
             return None
-        return Detection(best, confidence[best])
+        return Detection(best, min(confidence[best], 1.0))
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from typing import Any
 from ..languages import match, to_adapter
 from ..types import Detection
 from .detector import Detector, labels_for, visible_prefix
-from .scripts import main_script
+from .scripts import main_script, written_in
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ _loading = Lock()
 class LangdetectDetector(Detector):
     """langdetect, which knows 55 languages: slower and less accurate, for compatibility. Seeded, hence deterministic.
 
-    Only languages that it knows can be answered by detection; text in others, and text that it cannot read, falls back
-    as in `Py3LangIdDetector`.
+    Text without letters, text that it does not know, and text that is not in the script of its answer (it reads
+    Georgian as Estonian) falls back as in `Py3LangIdDetector`.
 
     Parameters
     ----------
@@ -44,8 +44,9 @@ class LangdetectDetector(Detector):
         with _loading:
             factory = _langdetect_factory()
         text = visible_prefix(text)
+        script = main_script(text)
         language_of = labels_for(tuple(factory.get_lang_list()), allowed)
-        if language_of:
+        if script and language_of:
             detector = factory.create()
             detector.set_prior_map(dict.fromkeys(language_of, 1.0))
             detector.append(text)
@@ -53,9 +54,10 @@ class LangdetectDetector(Detector):
                 probable = detector.get_probabilities()
             except LangDetectException:  # nothing in the text that it knows
                 probable = []
-            if probable:
-                return Detection(language_of[probable[0].lang], min(float(probable[0].prob), 1.0))
-        return self.fall_back(main_script(text), allowed, hint)
+            language = language_of[probable[0].lang] if probable else ""
+            if language in written_in(script, allowed):
+                return Detection(language, min(float(probable[0].prob), 1.0))
+        return self.fall_back(script, allowed, hint)
 
 
 @lru_cache(maxsize=1)
