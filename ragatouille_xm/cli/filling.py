@@ -14,7 +14,7 @@ from ..errors import DuplicateDocumentError, InputError
 from .app import app, facade
 from .inputs import Inputs
 from .places import IndexArgument, RootOption, find_index, index_folder
-from .show import say, say_skipped, waiting
+from .show import counted, say, say_skipped, waiting
 
 PathsArgument = Annotated[
     list[Path],
@@ -82,7 +82,8 @@ def index(
         split_documents=split,
         languages=languages,
     )
-    _report(inputs, f"Indexed {_counted(inputs.n_documents)} as {len(model.indexes.get().index)} passages in {folder}.")
+    n_passages = counted(len(model.indexes.get().index), "passage")
+    _report(inputs, f"Indexed {counted(inputs.n_documents, 'document')} as {n_passages} in {folder}.")
     say(f'Try: ragatouille-xm search {name} "your question"' + _root_hint(root))
     model.close()
 
@@ -127,8 +128,8 @@ def add(
     else:
         model.add_to_index(texts, ids, metadatas, split_documents=split, languages=languages)
     replaced = f", {len(known)} of them replaced" if known else ""
-    total = len(model.indexes.get().index)
-    _report(inputs, f"Added {_counted(len(documents))}{replaced}; the index has {total} passages.")
+    total = counted(len(model.indexes.get().index), "passage")
+    _report(inputs, f"Added {counted(len(documents), 'document')}{replaced}; the index has {total}.")
     model.close()
 
 
@@ -153,9 +154,9 @@ def delete(
         missing = set(ids) - opened.contains(ids)
         if missing:
             raise InputError(f"The index {index!r} has no document {min(missing)!r}; nothing was deleted.")
-        n_passages = opened.delete(ids)
+        opened.delete(ids)
         opened.optimize()
-        say(f"Deleted {_counted(len(set(ids)))} ({n_passages} passages); the index has {len(opened)} passages.")
+        say(f"Deleted {counted(len(set(ids)), 'document')}; the index has {counted(len(opened), 'passage')}.")
     finally:
         opened.close()
 
@@ -182,10 +183,6 @@ def _columns(
 def _report(inputs: Inputs, message: str) -> None:
     say(message)
     say_skipped(inputs.skipped)
-
-
-def _counted(n_documents: int) -> str:
-    return f"{n_documents} document{'' if n_documents == 1 else 's'}"
 
 
 def _root_hint(root: Path) -> str:

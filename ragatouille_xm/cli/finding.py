@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ..corpus.filters import parse_filter
 from ..corpus.passages import Document
 from ..errors import FilterError, InputError
 from ..languages import to_adapter
@@ -131,7 +132,7 @@ def _show_rows(every: list[dict[str, Any]]) -> None:
 
 
 def _parsed(filter: str | None) -> dict[str, Any] | None:
-    """Return a filter given as JSON; what it says is checked when it is used."""
+    """Return a filter given as JSON, checked before a checkpoint is loaded."""
     if filter is None:
         return None
     try:
@@ -140,6 +141,7 @@ def _parsed(filter: str | None) -> dict[str, Any] | None:
         raise FilterError(f"--filter is not valid JSON: {error}. Write it like '{{\"year\": 2020}}'.") from error
     if not isinstance(value, dict):
         raise FilterError(f"--filter is not a JSON object: {filter!r}. Write it like '{{\"year\": 2020}}'.")
+    parse_filter(value)
     return value
 
 

@@ -38,6 +38,17 @@ def say_skipped(skipped: Counter[str]) -> None:
         say(f"Skipped: {in_words(skipped)}.", style="yellow")
 
 
+def counted(n: int, thing: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "passage"), counted(2, "passage")
+    ('1 passage', '2 passages')
+    """
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
 def in_words(counts: Counter[str]) -> str:
     """Return counts as words.
 
@@ -83,19 +94,20 @@ def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]], 
     """
     console = results()
     console.print(Text.assemble((plain(query), "bold"), (f"  ({language})", "cyan")))
+    if found:
+        console.print(Text("rank  score  relevance  language  document", "dim"))
     for result in found:
         head = Text.assemble(
-            (f"{result['rank']:>3}  ", "bold"),
-            (f"{result['score']:6.2f}  ", "green"),
-            (f"{result['relevance']:4.0%}  ", "green"),
-            (f"{result['language']:<6}", "cyan"),
-            (plain(result["document_id"]), "dim"),
+            (f"{result['rank']:>4}  ", "bold"),
+            (f"{result['score']:5.2f}  {result['relevance']:>9.0%}  ", "green"),
+            (f"{result['language']:<8}  ", "cyan"),
+            plain(result["document_id"]),
         )
         console.print(head, no_wrap=True, overflow="ellipsis", crop=True)
-        for line in _lines(console, result["content"], console.width - 5, n_lines):
-            console.print(Text("     ") + line, no_wrap=True, overflow="ellipsis", crop=True)
+        for line in _lines(console, result["content"], console.width - 6, n_lines):
+            console.print(Text("      ") + line, no_wrap=True, overflow="ellipsis", crop=True)
     if not found:
-        console.print(Text("     no passage qualifies", "dim"))
+        console.print(Text("no passage qualifies", "dim"))
     console.print()
 
 
@@ -117,5 +129,6 @@ def _lines(console: Console, text: str, width: int, n: int) -> list[Text]:
     lines = wrapped[:n]
     if len(wrapped) > n or len(text) > 2 * width * n:
         lines[-1].truncate(width - 2, overflow="crop")
+        lines[-1].rstrip()
         lines[-1].append(" …")
     return lines
