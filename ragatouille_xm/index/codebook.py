@@ -1,0 +1,131 @@
+"""Centroids that turn token vectors into sparse vectors: the first stage of a search."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from ..errors import IndexDamagedError
+from .durable import write_durably
+
+SMALLEST, LARGEST = 64, 65_536
+TOKENS_PER_CENTROID = 40  # in the sample of a fit
+LARGEST_SAMPLE = 2**20
+SIMILARITIES_AT_ONCE = 2**24  # floats: 64 MiB
+
+
+class Codebook:
+    """Unit vectors among which every token has a nearest one.
+
+    A passage becomes the set of the centroids nearest to its tokens, each with weight 1. A query row gives each of its
+    best centroids `c` the weight ``s_c - s_p``, where `s` are the similarities and `p` is the best centroid that it
+    gives none; weights of several rows add up. The product of the two estimates how much better than "some token at
+    similarity ``s_p``" the passage answers each row.
+
+    Parameters
+    ----------
+    centroids : torch.Tensor
+        Shape ``(K, dim)``, float32, rows of unit length.
+
+    Notes
+    -----
+    A first stage of centroids: Santhanam et al., "PLAID: An Efficient Engine for Late Interaction Retrieval", CIKM
+    2022. Taking what a row has not probed for as similar as the best centroid that it has not: the missing similarity
+    imputation of Lee et al., "Rethinking the Role of Token Retrieval in Multi-Vector Retrieval", NeurIPS 2023.
+
+    Examples
+    --------
+    >>> codebook = Codebook(torch.eye(4))
+    >>> codebook.assign(torch.tensor([[0.0, 0.9, 0.1, 0.0], [1.0, 0.0, 0.0, 0.0]])).tolist()
+    [1, 0]
+    >>> codebook.query_weights(torch.tensor([[0.5, 0.25, 0.125, 0.0]]), probes=2)
+    ([0, 1], [0.375, 0.125])
+    """
+
+    def __init__(self, centroids: torch.Tensor) -> None:
+        self.centroids = centroids.float().contiguous()
+
+    def __len__(self) -> int:
+        return len(self.centroids)
+
+    @staticmethod
+    def size_for(tokens: int) -> int:
+        """Return how many centroids suit an index of so many token vectors: 2^⌊log2(16·√tokens)⌋, within bounds.
+
+        Examples
+        --------
+        >>> Codebook.size_for(0), Codebook.size_for(100_000), Codebook.size_for(10**9)
+        (64, 4096, 65536)
+        """
+        size: int = 2 ** int(math.log2(16 * math.sqrt(max(tokens, 1))))
+        return min(max(size, SMALLEST), LARGEST)
+
+    @staticmethod
+    def sample_for(size: int) -> int:
+        """Return how many token vectors a fit of `size` centroids looks at."""
+        return min(size * TOKENS_PER_CENTROID, LARGEST_SAMPLE)
+
+    @classmethod
+    def fit(cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 6) -> Codebook:
+        """Fit centroids to a sample by spherical k-means.
+
+        Parameters
+        ----------
+        vectors : torch.Tensor
+            Shape ``(n, dim)``, floating, rows of unit length, at least one.
+        size : int
+            Number of centroids; fewer if there are fewer vectors.
+        seed : int
+            The same vectors and seed give the same codebook.
+        iterations : int
+        """
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.randperm(len(vectors), generator=generator)[:size]
+        codebook = cls(vectors[start])
+        for _ in range(iterations):
+            sums = torch.zeros_like(codebook.centroids)
+            sums.index_add_(0, codebook.assign(vectors), vectors.float())
+            norms = sums.norm(dim=1, keepdim=True)
+            # A centroid that is nobody's nearest stays where it is.
+            codebook = cls(torch.where(norms > 0, sums / norms.clamp_min(1e-12), codebook.centroids))
+        return codebook
+
+    def assign(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return the nearest centroid of each row: ``(n, dim)`` → ``(n,)`` int64."""
+        rows = max(SIMILARITIES_AT_ONCE // len(self), 1)
+        nearest = [(block.float() @ self.centroids.T).argmax(1) for block in vectors.split(rows)]
+        return torch.cat(nearest) if nearest else torch.empty(0, dtype=torch.int64)
+
+    def query_weights(self, query: torch.Tensor, probes: int) -> tuple[list[int], list[float]]:
+        """Return the centroids that a query probes, growing, and their weights.
+
+        Parameters
+        ----------
+        query : torch.Tensor
+            Shape ``(q, dim)``, float32.
+        probes : int
+            Centroids of each row.
+        """
+        best = (query @ self.centroids.T).topk(min(probes, len(self) - 1) + 1)
+        weights = torch.zeros(len(self))
+        weights.index_add_(0, best.indices.flatten(), (best.values - best.values[:, -1:]).flatten())
+        chosen = weights.nonzero().squeeze(1)
+        return chosen.tolist(), weights[chosen].tolist()
+
+    def save(self, path: Path) -> None:
+        """Write the centroids to a safetensors file in one step. Raise `StorageError` if that is not possible."""
+        write_durably(path, save({"centroids": self.centroids}))
+
+    @classmethod
+    def load(cls, path: Path) -> Codebook:
+        """Read the centroids. Raise `IndexDamagedError` if they are missing or cannot be read."""
+        try:
+            return cls(load_file(path)["centroids"])
+        except (OSError, SafetensorError, KeyError) as error:
+            raise IndexDamagedError(
+                f"{str(path)!r} cannot be read: {error}. Index the documents again, or restore the file from a copy."
+            ) from error

@@ -1,0 +1,70 @@
+"""When an index is due for a rewrite of some of its parts, and what a codebook is fitted to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .codebook import Codebook
+from .manifest import Manifest, PartEntry
+from .part import AT_ONCE
+from .reading import EXACT_BELOW, View, joined
+
+logger = logging.getLogger(__name__)
+
+GROWTH = 4  # a codebook lasts until there are so many times the tokens it was fitted for
+MOST_DELETED = 0.2  # of a part
+
+
+def needs_codebook(manifest: Manifest) -> bool:
+    """Return whether the index has outgrown its codebook, or exact search without one."""
+    if manifest.passages <= EXACT_BELOW:
+        return False
+    return manifest.codebook is None or manifest.tokens >= GROWTH * manifest.codebook.tokens
+
+
+def outgrown(parts: Sequence[PartEntry]) -> list[PartEntry]:
+    """Return the parts to rewrite as one, largest first.
+
+    A part that is smaller than all smaller ones together joins these: so `n` passages are in at most log2(n) + 2 parts,
+    and one is rewritten at most log2(n) times. Parts with many deleted passages join too.
+
+    Examples
+    --------
+    >>> sizes = [900, 300, 300, 300]
+    >>> [part.passages for part in outgrown([PartEntry(f"part-{n}", n, n) for n in sizes])]
+    [300, 300, 300]
+    """
+    ordered = sorted(parts, key=lambda part: -part.alive)
+    first = len(ordered)
+    smaller = 0
+    for i in reversed(range(len(ordered))):
+        if ordered[i].alive < smaller:
+            first = i
+        smaller += ordered[i].alive
+    worn = [part for part in ordered[:first] if len(part.deleted) > MOST_DELETED * part.passages]
+    return worn + ordered[first:]
+
+
+def fit_codebook(views: Sequence[View], tokens: int, *, seed: int = 0) -> Codebook:
+    """Fit a codebook to a sample of the token vectors of `views`, which are about `tokens`."""
+    size = Codebook.size_for(tokens)
+    sample = _sample(views, Codebook.sample_for(size) / max(tokens, 1), seed)[: Codebook.sample_for(size)]
+    logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
+    return Codebook.fit(sample, size, seed=seed)
+
+
+def _sample(views: Sequence[View], fraction: float, seed: int) -> torch.Tensor:
+    """Return the token vectors ``(n, dim)`` of a random part of the passages."""
+    chosen = np.random.default_rng(seed)
+    blocks = []
+    for view in views:
+        pids = [pid for pid in view.part.pids() if pid not in view.deleted]
+        some = chosen.permutation(pids)[: int(np.ceil(fraction * len(pids)))].tolist()
+        while batch := some[:AT_ONCE]:
+            blocks.append(joined(view.retrieve(batch, with_vectors=True)).vectors)
+            some = some[AT_ONCE:]
+    return torch.cat(blocks)

@@ -1,0 +1,142 @@
+"""An index in the making, which nobody sees until it is committed as a whole."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ..errors import InputError, PassageIndexError, StorageError
+from ..types import Passage, TokenVectors
+from .checks import check_add
+from .compaction import fit_codebook, needs_codebook
+from .durable import check_space
+from .manifest import CODEBOOK, PART, SUFFIX, CodebookEntry, Manifest, PartEntry
+from .part import Part
+from .reading import Reader, Snapshot, View
+
+
+def new_name() -> str:
+    """Return the name of a part that never was: readers know parts by their names."""
+    return f"{PART}{uuid4().hex[:12]}"
+
+
+def bytes_of(passages: Sequence[Passage], vectors: TokenVectors) -> int:
+    """Return about how much disk space passages take."""
+    return 2 * vectors.vectors.numel() + 4 * sum(len(passage.text) for passage in passages)
+
+
+class DraftIndex(Reader):
+    """A `ragatouille_xm.index.base.PassageIndex` in one growing part, as `EdgeIndex.build` makes it.
+
+    Nothing is durable before the build ends. One thread at a time.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._dim = manifest.dim
+        self._next_pid = manifest.next_pid
+        self._tokens = 0
+        self._lock = threading.RLock()
+        self._part = Part.create(folder / new_name(), manifest.dim)
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot((View(self._part),))
+
+    def reserve(self, n: int) -> int:
+        """Return the first of `n` pids that were never handed out before, and never will be again."""
+        if n < 0:
+            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
+        with self._lock:
+            first, self._next_pid = self._next_pid, self._next_pid + n
+            return first
+
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
+        """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents goes.
+
+        Raises
+        ------
+        InputError
+            If they cannot be stored; nothing was changed.
+        StorageError
+            If writing fails. The build must be given up.
+        """
+        check_add(passages, vectors, self._dim)
+        if not passages:
+            return
+        with self._lock:
+            check_space(self._folder, bytes_of(passages, vectors))
+            kept = {passage.pid for passage in passages}
+            known = self._part.of_documents([p.document_id for p in passages]) if replace else []
+            self._part.append(passages, vectors, None)
+            self._tokens += len(vectors.vectors)
+            self._remove([pid for pid, _ in known if pid not in kept])
+            self._next_pid = max(self._next_pid, *(pid + 1 for pid in kept))
+
+    def delete(self, document_ids: Sequence[str]) -> int:
+        """Remove all passages of the documents; return how many went. Unknown ids are passed over."""
+        with self._lock:
+            pids = [pid for pid, _ in self._part.of_documents(document_ids)]
+            self._remove(pids)
+            return len(pids)
+
+    def _remove(self, pids: Sequence[int]) -> None:
+        if pids:
+            self._tokens -= self._tokens * len(pids) // max(self._part.passages, 1)
+            self._part.remove(pids)
+
+    def optimize(self) -> None:
+        """Do nothing: the end of the build does it."""
+
+    def close(self) -> None:
+        """Do nothing: the end of the build does it."""
+
+    def finish(self) -> Manifest:
+        """Bring the part into its final form, with a codebook if it is large; return the manifest that commits it."""
+        part = self._part
+        entry = PartEntry(part.folder.name, part.passages, self._tokens)
+        manifest = replace(self._manifest, next_pid=self._next_pid, parts=(entry,) if entry.passages else ())
+        if needs_codebook(manifest):
+            codebook = fit_codebook([View(part)], self._tokens)
+            new = CodebookEntry(next_version(self._folder), self._tokens)
+            codebook.save(self._folder / new.file)
+            part.assign(codebook)
+            manifest = replace(manifest, codebook=new)
+        part.seal()
+        return manifest
+
+    def discard(self) -> None:
+        """Release files and memory."""
+        with suppress(StorageError):
+            self._part.close()
+
+
+def next_version(folder: Path) -> int:
+    """Return the version of the next codebook: one that no file in `folder` has."""
+    versions = [path.stem.removeprefix(CODEBOOK) for path in folder.glob(f"{CODEBOOK}*{SUFFIX}")]
+    return max((int(version) for version in versions if version.isdigit()), default=0) + 1
+
+
+def first_manifest(dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of an empty index. Raise `InputError` for what cannot be kept in one."""
+    if not isinstance(dim, int) or dim < 1:
+        raise InputError(f"dim={dim!r} is not a width of token vectors.")
+    try:
+        json.dumps(dict(settings))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The settings {settings!r} cannot be kept: {error}. Use JSON values.") from error
+    return Manifest(dim, checkpoint, fingerprint, dict(settings))
+
+
+def first_pid(folder: Path) -> int:
+    """Return where the pids of a new index begin: behind those of the one that it replaces, for searches under way."""
+    try:
+        return Manifest.read(folder).next_pid
+    except PassageIndexError:
+        return 0

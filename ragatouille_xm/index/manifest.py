@@ -1,0 +1,218 @@
+"""``manifest.json``: what an index consists of. Writing it is what commits a change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError, PassageIndexError
+from .durable import ASIDE, TRASH, remove_tree, write_durably
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+PART, CODEBOOK, SUFFIX = "part-", "codebook-", ".safetensors"
+WAY_OUT = "Index the documents again, or restore the folder from a copy."
+
+
+@dataclass(frozen=True, slots=True)
+class PartEntry:
+    """One part: a folder that never changes once the manifest names it.
+
+    Attributes
+    ----------
+    name : str
+        The folder's name.
+    passages : int
+        How many were written into it.
+    tokens : int
+        Token vectors of these.
+    deleted : tuple of int
+        Their pids that no longer count, growing.
+    """
+
+    name: str
+    passages: int
+    tokens: int
+    deleted: tuple[int, ...] = ()
+
+    @property
+    def alive(self) -> int:
+        """Passages that count."""
+        return self.passages - len(self.deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class CodebookEntry:
+    """The codebook behind the centroids of all parts.
+
+    Attributes
+    ----------
+    version : int
+        Which file: ``codebook-<version>.safetensors``.
+    tokens : int
+        Token vectors that the index had when it was fitted.
+    """
+
+    version: int
+    tokens: int
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return f"{CODEBOOK}{self.version}{SUFFIX}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index consists of.
+
+    Attributes
+    ----------
+    dim : int
+        Width of a token vector.
+    checkpoint : str
+        Name or folder of the checkpoint that filled the index.
+    fingerprint : str
+        Hash of its weights.
+    settings : mapping
+        JSON values of the caller.
+    build : str
+        Random; another one after every build from nothing.
+    generation : int
+        Grows with every change to what a search may find.
+    next_pid : int
+        The first pid that was never handed out.
+    codebook : CodebookEntry or None
+    parts : tuple of PartEntry
+    """
+
+    dim: int
+    checkpoint: str
+    fingerprint: str
+    settings: Mapping[str, Any]
+    build: str = field(default_factory=lambda: uuid4().hex)
+    generation: int = 0
+    next_pid: int = 0
+    codebook: CodebookEntry | None = None
+    parts: tuple[PartEntry, ...] = ()
+
+    @property
+    def passages(self) -> int:
+        """Passages that count."""
+        return sum(part.alive for part in self.parts)
+
+    @property
+    def tokens(self) -> int:
+        """Token vectors of the passages that count, about."""
+        return sum(part.tokens * part.alive // max(part.passages, 1) for part in self.parts)
+
+    @property
+    def state(self) -> tuple[str, int]:
+        """Two manifests of the same state name the same parts."""
+        return self.build, self.generation
+
+    def changed(self, **changes: Any) -> Manifest:
+        """Return the manifest of the next generation."""
+        return replace(self, generation=self.generation + 1, **changes)
+
+    def write(self, folder: Path) -> None:
+        """Put the manifest in its place in one step.
+
+        Raises
+        ------
+        StorageError
+            If that is not possible; the old one still holds.
+        """
+        content = {"format_version": FORMAT_VERSION, "storage": "float16", **asdict(self)}
+        write_durably(folder / MANIFEST, json.dumps(content, indent=1).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest of an index.
+
+        Raises
+        ------
+        IndexNotFoundError
+            If there is none.
+        IndexDamagedError
+            If it cannot be understood.
+        IndexFormatError
+            If a newer version wrote it.
+        """
+        path = folder / MANIFEST
+        try:
+            content = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise IndexNotFoundError(
+                f"There is no index at {str(folder)!r}: it has no {MANIFEST}. Check the path, or index documents first."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise IndexDamagedError(f"{str(path)!r} cannot be read: {error}. {WAY_OUT}") from error
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise IndexFormatError(
+                f"The index at {str(folder)!r} has format version {version}; this version of ragatouille-xm reads "
+                f"{FORMAT_VERSION} and older. Upgrade it: pip install -U ragatouille-xm"
+            )
+        try:
+            return cls._from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise IndexDamagedError(f"{str(path)!r} is not a manifest: {error!r}. {WAY_OUT}") from error
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> Manifest:
+        codebook = content["codebook"]
+        return cls(
+            dim=int(content["dim"]),
+            checkpoint=str(content["checkpoint"]),
+            fingerprint=str(content["fingerprint"]),
+            settings=dict(content["settings"]),
+            build=str(content["build"]),
+            generation=int(content["generation"]),
+            next_pid=int(content["next_pid"]),
+            codebook=None if codebook is None else CodebookEntry(int(codebook["version"]), int(codebook["tokens"])),
+            parts=tuple(
+                PartEntry(str(p["name"]), int(p["passages"]), int(p["tokens"]), tuple(map(int, p["deleted"])))
+                for p in content["parts"]
+            ),
+        )
+
+
+def stamp(folder: Path) -> tuple[int, int, int]:
+    """Return what differs once the manifest of `folder` was replaced.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If it is gone.
+    """
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError as error:
+        raise IndexNotFoundError(f"The index at {str(folder)!r} is no longer there: {error}.") from error
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers left behind that did not come to their end."""
+    try:
+        manifest = Manifest.read(folder)
+    except IndexNotFoundError:
+        named = set()
+    except PassageIndexError:  # leave what may be of use to whoever repairs it
+        return
+    else:
+        named = {entry.name for entry in manifest.parts} | ({manifest.codebook.file} if manifest.codebook else set())
+    for path in folder.iterdir():
+        if path.name in named:
+            continue
+        if path.name.startswith((PART, TRASH)) and path.is_dir():
+            remove_tree(path)
+        elif path.name.startswith((MANIFEST, CODEBOOK)) and path.suffix in (ASIDE, SUFFIX):
+            with suppress(OSError):
+                path.unlink()

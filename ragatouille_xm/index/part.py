@@ -1,0 +1,310 @@
+"""One Qdrant Edge shard: it grows in the hands of the one who makes it, and never changes once others may read it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import qdrant_edge as edge
+import torch
+from numpy.typing import NDArray
+
+from ..errors import IndexDamagedError, InputError, RagatouilleXMError, StorageError
+from ..types import Passage, TokenVectors
+from .codebook import Codebook
+from .durable import is_panic, storage_errors, sync_tree
+from .manifest import WAY_OUT
+from .qdrant_filters import TERMS, any_of, filter_payload
+
+VECTORS, CENTROIDS = "tok", "cent"
+OWN = ("document_id", "text", "language", "metadata")
+SEARCH_THREADS = 2  # of the engine, for each part
+AT_ONCE = 64  # passages: their vectors come out of the engine as Python floats, 32 bytes each
+REOPEN_AFTER = 256 * 2**20  # bytes of vectors read or written: keeps down the mapped memory of a large part
+
+
+class Stored(NamedTuple):
+    """A passage as the engine has it."""
+
+    passage: Passage
+    vectors: NDArray[np.float16] | None  # (t, dim)
+
+
+class Part:
+    """A handle on one shard. Searching is safe from many threads.
+
+    Opening and closing a shard writes to its folder, and what a stale handle writes destroys what another one has
+    added since; over files that nobody changes it is the same bytes again. That is why a part that others may read
+    is never added to.
+    """
+
+    def __init__(self, folder: Path, shard: edge.EdgeShard) -> None:
+        self.folder = folder
+        self._shard = shard
+        self.passages = int(shard.info().points_count)
+        self._indexed: set[str] = set()
+        self._touched = 0
+
+    @classmethod
+    def create(cls, folder: Path, dim: int) -> Part:
+        """Make an empty one. Raise `StorageError` if that is not possible."""
+        config = edge.EdgeConfig(
+            vectors={
+                VECTORS: edge.EdgeVectorParams(
+                    size=dim,
+                    distance=edge.Distance.Dot,
+                    multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
+                    datatype=edge.VectorStorageDatatype.Float16,
+                    memory=edge.Memory.Cold,
+                    hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
+                )
+            },
+            sparse_vectors={CENTROIDS: edge.EdgeSparseVectorParams(memory=edge.Memory.Cached)},
+            max_search_threads=SEARCH_THREADS,
+            wal_enabled=False,
+        )
+        with storage_errors(folder):
+            folder.mkdir()
+            shard = edge.EdgeShard.create(str(folder), config)
+            part = cls(folder, shard)
+            part._index("document_id", "language")
+            return part
+
+    def _index(self, *fields: str) -> None:
+        """Have the engine look up texts of `fields` in memory."""
+        for name in fields:
+            self._shard.update(edge.UpdateOperation.create_field_index(name, edge.PayloadSchemaType.Keyword))
+        self._indexed.update(fields)
+
+    @classmethod
+    def load(cls, folder: Path, passages: int | None = None) -> Part:
+        """Open one, which must hold as many passages as given.
+
+        Raises
+        ------
+        IndexDamagedError
+            If it is not there or not whole.
+        StorageError
+            If the folder cannot be written to, which the engine needs even for reading.
+        """
+        try:
+            if not folder.is_dir():  # the engine would make it
+                raise FileNotFoundError("the folder is missing")
+            part = cls(folder, edge.EdgeShard.load(str(folder)))
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
+            if folder.is_dir() and not os.access(folder, os.W_OK):
+                raise StorageError(
+                    f"{str(folder)!r} cannot be written to: {error}. The engine needs that even for reading: "
+                    "change the permissions, or copy the index."
+                ) from error
+            raise _damaged(folder, error) from error
+        if passages is not None and part.passages != passages:
+            raise _damaged(folder, f"it holds {part.passages} passages instead of {passages}")
+        return part
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except RagatouilleXMError:
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
+            raise _damaged(self.folder, error) from error
+
+    # ---- writing, while it is nobody else's
+
+    def append(self, passages: Sequence[Passage], vectors: TokenVectors, codebook: Codebook | None) -> None:
+        """Store passages, overwriting those of the same pid.
+
+        Raises
+        ------
+        InputError
+            If the engine cannot hold a text or the metadata; nothing was stored.
+        StorageError
+            If writing fails.
+        """
+        tokens = vectors.vectors.detach().to("cpu", torch.float16)
+        lengths = vectors.lengths.tolist()
+        blocks = [block.numpy() for block in tokens.split(lengths)]
+        centroids: Iterable[torch.Tensor | None] = [None] * len(blocks)
+        if codebook is not None:
+            centroids = codebook.assign(tokens).split(lengths)
+        points = [_point(*each) for each in zip(passages, blocks, centroids, strict=True)]
+        with storage_errors(self.folder):
+            if TERMS not in self._indexed and any(passage.metadata for passage in passages):
+                self._index(TERMS)
+            self._shard.update(edge.UpdateOperation.upsert_points(points))
+            self.recycle(tokens.nbytes)
+        self.passages = int(self._shard.info().points_count)
+
+    def remove(self, pids: Sequence[int]) -> None:
+        """Forget passages."""
+        with storage_errors(self.folder):
+            self._shard.update(edge.UpdateOperation.delete_points(list(pids)))
+        self.passages = int(self._shard.info().points_count)
+
+    def assign(self, codebook: Codebook) -> None:
+        """Give every passage its centroids."""
+        for batch in _batches(self.read(with_vectors=True), AT_ONCE):
+            blocks = [torch.from_numpy(stored.vectors) for stored in batch]
+            rows = codebook.assign(torch.cat(blocks)).split([len(block) for block in blocks])
+            pairs = zip(batch, rows, strict=True)
+            points = [edge.PointVectors(s.passage.pid, {CENTROIDS: _sparse(row)}) for s, row in pairs]
+            with storage_errors(self.folder):
+                self._shard.update(edge.UpdateOperation.update_vectors(points))
+                self.recycle(sum(block.nbytes for block in blocks))
+
+    def seal(self) -> None:
+        """Put it into its final form, all of it on the disk. It must not be changed afterwards."""
+        with storage_errors(self.folder):
+            self._shard.flush()
+            if self._shard.optimize():
+                self._reopen()
+            sync_tree(self.folder)
+
+    def recycle(self, touched: int) -> None:
+        """Let go of mapped memory after every so many bytes touched. Nobody else may be using this handle."""
+        self._touched += touched
+        if self._touched > REOPEN_AFTER:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """Write everything out and let go of the memory that maps it."""
+        self._shard.flush()
+        self._shard.close()
+        self._shard = edge.EdgeShard.load(str(self.folder))
+        self._touched = 0
+
+    # ---- reading
+
+    def search(
+        self,
+        query: NDArray[np.float32],
+        limit: int,
+        where: edge.Filter | None,
+        probes: tuple[list[int], list[float]] | None = None,
+    ) -> list[tuple[int, float]]:
+        """Return up to `limit` pids and their MaxSim scores, best first.
+
+        Parameters
+        ----------
+        query : numpy.ndarray
+            Shape ``(q, dim)``.
+        probes : tuple, optional
+            Centroids and weights: score only the `limit` best passages by these.
+        """
+        prefetches = None
+        if probes is not None:
+            sparse = edge.Query.Nearest(edge.SparseVector(*probes), using=CENTROIDS)
+            prefetches = [edge.Prefetch(limit=limit, query=sparse, filter=where)]
+        nearest = edge.Query.Nearest(query, using=VECTORS)
+        request = edge.QueryRequest(limit=limit, query=nearest, prefetches=prefetches, filter=where)
+        with self._reading():
+            return [(point.id, point.score) for point in self._shard.query(request)]  # type: ignore[misc]
+
+    def languages(self, where: edge.Filter | None) -> dict[str, int]:
+        """Return the number of passages of each language."""
+        with self._reading():
+            request = edge.FacetRequest("language", limit=max(self.passages, 1), exact=True, filter=where)
+            return {str(hit.value): hit.count for hit in self._shard.facet(request).hits}
+
+    def of_documents(self, document_ids: Sequence[str]) -> list[tuple[int, str]]:
+        """Return the pid and the document id of all passages of the documents."""
+        where = edge.Filter(must=[any_of("document_id", document_ids)])
+        fields = edge.PayloadSelector.Include(["document_id"])
+        records = self._records(where, fields, False, self.passages)
+        return [(int(record.id), (record.payload or {})["document_id"]) for record in records]
+
+    def pids(self) -> list[int]:
+        """Return all pids, growing."""
+        return [int(record.id) for record in self._records(None, False, False, self.passages)]
+
+    def holds(self, pids: Sequence[int]) -> set[int]:
+        """Return those of `pids` that are here."""
+        with self._reading():
+            return {int(record.id) for record in self._shard.retrieve(list(pids), False, False)}
+
+    def retrieve(self, pids: Iterable[int], *, with_vectors: bool = False) -> list[Stored]:
+        """Return those of the passages that are here, in any order."""
+        with self._reading():
+            fields = edge.PayloadSelector.Include(list(OWN))
+            wanted = [VECTORS] if with_vectors else False
+            return [_stored(record) for record in self._shard.retrieve(list(pids), fields, wanted)]
+
+    def read(self, where: edge.Filter | None = None, *, with_vectors: bool = False) -> Iterator[Stored]:
+        """Yield the passages that `where` admits, by growing pid."""
+        fields = edge.PayloadSelector.Include(list(OWN))
+        for record in self._records(where, fields, with_vectors, AT_ONCE):
+            yield _stored(record)
+
+    def _records(
+        self, where: edge.Filter | None, fields: Any, with_vectors: bool, at_once: int
+    ) -> Iterator[edge.Record]:
+        offset = None
+        while True:
+            request = edge.ScrollRequest(
+                offset=offset,
+                limit=max(at_once, 1),
+                filter=where,
+                with_payload=fields,
+                with_vector=[VECTORS] if with_vectors else False,
+            )
+            with self._reading():
+                records, offset = self._shard.scroll(request)
+            yield from records
+            if offset is None:
+                return
+
+    def close(self) -> None:
+        """Release files and memory."""
+        with storage_errors(self.folder):
+            self._shard.close()
+
+
+def _damaged(folder: Path, error: object) -> IndexDamagedError:
+    return IndexDamagedError(f"{str(folder)!r}, a part of the index, cannot be read: {error}. {WAY_OUT}")
+
+
+def _point(passage: Passage, vectors: NDArray[np.float16], centroids: torch.Tensor | None) -> edge.Point:
+    named: dict[str, Any] = {VECTORS: vectors}
+    if centroids is not None:
+        named[CENTROIDS] = _sparse(centroids)
+    payload = {
+        "document_id": passage.document_id,
+        "text": passage.text,
+        "language": passage.language,
+        "metadata": None if passage.metadata is None else dict(passage.metadata),
+    }
+    try:
+        return edge.Point(passage.pid, named, {**payload, **filter_payload(passage)})
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"The passage {passage.pid} of document {passage.document_id!r} cannot be stored: its texts must have no "
+            f"lone surrogates, and its metadata must be JSON values. Nothing was stored. ({error})"
+        ) from error
+
+
+def _sparse(centroids: torch.Tensor) -> edge.SparseVector:
+    distinct = centroids.unique().tolist()
+    return edge.SparseVector(distinct, [1.0] * len(distinct))
+
+
+def _stored(record: edge.Record) -> Stored:
+    payload = record.payload or {}
+    passage = Passage(int(record.id), *(payload.get(name) for name in OWN))  # type: ignore[arg-type]
+    vectors = record.vector
+    return Stored(passage, np.asarray(vectors[VECTORS], np.float16) if isinstance(vectors, dict) else None)
+
+
+def _batches(stored: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
+    while batch := list(islice(stored, size)):
+        yield batch

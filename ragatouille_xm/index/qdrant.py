@@ -1,0 +1,406 @@
+"""The persistent index: a folder of Qdrant Edge shards that never change, and a manifest of those that count."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..errors import (
+    IndexDamagedError,
+    IndexLockedError,
+    IndexNotFoundError,
+    InputError,
+    PassageIndexError,
+    StorageError,
+)
+from ..types import Passage, TokenVectors
+from .checks import check_add
+from .codebook import Codebook
+from .compaction import fit_codebook, needs_codebook, outgrown
+from .draft import DraftIndex, bytes_of, first_manifest, first_pid, new_name, next_version
+from .durable import check_space, storage_errors
+from .lock import write_lock
+from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
+from .part import AT_ONCE, Part
+from .reading import Reader, Snapshot, View, joined
+
+logger = logging.getLogger(__name__)
+
+MOST_PARTS = 16  # a search looks into each
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A snapshot and where it comes from."""
+
+    stamp: tuple[int, int, int]
+    manifest: Manifest
+    snapshot: Snapshot
+
+
+class EdgeIndex(Reader):
+    """Passages in a folder on disk, searched in process by Qdrant Edge.
+
+    Implements `ragatouille_xm.index.base.PassageIndex`. Make one with `open`, `create` or `build`. Any number of
+    processes and threads may search; each sees the changes of all others from its next call on. One at a time may
+    write; each call is a commit of its own: it is durable when it returns, and nothing of it is there if it fails or
+    its process dies. ``docs/index_format.md`` describes the files.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of an index.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> folder = tempfile.mkdtemp()
+    >>> index = EdgeIndex.create(folder, dim=2, checkpoint="demo", fingerprint="0", settings={})
+    >>> vectors = TokenVectors(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.tensor([2, 1]))
+    >>> index.add([Passage(0, "a", "one two", "en"), Passage(1, "b", "three", "en")], vectors)
+    >>> EdgeIndex.open(folder).search(torch.tensor([[[0.0, 1.0]]]), k=1).pids.tolist()
+    [[1]]
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer = threading.RLock()
+        self._loader = threading.Lock()
+        self._closed = False
+        self._loaded: _Loaded | None = None
+        self._dim = self._load().manifest.dim
+
+    @classmethod
+    def open(cls, path: str | Path) -> EdgeIndex:
+        """Open an index, for searching and for writing.
+
+        Raises
+        ------
+        IndexNotFoundError
+            If there is none at `path`.
+        IndexDamagedError
+            If a part of it is missing or cannot be read.
+        IndexFormatError
+            If a newer version wrote it.
+        """
+        return cls(Path(path))
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any]
+    ) -> EdgeIndex:
+        """Make an empty index, where there is none, and open it. Parameters as for `build`.
+
+        Raises
+        ------
+        InputError
+            If there is one already.
+        """
+        try:
+            Manifest.read(Path(path))
+        except IndexNotFoundError:
+            with cls.build(path, dim=dim, checkpoint=checkpoint, fingerprint=fingerprint, settings=settings):
+                pass
+            return cls.open(path)
+        raise InputError(f"There is an index at {str(path)!r} already. Open it, or replace it with build().")
+
+    @classmethod
+    @contextmanager
+    def build(
+        cls, path: str | Path, *, dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any]
+    ) -> Iterator[DraftIndex]:
+        """Build an index from nothing, in the place of the one that may be at `path`.
+
+        The new one is there as a whole once the context ends; until then, and if it ends with an exception, the old
+        one serves on. Nobody else can write meanwhile.
+
+        Parameters
+        ----------
+        path : str or Path
+        dim : int
+            Width of a token vector.
+        checkpoint : str
+            Name of the checkpoint that fills the index.
+        fingerprint : str
+            Hash of its weights.
+        settings : mapping
+            JSON values to keep with the index.
+
+        Yields
+        ------
+        DraftIndex
+            To be filled.
+
+        Raises
+        ------
+        IndexLockedError
+            If somebody is writing to the index at `path`.
+        StorageError
+            If it cannot be written.
+        """
+        folder = Path(path)
+        manifest = first_manifest(dim, checkpoint, fingerprint, settings)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with write_lock(folder):
+            sweep(folder)
+            draft = DraftIndex(folder, replace(manifest, next_pid=first_pid(folder)))
+            try:
+                yield draft
+                draft.finish().write(folder)
+            finally:
+                draft.discard()
+                sweep(folder)
+
+    # ---- what there is
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the index consists of now."""
+        return self._load().manifest
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint that filled it."""
+        return self.manifest.checkpoint
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the caller of `build` kept with it."""
+        return self.manifest.settings
+
+    def _snapshot(self) -> Snapshot:
+        return self._load().snapshot
+
+    def _load(self) -> _Loaded:
+        """Return the newest state, loading what is new in it."""
+        if self._closed:
+            raise PassageIndexError(f"The index at {str(self.folder)!r} was closed. Open it again.")
+        loaded = self._loaded
+        if loaded is not None and loaded.stamp == stamp(self.folder):
+            return loaded
+        with self._loader:
+            while True:
+                manifest = Manifest.read(self.folder)
+                seen = stamp(self.folder)
+                try:
+                    self._loaded = _Loaded(seen, manifest, self._snapshot_of(manifest))
+                except IndexDamagedError:
+                    if manifest.state != Manifest.read(self.folder).state:  # replaced, and its parts removed, meanwhile
+                        continue
+                    raise
+                return self._loaded
+
+    def _snapshot_of(self, manifest: Manifest) -> Snapshot:
+        old = self._loaded
+        if old is not None and old.manifest.state == manifest.state:
+            return old.snapshot
+        known = {view.part.folder.name: view.part for view in old.snapshot.views} if old else {}
+        views = tuple(
+            View(known.get(entry.name) or Part.load(self.folder / entry.name, entry.passages), frozenset(entry.deleted))
+            for entry in manifest.parts
+        )
+        codebook: Codebook | None = None
+        if manifest.codebook is not None:
+            if old and (old.manifest.build, old.manifest.codebook) == (manifest.build, manifest.codebook):
+                codebook = old.snapshot.codebook
+            else:
+                codebook = Codebook.load(self.folder / manifest.codebook.file)
+        return Snapshot(views, codebook)
+
+    # ---- writing
+
+    @contextmanager
+    def _writing(self) -> Iterator[_Loaded]:
+        """Hold the right to write; yield the state to build upon. What a failure leaves behind is removed."""
+        self._load()
+        with self._writer, write_lock(self.folder):
+            try:
+                sweep(self.folder)
+                yield self._load()
+            finally:
+                sweep(self.folder)
+
+    def _commit(self, manifest: Manifest, views: Iterable[View], codebook: Codebook | None) -> _Loaded:
+        """Make a new state the one that counts. `views` are those of the manifest's parts."""
+        manifest.write(self.folder)
+        self._loaded = _Loaded(stamp(self.folder), manifest, Snapshot(tuple(views), codebook))
+        return self._loaded
+
+    def reserve(self, n: int) -> int:
+        """Return the first of `n` pids that were never handed out before, and never will be again.
+
+        Raises
+        ------
+        IndexLockedError, StorageError
+            As for `add`.
+        """
+        if n < 0:
+            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
+        with self._writing() as now:
+            first = now.manifest.next_pid
+            if n:
+                manifest = replace(now.manifest, next_pid=first + n)  # of the same state: readers need not reload
+                self._commit(manifest, now.snapshot.views, now.snapshot.codebook)
+            return first
+
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
+        """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents goes.
+
+        All of it in one commit: durable on return, or nothing changed.
+
+        Raises
+        ------
+        InputError
+            If they cannot be stored.
+        IndexLockedError
+            If another process is writing.
+        StorageError
+            If writing fails.
+        """
+        check_add(passages, vectors, self._dim)
+        if not passages:
+            return
+        pids = [passage.pid for passage in passages]
+        documents = list({passage.document_id for passage in passages}) if replace else []
+        with self._writing() as now:
+            check_space(self.folder, bytes_of(passages, vectors))
+
+            def gone(view: View) -> set[int]:
+                replaced = {pid for pid, _ in view.of_documents(documents)} if documents else set()
+                return replaced | view.holds(pids)
+
+            with self._making() as part:
+                part.append(passages, vectors, now.snapshot.codebook)
+                part.seal()
+                entry = PartEntry(part.folder.name, part.passages, len(vectors.vectors))
+                kept = [*_without(now, gone), (entry, View(part))]
+                next_pid = max(now.manifest.next_pid, max(pids) + 1)
+                self._commit_pairs(now, kept, next_pid=next_pid)
+            if len(kept) > MOST_PARTS:
+                self._tidy_if_possible()
+
+    def delete(self, document_ids: Sequence[str]) -> int:
+        """Remove all passages of the documents; return how many went. Unknown ids are passed over.
+
+        Raises
+        ------
+        IndexLockedError, StorageError
+            As for `add`.
+        """
+        with self._writing() as now:
+            kept = _without(now, lambda view: {pid for pid, _ in view.of_documents(document_ids)})
+            removed = now.snapshot.passages - sum(entry.alive for entry, _ in kept)
+            if removed:
+                self._commit_pairs(now, kept)
+            return removed
+
+    def _commit_pairs(self, now: _Loaded, pairs: Sequence[tuple[PartEntry, View]], **changes: Any) -> None:
+        manifest = now.manifest.changed(parts=tuple(entry for entry, _ in pairs), **changes)
+        self._commit(manifest, (view for _, view in pairs), now.snapshot.codebook)
+
+    @contextmanager
+    def _making(self) -> Iterator[Part]:
+        part = Part.create(self.folder / new_name(), self._dim)
+        try:
+            yield part
+        except BaseException:
+            with suppress(StorageError):
+                part.close()
+            raise
+
+    # ---- keeping it fast
+
+    def optimize(self) -> None:
+        """Merge small parts, drop deleted passages from the disk, and fit the codebook to what the index has become.
+
+        Does only what has become due; while another process is writing, nothing.
+
+        Raises
+        ------
+        StorageError
+            If writing fails; what the index finds has not changed.
+        """
+        now = self._load().manifest
+        if needs_codebook(now) or outgrown(now.parts):
+            try:
+                with self._writing() as loaded:
+                    self._tidy(loaded)
+            except IndexLockedError:
+                logger.info("%s is being written to: not optimized now", self.folder)
+
+    def _tidy_if_possible(self) -> None:
+        try:
+            self._tidy(self._load())
+        except StorageError as error:  # what was added is committed
+            logger.warning("the parts of %s could not be merged: %s", self.folder, error)
+
+    def _tidy(self, now: _Loaded) -> None:
+        manifest, views = now.manifest, now.snapshot.views
+        if needs_codebook(manifest):
+            codebook = fit_codebook(views, manifest.tokens)
+            entry = CodebookEntry(next_version(self.folder), manifest.tokens)
+            codebook.save(self.folder / entry.file)
+            self._rewrite(now, manifest.parts, codebook, entry)
+        elif chosen := outgrown(manifest.parts):
+            self._rewrite(now, chosen, now.snapshot.codebook, manifest.codebook)
+
+    def _rewrite(
+        self, now: _Loaded, chosen: Sequence[PartEntry], codebook: Codebook | None, entry: CodebookEntry | None
+    ) -> None:
+        """Put what is alive of some parts into one new part."""
+        names = {part.name for part in chosen}
+        pairs = list(zip(now.manifest.parts, now.snapshot.views, strict=True))
+        logger.info("merging %d of %d parts of %s", len(names), len(pairs), self.folder)
+        # The engine copies a large part once more while it optimizes it.
+        check_space(self.folder, 4 * self._dim * sum(part.tokens for part in chosen))
+        with self._making() as part:
+            tokens = 0
+            for view in (view for old, view in pairs if old.name in names):
+                tokens += _copy(view, part, codebook)
+            part.seal()
+            merged = (PartEntry(part.folder.name, part.passages, tokens), View(part))
+            kept = [merged, *(pair for pair in pairs if pair[0].name not in names)]
+            manifest = now.manifest.changed(parts=tuple(old for old, _ in kept), codebook=entry)
+            self._commit(manifest, (view for _, view in kept), codebook)
+
+    def close(self) -> None:
+        """Release files and memory. Closing twice is allowed."""
+        with self._writer, self._loader:
+            self._closed = True
+            loaded, self._loaded = self._loaded, None
+        for view in loaded.snapshot.views if loaded else ():
+            with suppress(StorageError):
+                view.part.close()
+
+
+def _without(now: _Loaded, gone: Callable[[View], set[int]]) -> list[tuple[PartEntry, View]]:
+    """Return the parts after the pids that `gone` names in each are deleted; those that become empty are left out."""
+    pairs = []
+    for entry, view in zip(now.manifest.parts, now.snapshot.views, strict=True):
+        if pids := gone(view):
+            deleted = view.deleted | pids
+            entry, view = replace(entry, deleted=tuple(sorted(deleted))), View(view.part, deleted)
+        if entry.alive:
+            pairs.append((entry, view))
+    return pairs
+
+
+def _copy(view: View, target: Part, codebook: Codebook | None) -> int:
+    """Append what is alive of a part to another one; return how many token vectors that were."""
+    tokens = 0
+    source = Part.load(view.part.folder, view.part.passages)  # a handle of its own, which can let go of memory
+    stream = source.read(view.where(), with_vectors=True)
+    while batch := list(islice(stream, AT_ONCE)):
+        vectors = joined(batch)
+        target.append([stored.passage for stored in batch], vectors, codebook)
+        source.recycle(vectors.vectors.nbytes)
+        tokens += len(vectors.vectors)
+    source.close()
+    return tokens

@@ -1,0 +1,101 @@
+"""Metadata filters in Qdrant's terms.
+
+What filters see in a passage is stored beside it, so that the engine's answer is the one of `corpus.filters.matches`:
+
+- ``terms``: one text for each field that it has and for each value in it; equality is looking up a text.
+- ``numbers`` and ``instants``: for each field that has such values, under a name that is safe in a path, a list of
+  64-bit floats; a range is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import qdrant_edge as edge
+
+from ..corpus.filters import And, Compare, Condition, Not, Or
+from ..corpus.metadata import OWN_FIELDS, Scalar, equality_key, fields_of, instant, range_value
+from ..types import Passage
+
+TERMS, NUMBERS, INSTANTS = "terms", "numbers", "instants"
+LONGEST_TERM = 80  # characters: longer ones are stored as a hash, for the index of terms is in memory
+
+NOTHING = edge.HasIdCondition(set())
+_RANGES = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
+
+
+def filter_payload(passage: Passage) -> dict[str, Any]:
+    """Return what is stored of a passage for filters to find it."""
+    terms: set[str] = set()
+    numbers: dict[str, list[float]] = {}
+    instants: dict[str, list[float]] = {}
+    for field, values in fields_of(passage).items():
+        if field not in OWN_FIELDS:
+            terms.add(_term(field))
+            terms.update(_term(field, value) for value in values)
+        for ranged, number in ((numbers, range_value), (instants, instant)):
+            if found := [n for value in values if (n := number(value)) is not None]:
+                ranged[_slot(field)] = found
+    payload = {TERMS: sorted(terms), NUMBERS: numbers, INSTANTS: instants}
+    return {name: content for name, content in payload.items() if content}
+
+
+def compile_filter(condition: Condition) -> edge.Filter:
+    """Return the engine's filter that admits what `condition` does."""
+    if isinstance(condition, And):
+        return edge.Filter(must=[compile_filter(part) for part in condition.parts])
+    if isinstance(condition, Or):
+        return edge.Filter(should=[compile_filter(part) for part in condition.parts])
+    if isinstance(condition, Not):
+        return edge.Filter(must_not=[compile_filter(condition.part)])
+    if condition.op in _RANGES:
+        return edge.Filter(must=[_range(condition)])
+    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    values = [value for value in wanted if not isinstance(value, datetime)]
+    if condition.field in OWN_FIELDS:
+        return edge.Filter(must=[any_of(condition.field, (v for v in values if isinstance(v, str)))])
+    found: list[Any] = [any_of(TERMS, (_term(condition.field, value) for value in values))]
+    if None in values:
+        found.append(edge.Filter(must_not=[any_of(TERMS, [_term(condition.field)])]))
+    return edge.Filter(should=found)
+
+
+def any_of(key: str, texts: Iterable[str]) -> edge.FieldCondition | edge.HasIdCondition:
+    """Return the condition that the texts stored at `key` include one of `texts`."""
+    wanted = [text for text in dict.fromkeys(texts) if is_storable(text)]
+    return edge.FieldCondition(key, match=edge.MatchAny(wanted)) if wanted else NOTHING
+
+
+def is_storable(text: str) -> bool:
+    """Return whether the engine can hold `text`: a lone surrogate has no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _range(condition: Compare) -> edge.FieldCondition | edge.HasIdCondition:
+    is_moment = isinstance(condition.value, datetime)
+    bound = instant(condition.value) if is_moment else range_value(condition.value)
+    if bound is None:
+        return NOTHING
+    key = f"{INSTANTS if is_moment else NUMBERS}.{_slot(condition.field)}"
+    return edge.FieldCondition(key, range=edge.RangeFloat(**{_RANGES[condition.op]: bound}))
+
+
+def _term(field: str, *value: Scalar) -> str:
+    """Return the text for a value in a field, or for the field itself; no two share one."""
+    text = f"{len(field)}={field}{equality_key(value[0])}" if value else f"?{field}"
+    return text if len(text) <= LONGEST_TERM and is_storable(text) else f"#{_digest(text)}"
+
+
+def _slot(field: str) -> str:
+    return f"f{_digest(field)}"
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,219 @@
+"""What an index of several parts answers to reading."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+import torch
+from numpy.typing import NDArray
+
+from ..config import SearchConfig
+from ..corpus.filters import Condition
+from ..errors import InputError
+from ..types import Hits, Passage, TokenVectors
+from .checks import check_search
+from .codebook import Codebook
+from .part import Part, Stored
+from .qdrant_filters import compile_filter
+
+EXACT_BELOW = 2000  # passages: up to so many, no first stage
+SLACK = 16  # hits asked for beyond k, to see whether the k-th has equals
+
+Scored = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class View:
+    """One part without its deleted passages."""
+
+    part: Part
+    deleted: frozenset[int] = frozenset()
+
+    @property
+    def passages(self) -> int:
+        """Passages that count."""
+        return self.part.passages - len(self.deleted)
+
+    @cached_property
+    def _hidden(self) -> list[Any]:
+        return [edge.HasIdCondition(set(self.deleted))] if self.deleted else []
+
+    def where(self, condition: edge.Filter | None = None) -> edge.Filter | None:
+        """Return the filter that admits what `condition` does and is not deleted."""
+        if condition is None and not self._hidden:
+            return None
+        return edge.Filter(must=[condition] if condition else None, must_not=self._hidden or None)
+
+    def of_documents(self, document_ids: Sequence[str]) -> list[tuple[int, str]]:
+        """Return the pid and the document id of all passages of the documents."""
+        return [pair for pair in self.part.of_documents(document_ids) if pair[0] not in self.deleted]
+
+    def holds(self, pids: Sequence[int]) -> set[int]:
+        """Return those of `pids` that are here."""
+        return self.part.holds(pids) - self.deleted
+
+    def retrieve(self, pids: Sequence[int], *, with_vectors: bool = False) -> list[Stored]:
+        """Return those of the passages that are here, in any order."""
+        wanted = [pid for pid in pids if pid not in self.deleted]
+        return self.part.retrieve(wanted, with_vectors=with_vectors) if wanted else []
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole index at one moment. Nobody changes what it refers to."""
+
+    views: tuple[View, ...] = ()
+    codebook: Codebook | None = None
+
+    @property
+    def passages(self) -> int:
+        """Passages that count."""
+        return sum(view.passages for view in self.views)
+
+    def search(self, query: NDArray[np.float32], k: int, where: edge.Filter | None, config: SearchConfig) -> Scored:
+        """Return the best `k` passages for the rows ``(q, dim)`` of a query, best first, ties by pid."""
+        k = min(k, self.passages)
+        found: Scored = []
+        if self.codebook is not None and self.passages > EXACT_BELOW and not config.exact:
+            probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
+            if probes[0]:
+                limit = config.candidates_for(k)
+                found = [hit for v in self.views for hit in v.part.search(query, limit, v.where(where), probes)]
+        # The first stage may overlook passages that share no centroid with the query.
+        return _best(found, k) if len(found) >= k else self._search_exactly(query, k, where)
+
+    def _search_exactly(self, query: NDArray[np.float32], k: int, where: edge.Filter | None) -> Scored:
+        """Score everything. The engine cuts equals off as it likes, so look until none of the k-th's is left out."""
+        limit = k + SLACK
+        while True:
+            lists = [view.part.search(query, limit, view.where(where)) for view in self.views]
+            best = _best([hit for hits in lists for hit in hits], k)
+            if all(len(hits) < limit or hits[-1][1] < best[-1][1] for hits in lists):
+                return best
+            limit *= 4
+
+
+def _best(hits: Scored, k: int) -> Scored:
+    return heapq.nsmallest(k, hits, key=lambda hit: (-hit[1], hit[0]))
+
+
+class Reader:
+    """The reading half of `ragatouille_xm.index.base.PassageIndex`."""
+
+    _dim: int
+
+    def _snapshot(self) -> Snapshot:
+        """Return the index as it is now."""
+        raise RuntimeError("Reader is a base class.")
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self._dim
+
+    def __len__(self) -> int:
+        return self._snapshot().passages
+
+    def languages(self) -> dict[str, int]:
+        """Return the number of passages of each language, most frequent first, ties by code."""
+        counts: Counter[str] = Counter()
+        for view in self._snapshot().views:
+            counts.update(view.part.languages(view.where()))
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def contains(self, document_ids: Sequence[str]) -> set[str]:
+        """Return those of `document_ids` that have passages here."""
+        return {found for view in self._snapshot().views for _, found in view.of_documents(document_ids)}
+
+    def search(
+        self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
+    ) -> Hits:
+        """Return the best `k` passages by MaxSim among those that `filter` admits.
+
+        Above 2,000 passages a first stage picks ``config.candidates_for(k)`` of each part by their centroids, and
+        MaxSim decides among these; ``config.exact`` scores everything. All passages come back where fewer than `k`
+        qualify. Token vectors are stored as float16, so scores are exact to about 1e-3.
+
+        Parameters
+        ----------
+        queries : torch.Tensor
+            Shape ``(Q, q_len, dim)``; rows of zeros are padding and add nothing to a score.
+        k : int
+            At least 1.
+
+        Raises
+        ------
+        InputError
+            If the shape or `k` does not fit.
+        """
+        check_search(queries, k, self._dim)
+        snapshot = self._snapshot()
+        where = None if filter is None else compile_filter(filter)
+        hits = Hits(
+            np.full((len(queries), k), -1, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
+        )
+        rows = [_unpadded(query) for query in queries.detach().to("cpu", torch.float32)]
+
+        def search(query: NDArray[np.float32]) -> Scored:
+            return snapshot.search(query, k, where, config)
+
+        if not snapshot.passages:
+            return hits
+        if len(rows) < 2:
+            answers = [search(query) for query in rows]
+        else:
+            with ThreadPoolExecutor(min(len(rows), os.cpu_count() or 1)) as pool:
+                answers = list(pool.map(search, rows))
+        for i, answer in enumerate(answers):
+            hits.pids[i, : len(answer)] = [pid for pid, _ in answer]
+            hits.scores[i, : len(answer)] = [score for _, score in answer]
+        return hits
+
+    def fetch(self, pids: Sequence[int]) -> list[Passage]:
+        """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
+        wanted = [pid for pid in dict.fromkeys(pids) if pid >= 0]
+        found = {s.passage.pid: s.passage for view in self._snapshot().views for s in view.retrieve(wanted)}
+        return [found[pid] for pid in pids]
+
+    def scroll(
+        self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
+    ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
+        """Yield everything that `filter` admits, as it was at the call, in batches, by growing pid.
+
+        The vectors are float16, as stored.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
+        return _scroll(self._snapshot(), filter, with_vectors, batch_size)
+
+
+def _scroll(
+    snapshot: Snapshot, filter: Condition | None, with_vectors: bool, batch_size: int
+) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
+    where = None if filter is None else compile_filter(filter)
+    streams = [view.part.read(view.where(where), with_vectors=with_vectors) for view in snapshot.views]
+    merged = heapq.merge(*streams, key=lambda stored: stored.passage.pid)
+    while batch := list(islice(merged, batch_size)):
+        yield [stored.passage for stored in batch], joined(batch) if with_vectors else None
+
+
+def joined(batch: Sequence[Stored]) -> TokenVectors:
+    """Return the vectors of passages that were read with them, as one."""
+    blocks = [stored.vectors for stored in batch if stored.vectors is not None]
+    return TokenVectors(torch.from_numpy(np.concatenate(blocks)), torch.tensor([len(block) for block in blocks]))
+
+
+def _unpadded(query: torch.Tensor) -> NDArray[np.float32]:
+    """Return the rows that are not all zeros, or one row if there are none: ``(q_len, dim)`` → ``(q, dim)``."""
+    rows = query[query.any(1)]
+    return (rows if len(rows) else torch.zeros(1, query.shape[1])).numpy()
