@@ -123,8 +123,9 @@ class Encoder:
         tokens = self.tokenizer.documents(texts, max_length or self.checkpoint.settings.doc_maxlen)
         blocks: list[torch.Tensor] = [torch.empty(0)] * len(tokens)
         for positions, vectors, scored in self._forward(tokens, languages, batch_tokens, progress):
-            for position, each, kept in zip(positions, vectors, scored, strict=True):
-                blocks[position] = each[kept]
+            kept = vectors[scored.to(vectors.device)].split(scored.sum(1).tolist())  # one selection for the batch
+            for position, block in zip(positions, kept, strict=True):
+                blocks[position] = block
         if not blocks:
             none = torch.empty(0, dtype=torch.int64)
             return TokenVectors(torch.empty(0, self.dim, device=self.model.device), none, none)
@@ -144,7 +145,7 @@ class Encoder:
         width = max((len(each.ids) for each in tokens), default=self.checkpoint.settings.query_maxlen)
         result = torch.zeros(len(tokens), width, self.dim, device=self.model.device)
         for positions, vectors, scored in self._forward(tokens, languages, BATCH_TOKENS, False):
-            result[positions, : vectors.shape[1]] = vectors * scored[:, :, None]
+            result[positions, : vectors.shape[1]] = vectors * scored.to(vectors.device)[:, :, None]
         return result
 
     def _forward(
@@ -162,7 +163,7 @@ class Encoder:
                 batch = self.tokenizer.pad([tokens[i] for i in positions])
                 rows = [adapters[i] for i in positions] if adapters else []
                 vectors = self.model(batch.input_ids, batch.attention_mask, rows)
-                yield positions, vectors, batch.scoring_mask.to(vectors.device)
+                yield positions, vectors, batch.scoring_mask
                 bar.update(len(positions))
 
 
