@@ -166,6 +166,7 @@ class TestScripts:
         [
             ("", None), ("12 🙂", None), ("abc", "Latn"), ("Straße", "Latn"), ("Жизнь", "Cyrl"), ("東京タワー", "Kana"),
             ("東京", "Hani"), ("ｶﾀｶﾅ", "Kana"), ("서울 Seoul", "Hang"), ("שלום abc", "Hebr"), ("𠮷", "Hani"),
+            ("\ufeffok", "Latn"), ("奧黛麗・赫本", "Hani"),
         ],
     )  # fmt: skip
     def test_main_script(self, text: str, script: str | None) -> None:
