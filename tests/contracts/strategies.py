@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -127,9 +127,3 @@ filters = st.recursive(
     ),
     max_leaves=4,
 )
-
-
-def numbered(metadatas: Sequence[Any], languages: Sequence[str]) -> list[Passage]:
-    """Return a passage for each metadata, with pids from 0, three documents in turn."""
-    pairs = enumerate(zip(metadatas, languages, strict=False))
-    return [passage(i, f"d{i % 3}", language=language, metadata=metadata) for i, (metadata, language) in pairs]

@@ -20,7 +20,7 @@ from ragatouille_xm.index.base import PassageIndex
 from ragatouille_xm.types import TokenVectors
 
 from . import strategies as some
-from .conftest import ENGINES, opened
+from .conftest import ENGINES, examples, opened
 from .strategies import DIM, assert_best, assert_search, encode, everything, passage, plain, put, query
 
 EXACT = SearchConfig(exact=True)
@@ -91,8 +91,9 @@ def test_ties_go_to_the_smaller_pid(index):
     axis[:, 0] = 1
     axis[pids.index(27), 0] = 0
     axis[pids.index(27), 1] = 1
-    for i, pid in enumerate(pids):  # one by one, so that no order of theirs is lost by accident
-        index.add([passage(pid)], TokenVectors(axis[i : i + 1], torch.tensor([1])))
+    for i in range(0, len(pids), 3):
+        some_of_them = [passage(pid) for pid in pids[i : i + 3]]
+        index.add(some_of_them, TokenVectors(axis[i : i + 3], torch.ones(len(some_of_them), dtype=torch.int64)))
     for k in (1, 3, 7):
         assert index.search(axis[None, :1], k).pids.tolist() == [[1, 2, 3, 4, 8, 9, 30][:k]]
     hits = index.search(axis[None, :1], 8)
@@ -144,19 +145,23 @@ def test_ten_thousand_duplicates(engine):
 
 
 @pytest.mark.parametrize("name", ENGINES)
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(data=st.data())
-def test_filters_mean_what_they_mean_in_python_and_come_before_the_best_k(name, data):
-    metadatas = data.draw(st.lists(some.metadatas, min_size=1, max_size=12), "metadata")
-    languages = data.draw(st.lists(some.languages, min_size=12, max_size=12), "languages")
-    filters = data.draw(st.lists(some.filters, min_size=1, max_size=8), "filters")
-    k = data.draw(st.integers(1, 6), "k")
-    with opened(name) as engine:
-        passages = put(engine.index, *some.numbered(metadatas, languages))
-        for i, written in enumerate(filters):
-            condition = parse_filter(written)
-            assert plain(everything(engine.index, condition)) == plain(p for p in passages if matches(condition, p))
-            assert_search(engine.index, query(f"q{i}"), k, passages, engine.tolerance, written)
+def test_filters_mean_what_they_mean_in_python_and_come_before_the_best_k(name):
+    @settings(deadline=None, max_examples=examples(name, 50), suppress_health_check=list(HealthCheck))
+    @given(
+        st.lists(st.tuples(some.metadatas, some.languages), min_size=8, max_size=16),
+        st.lists(some.filters, min_size=6, max_size=12),
+        st.integers(1, 6),
+    )
+    def check(parts, filters, k):
+        passages = [passage(i, f"d{i % 3}", "", code, metadata) for i, (metadata, code) in enumerate(parts)]
+        with opened(name) as engine:
+            put(engine.index, *passages)
+            for i, written in enumerate(filters):
+                condition = parse_filter(written)
+                assert plain(everything(engine.index, condition)) == plain(p for p in passages if matches(condition, p))
+                assert_search(engine.index, query(f"q{i}"), k, passages, engine.tolerance, written)
+
+    check()
 
 
 def test_a_filter_that_few_of_many_pass(engine):
@@ -285,7 +290,7 @@ def test_scroll_and_add_move_an_index(engine):
     passages = put(engine.index, *(passage(i * 3, f"d{i}", metadata={"n": i}) for i in range(30)))
     for name in ENGINES:
         with opened(name) as other:
-            for batch, vectors in engine.index.scroll(with_vectors=True, batch_size=8):
+            for batch, vectors in engine.index.scroll(with_vectors=True, batch_size=16):
                 other.index.add(batch, vectors)
             assert plain(everything(other.index)) == plain(passages)
             assert_search(other.index, query("q"), 5, passages, max(engine.tolerance, other.tolerance))
@@ -394,8 +399,8 @@ def test_nobody_can_change_what_is_stored(index):
 def test_optimize_changes_no_answer(engine):
     index = engine.index
     passages = [passage(i, f"d{i}", metadata={"n": i}) for i in range(90)]
-    for start in range(0, 90, 9):
-        put(index, *passages[start : start + 9])
+    for start in range(0, 90, 18):
+        put(index, *passages[start : start + 18])
     index.delete([f"d{i}" for i in range(0, 90, 3)])
     left = [p for p in passages if p.pid % 3]
     for _ in range(2):
@@ -449,7 +454,7 @@ def test_a_reopened_index_is_the_same(engine):
 
 def test_searching_while_documents_are_replaced_sees_one_version_of_each(engine):
     index = engine.index
-    documents, versions = [f"d{i}" for i in range(4)], 12
+    documents, versions = [f"d{i}" for i in range(4)], 7
     done = threading.Event()
     version_of: dict[int, tuple[str, int]] = {}
 
@@ -463,7 +468,7 @@ def test_searching_while_documents_are_replaced_sees_one_version_of_each(engine)
         try:
             for version in range(1, versions):
                 store(version)
-                if version % 5 == 0:
+                if version % 3 == 0:
                     index.optimize()
         finally:
             done.set()
@@ -491,7 +496,7 @@ def test_writing_from_many_threads(engine):
     index = engine.index
 
     def write(name):
-        for i in range(5):
+        for i in range(3):
             first = index.reserve(2)
             put(index, passage(first, f"{name} {i}"), passage(first + 1, f"{name} {i}"))
         index.delete([f"{name} 0"])
@@ -499,8 +504,8 @@ def test_writing_from_many_threads(engine):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, ["a", "b", "c", "d"]))
     found = everything(index)
-    assert len(index) == len(found) == 32
-    assert index.contains([f"{name} {i}" for name in "abcd" for i in range(5)]) == {
-        f"{name} {i}" for name in "abcd" for i in range(1, 5)
+    assert len(index) == len(found) == 16
+    assert index.contains([f"{name} {i}" for name in "abcd" for i in range(3)]) == {
+        f"{name} {i}" for name in "abcd" for i in range(1, 3)
     }
     assert_search(index, query("q"), 10, found, engine.tolerance)

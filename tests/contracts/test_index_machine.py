@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from ragatouille_xm.corpus.filters import matches, parse_filter
 from ragatouille_xm.types import Passage
 
-from .conftest import ENGINES, opened
+from .conftest import ENGINES, examples, opened
 from .strategies import assert_search, everything, filters, languages, metadatas, plain, put, query
 
 documents = st.sampled_from(["a", "b", "c", "é/日", "d 1"])
@@ -127,9 +127,9 @@ def test_an_index_lives_like_a_dictionary(name):
     run_state_machine_as_test(
         lambda: IndexMachine(name),
         settings=settings(
-            max_examples=40,
-            stateful_step_count=30,
+            max_examples=examples(name, 60),
+            stateful_step_count=25,
             deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+            suppress_health_check=list(HealthCheck),
         ),
     )
