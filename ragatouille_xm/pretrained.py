@@ -16,6 +16,7 @@ from .errors import InputError, MissingExtraError
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped, tokens_at_once
 from .index.qdrant import EdgeIndex
 from .indexes import DEFAULT_ROOT, Indexes
+from .types import DetectedLanguage
 
 if TYPE_CHECKING:
     import torch
@@ -344,11 +345,11 @@ class RAGPretrainedModel(InMemoryMethods):
         """Search in a thread, without blocking the event loop; parameters as for `search`."""
         return await asyncio.to_thread(self.search, query, **options)
 
-    def detect_languages(self, texts: str | list[str]) -> list[dict[str, Any]]:
+    def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:
         """Return the language, adapter and confidence (0 to 1) that each text would be encoded with."""
         found = self.encoder.detect([texts] if isinstance(texts, str) else texts)
         adapter_for = self.encoder.adapters.adapter_for
-        return [{**each._asdict(), "adapter": adapter_for(each.language)} for each in found]
+        return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
 
     def as_langchain_retriever(self, **kwargs: Any) -> Any:
         """Return a LangChain ``BaseRetriever``; `kwargs` go to `search`.

@@ -27,6 +27,24 @@ class Detection(NamedTuple):
     confidence: float
 
 
+class DetectedLanguage(NamedTuple):
+    """What `detect_languages` says of one text.
+
+    Attributes
+    ----------
+    language : str
+        BCP-47 code.
+    adapter : str or None
+        The adapter that the text would be encoded with; None for a checkpoint without adapters.
+    confidence : float
+        As in `Detection`.
+    """
+
+    language: str
+    adapter: str | None
+    confidence: float
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A chunk of a document: the unit that is encoded, stored and found.

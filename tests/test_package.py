@@ -61,8 +61,8 @@ def test_importing_brings_neither_torch_nor_a_framework(statement: str) -> None:
 
 def test_detect_languages_needs_no_checkpoint() -> None:
     found = ragatouille_xm.detect_languages(["Wo ist der Bahnhof?", "تفتح المكتبة أبوابها صباحاً"])
-    assert [(each["language"], each["adapter"]) for each in found] == [("de", "de_DE"), ("ar", "ar_AR")]
-    assert all(0 < each["confidence"] <= 1 for each in found)
+    assert [(each.language, each.adapter) for each in found] == [("de", "de_DE"), ("ar", "ar_AR")]
+    assert all(0 < each.confidence <= 1 for each in found)
 
 
 # RAGatouille's interface, recorded from RAGatouille 0.0.9 (tests/reference/make_signatures.py)

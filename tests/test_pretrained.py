@@ -329,9 +329,10 @@ def test_a_failed_encode_keeps_what_was_encoded(rag: RAGPretrainedModel) -> None
 
 def test_detect_languages(rag: RAGPretrainedModel) -> None:
     (found,) = rag.detect_languages("Где находится ближайшая библиотека в этом городе?")
-    assert set(found) == {"language", "adapter", "confidence"}
     # the tiny checkpoint has no Russian adapter: what is said is what would be used
-    assert found["adapter"] in rag.encoder.checkpoint.adapters
+    assert found.language in rag.encoder.adapters.languages
+    assert found.adapter == rag.encoder.adapters.adapter_for(found.language)
+    assert 0 <= found.confidence <= 1
 
 
 # odd text

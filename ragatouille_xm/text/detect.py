@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..languages import ADAPTERS, AdapterTable
-from ..types import Detection
+from ..types import DetectedLanguage, Detection
 from .detector import NO_LANGUAGE, Detector, LanguageDetector, labels_for, ordered, visible_prefix
 from .other_detectors import CallableDetector, LangdetectDetector
 from .scripts import han_characters, main_script, written_in
@@ -176,8 +176,8 @@ def detect_languages(
     texts: str | Sequence[str],
     candidates: Collection[str] | None = None,
     detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
-) -> list[Detection]:
-    """Return the language of each text, without a checkpoint.
+) -> list[DetectedLanguage]:
+    """Return the language and adapter of each text, without a checkpoint.
 
     Parameters
     ----------
@@ -194,9 +194,10 @@ def detect_languages(
 
     Examples
     --------
-    >>> detect_languages("Gdzie jest biblioteka?")[0].language
-    'pl'
+    >>> detect_languages("Gdzie jest biblioteka?")[0].adapter
+    'pl_PL'
     """
     table = AdapterTable(ADAPTERS, "en_XX")
     allowed = None if candidates is None else tuple(dict.fromkeys(table.resolve(tag) for tag in ordered(candidates)))
-    return make_detector(detector).detect([texts] if isinstance(texts, str) else texts, allowed)
+    found = make_detector(detector).detect([texts] if isinstance(texts, str) else texts, allowed)
+    return [DetectedLanguage(each.language, table.adapter_for(each.language), each.confidence) for each in found]
