@@ -11,8 +11,8 @@ import torch
 from tqdm import tqdm
 
 from .config import SearchConfig
-from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.cutting import Cutter
+from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.passages import Document
 from .encoder import BATCH_TOKENS, Encoder
 from .errors import DuplicateDocumentError, InputError
