@@ -15,7 +15,7 @@ from itertools import chain
 Span = tuple[int, int]
 """First character, and the one after the last."""
 
-_CLOSING = r"[\"'”’»›」』】〉》〕〗）］｝)\]}]*"
+_CLOSING = r"[\"'“”‘’«»‹›」』】〉》〕〗）］｝)\]}]*"
 _FULL_STOPS = "。！？；｡‼⁇⁈⁉।॥؟۔።፧፨။។៕։།༎෴᠃\u037e"  # the last is the Greek question mark
 _MARKS = ".!?…"
 _SENTENCE_END = re.compile(

@@ -10,6 +10,10 @@ from typing import Protocol, runtime_checkable
 from ..errors import InputError
 from .breaks import Span, sentences, slices
 
+Counted = tuple[Span, int]
+"""A span, and its number of tokens."""
+
+_ATTEMPTS = 3
 _AT_ONCE = 1024  # strings given to the tokeniser in one call
 _FILL = 0.3  # of a chunk, is what a part of a long sentence is meant to fill: small parts pack well
 
@@ -59,20 +63,18 @@ class SentenceSplitter:
         """Return the chunks of a text, in order.
 
         A text that fits comes back untouched as the only chunk, and so does one that is blank. (A text of more than
-        16 characters a token is not counted as a whole: it fits if its sentences do, one by one.)
+        16 characters a token is not counted as a whole: it fits if the sum of its sentences does.)
         """
         if not text.strip() or (len(text) <= 16 * self.max_tokens and self._count([text])[0] <= self.max_tokens):
             return [text]
         width = 4 * self.max_tokens  # so that no monster reaches the tokeniser
-        pieces = self._fit(text, (part for start, end in sentences(text) for part in slices(text, start, end, width)))
-        if sum(count for _, count in pieces) <= self.max_tokens:
-            return [text]
-        # Joined sentences have other tokens than each alone, if rarely more: so the chunks are counted again.
-        return [text[start:end] for (start, end), _ in self._fit(text, self._pack(pieces))]
+        parts = (part for start, end in sentences(text) for part in slices(text, start, end, width))
+        pieces = self._fit(text, self._measure(text, parts))
+        chunks = self._fit(text, self._joined(text, pieces))
+        return [text[start:end] for (start, end), _ in chunks] if len(chunks) > 1 else [text]
 
-    def _fit(self, text: str, spans: Iterable[Span]) -> list[tuple[Span, int]]:
-        """Cut the spans that are too long until none is; return each with its number of tokens."""
-        pieces = self._measure(text, spans)
+    def _fit(self, text: str, pieces: list[Counted]) -> list[Counted]:
+        """Cut the pieces that are too long, until none is."""
         while any(count > self.max_tokens for _, count in pieces):
             cuts = [self._cut(text, span, count) for span, count in pieces]
             smaller = iter(self._measure(text, (part for parts in cuts if len(parts) > 1 for part in parts)))
@@ -91,26 +93,43 @@ class SentenceSplitter:
         parts = max(2, ceil(count / (_FILL * self.max_tokens)))
         return _stripped(text, slices(text, start, end, max(1, (end - start) // parts)))
 
-    def _pack(self, pieces: Iterable[tuple[Span, int]]) -> list[Span]:
-        """Join neighbours as long as the sum of their tokens allows."""
-        chunks: list[Span] = []
-        room = 0
-        for (start, end), count in pieces:
-            if chunks and count <= room:
-                chunks[-1] = (chunks[-1][0], end)
-            else:
-                chunks.append((start, end))
-                room = self.max_tokens
-            room -= count
+    def _joined(self, text: str, pieces: list[Counted]) -> list[Counted]:
+        """Join neighbours as long as they fit.
+
+        The sum of the pieces' tokens is a good estimate for most tokenisers. Where it proves too low, all is joined
+        again with less room.
+        """
+        alone = {span for span, _ in pieces}
+        room = self.max_tokens
+        for _ in range(_ATTEMPTS):
+            chunks = self._measure(text, _pack(pieces, room))
+            most = max((count for span, count in chunks if span not in alone), default=0)
+            if most <= self.max_tokens:
+                break
+            room = room * self.max_tokens // most
         return chunks
 
-    def _measure(self, text: str, spans: Iterable[Span]) -> list[tuple[Span, int]]:
+    def _measure(self, text: str, spans: Iterable[Span]) -> list[Counted]:
         kept = _stripped(text, spans)
         return list(zip(kept, self._count([text[start:end] for start, end in kept]), strict=True))
 
     def _count(self, texts: Sequence[str]) -> list[int]:
         batches = (texts[i : i + _AT_ONCE] for i in range(0, len(texts), _AT_ONCE))
         return [count for batch in batches for count in self.count_tokens(batch)]
+
+
+def _pack(pieces: Iterable[Counted], room: int) -> list[Span]:
+    """Join neighbours as long as the sum of their tokens is at most `room`."""
+    chunks: list[Span] = []
+    left = 0
+    for (start, end), count in pieces:
+        if chunks and count <= left:
+            chunks[-1] = (chunks[-1][0], end)
+        else:
+            chunks.append((start, end))
+            left = room
+        left -= count
+    return chunks
 
 
 def _stripped(text: str, spans: Iterable[Span]) -> list[Span]:

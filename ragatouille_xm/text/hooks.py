@@ -129,7 +129,7 @@ def _is_simple(fn: object, name: str) -> bool:
         return True
     if _accepts(fn, (None,)) and "document_ids" not in parameters:
         return True
-    if _accepts(fn, (None, None)):
+    if _accepts(fn, (None, None)) or _accepts(fn, (None, None), chunk_size=None):
         return False
     raise InputError(f"{name} must take (documents, document_ids) or one text; it takes ({', '.join(parameters)}).")
 
