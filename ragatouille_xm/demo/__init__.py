@@ -1,0 +1,6 @@
+"""A small real checkpoint, and a small multilingual collection, to try everything on without a network."""
+
+from .checkpoint import demo_checkpoint
+from .sample import SampleDocument, SampleQuery, demo_queries, demo_sample
+
+__all__ = ["SampleDocument", "SampleQuery", "demo_checkpoint", "demo_queries", "demo_sample"]

