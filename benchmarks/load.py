@@ -86,6 +86,20 @@ def measure(system: str, folder: Path, n: int) -> dict[str, Any]:
     }
 
 
+def import_seconds() -> dict[str, float]:
+    """Return how long a process takes that imports the package, beside one that does nothing; best of five."""
+
+    def best(code: str) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - start)
+        return round(min(times), 3)
+
+    return {"python": best("pass"), "import ragatouille_xm": best("import ragatouille_xm")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keep the checkpoint here, and reuse it")
@@ -115,6 +129,7 @@ def main() -> None:
         "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version(),
                     "torch": torch.__version__, "transformers": transformers.__version__, "threads": 2},
         "floor_mb": {"backbone and embeddings, float32": 1059, "one language's adapters": 27},
+        "process_s": import_seconds(),
         "rows": rows,
     }  # fmt: skip
     options.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ragatouille_xm.corpus.cutting import make_cutter, whole
+from ragatouille_xm.corpus.passages import Document, read_documents
+from ragatouille_xm.errors import DuplicateDocumentError, InputError
+
+
+def words(texts: list[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
+
+
+def documents(*texts: str) -> list[Document]:
+    return [Document(f"d{i}", text) for i, text in enumerate(texts)]
+
+
+def test_columns_are_joined() -> None:
+    found = list(read_documents(["a", "b"], ["x", "y"], [{"n": 1}, None], ["fr", None]))
+    assert found == [Document("x", "a", {"n": 1}, "fr"), Document("y", "b", None, None)]
+
+
+def test_ids_are_made_unique_and_one_language_is_for_all() -> None:
+    found = list(read_documents(["a"] * 3, languages="fr"))
+    assert len({document.document_id for document in found}) == 3
+    assert {document.language for document in found} == {"fr"}
+
+
+def test_documents_are_read_as_they_come() -> None:
+    taken = []
+
+    def texts() -> Iterator[str]:
+        for text in "abc":
+            taken.append(text)
+            yield text
+
+    stream = read_documents(texts())
+    next(stream)
+    assert taken == ["a"]
+
+
+def test_metadata_is_copied_and_stays_empty_or_none() -> None:
+    mine = {"tags": ["a"]}
+    (first, second, third) = read_documents(["a", "c"] + ["d"], None, [mine, {}, None])
+    mine["tags"].append("b")
+    assert (first.metadata, second.metadata, third.metadata) == ({"tags": ["a"]}, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("text",), InputError, "The collection is a str; give a list of texts"),
+        ((5,), InputError, "The collection is a int"),
+        ((["a"], "x"), InputError, "document_ids is a single string"),
+        ((["a", b"b"],), InputError, "Document 1 is a bytes"),
+        ((["a", "b"], ["x"]), InputError, "document_ids has fewer entries"),
+        ((["a", "b"], None, [{}]), InputError, "metadatas has fewer entries"),
+        ((["a"], None, [{}, {}]), InputError, "metadatas has 2 entries for 1 texts"),
+        ((["a"], [7]), InputError, r"document_ids\[0\] is 7"),
+        ((["a"], None, None, [7]), InputError, r"languages\[0\] is 7"),
+        ((["a", "b"], ["x", "x"]), DuplicateDocumentError, "'x' twice"),
+    ],
+)
+def test_bad_documents(arguments: tuple[object, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        list(read_documents(*arguments))
+
+
+def test_cutting_by_sentences_by_a_function_and_not_at_all() -> None:
+    texts = documents("One two three. Four five six.", "Seven.")
+    assert whole(texts) == [(0, "One two three. Four five six."), (1, "Seven.")]
+    assert make_cutter(words, 9, 4, None, None)(texts) == whole(texts)
+    assert make_cutter(words, 9, 4, "sentences", None)(texts) == [
+        (0, "One two three."),
+        (0, "Four five six."),
+        (1, "Seven."),
+    ]
+    assert make_cutter(words, 9, 4, lambda text: text.split(" ", 1), None)(documents("a b c")) == [(0, "a"), (0, "b c")]
+
+
+def test_preprocessing_follows_cutting() -> None:
+    cut = make_cutter(words, 9, 4, "sentences", [str.upper, lambda text: text + "!"])
+    assert cut(documents("one")) == [(0, "ONE!")]
+
+
+def test_a_splitter_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="document_splitter_fn='words' is not usable"):
+        make_cutter(words, 9, 4, "words", None)
