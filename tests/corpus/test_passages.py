@@ -43,7 +43,7 @@ def test_documents_are_read_as_they_come() -> None:
 
 def test_metadata_is_copied_and_stays_empty_or_none() -> None:
     mine = {"tags": ["a"]}
-    (first, second, third) = read_documents(["a", "c"] + ["d"], None, [mine, {}, None])
+    (first, second, third) = read_documents(["a", "c", "d"], None, [mine, {}, None])
     mine["tags"].append("b")
     assert (first.metadata, second.metadata, third.metadata) == ({"tags": ["a"]}, {}, None)
 
