@@ -8,15 +8,16 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from . import filling, finding  # they register their commands
+from . import filling, finding, trial  # they register their commands
 from .app import app
 
-__all__ = ["app", "filling", "finding", "main"]
+__all__ = ["app", "filling", "finding", "main", "trial"]
 
 
 def main() -> None:
     """Run the command line: exit code 0, 2 for bad input, 130 when interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")  # the locale's may not have the characters of the results
+            # The locale's encoding may lack characters of the results; and a query may hold bytes that are no text.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     app(prog_name="ragatouille-xm")

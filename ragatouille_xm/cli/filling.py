@@ -14,7 +14,7 @@ from ..errors import DuplicateDocumentError, InputError
 from .app import app, facade
 from .inputs import Inputs
 from .places import IndexArgument, RootOption, find_index, index_folder
-from .show import counted, say, say_skipped, waiting
+from .show import counted, say, say_patience, say_skipped
 
 PathsArgument = Annotated[
     list[Path],
@@ -70,8 +70,8 @@ def index(
         raise InputError(f"There is an index {name!r} already ({folder}). Leave out --no-overwrite to replace it.")
     inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
     documents = _checked_start(inputs)
-    with waiting("loading the checkpoint …"):
-        model = facade().from_pretrained(checkpoint, index_root=str(root), device=device)
+    say_patience(f"Loading {checkpoint}")
+    model = facade().from_pretrained(checkpoint, index_root=str(root), device=device)
     texts, ids, metadatas, languages = _columns(documents)
     model.index(
         texts,
@@ -112,8 +112,8 @@ def add(
     inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
     documents = list(inputs)
     ids = [document.document_id for document in documents]
-    with waiting("loading the checkpoint …"):
-        model = facade().from_index(folder, device=device)
+    say_patience("Loading the checkpoint")
+    model = facade().from_index(folder, device=device)
     known = model.indexes.get().index.contains(ids)
     if known and not update:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""

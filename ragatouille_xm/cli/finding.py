@@ -20,7 +20,7 @@ from .app import app, facade
 from .filling import DeviceOption, IdFieldOption, TextFieldOption
 from .inputs import Inputs
 from .places import IndexArgument, RootOption, find_index
-from .show import say_skipped, show_json, show_results, show_table, waiting
+from .show import say_patience, say_skipped, show_json, show_results, show_table
 
 if TYPE_CHECKING:
     from ..pretrained import RAGPretrainedModel
@@ -63,9 +63,9 @@ def search(
     """
     folder = find_index(index, root)
     condition = _parsed(filter)
-    with waiting("loading the checkpoint …"):
-        model = facade().from_index(folder, verbose=0, device=device)
-    languages = _query_languages(model, queries, language)
+    say_patience("Loading the checkpoint")
+    model = facade().from_index(folder, verbose=0, device=device)
+    languages = query_languages(model, queries, language)
     found = cast(
         "list[list[Result]]",  # as many as there are queries
         model.search(queries, k=k, language=languages, filter=condition, exact=exact),
@@ -145,7 +145,7 @@ def _parsed(filter: str | None) -> dict[str, Any] | None:
     return value
 
 
-def _query_languages(model: RAGPretrainedModel, queries: list[str], given: str | None) -> list[str]:
+def query_languages(model: RAGPretrainedModel, queries: list[str], given: str | None) -> list[str]:
     """Return the language of each query, as the retriever chooses it, so that it can be shown."""
     if given is not None:
         return [model.encoder.adapters.resolve(given)] * len(queries)
@@ -158,14 +158,11 @@ def _detected(texts: list[str], documents: Iterable[Document]) -> Iterator[dict[
     stream = chain((Document(text, text) for text in texts), documents)
     while batch := list(islice(stream, DETECTED_AT_ONCE)):
         detected = detect_languages([document.text for document in batch])
-        for document, (language, confidence) in zip(batch, detected, strict=True):
-            given = document.language
-            yield {
-                "text": document.document_id,
-                "language": given or language,
-                "adapter": to_adapter(given or language),
-                "confidence": None if given else confidence,
-            }
+        for document, (language, adapter, confidence) in zip(batch, detected, strict=True):
+            row = {"text": document.document_id, "language": language, "adapter": adapter, "confidence": confidence}
+            if (given := document.language) is not None:
+                row |= {"language": given, "adapter": to_adapter(given), "confidence": None}
+            yield row
 
 
 def _languages_of_index(folder: Path) -> dict[str, int]:

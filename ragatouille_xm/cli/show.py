@@ -6,10 +6,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -60,9 +60,10 @@ def in_words(counts: Counter[str]) -> str:
     return ", ".join(f"{n} {what}" for what, n in counts.most_common())
 
 
-def waiting(what: str) -> AbstractContextManager[Any]:
-    """Show on a terminal that something takes its time."""
-    return messages().status(what)
+def say_patience(what: str) -> None:
+    """Tell on a terminal what is being waited for; a line, since downloads draw bars of their own meanwhile."""
+    if messages().is_terminal:
+        say(f"{what} …", style="dim")
 
 
 def show_json(lines: Iterable[Mapping[str, Any]]) -> None:
@@ -104,8 +105,8 @@ def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]], 
             plain(result["document_id"]),
         )
         console.print(head, no_wrap=True, overflow="ellipsis", crop=True)
-        for line in _lines(console, result["content"], console.width - 6, n_lines):
-            console.print(Text("      ") + line, no_wrap=True, overflow="ellipsis", crop=True)
+        for line in _lines(result["content"], console.width - 6, n_lines):
+            console.print(Text(f"      {line}"), no_wrap=True, overflow="ellipsis", crop=True)
     if not found:
         console.print(Text("no passage qualifies", "dim"))
     console.print()
@@ -122,13 +123,25 @@ def plain(text: str) -> str:
     return " ".join(_CONTROLS.sub(" ", text).split())
 
 
-def _lines(console: Console, text: str, width: int, n: int) -> list[Text]:
+def _lines(text: str, width: int, n: int) -> list[str]:
     """Return the first `n` lines of a text; an ellipsis tells that there is more."""
-    start = plain(text[: 2 * width * n])
-    wrapped = list(Text(start).wrap(console, width))
-    lines = wrapped[:n]
-    if len(wrapped) > n or len(text) > 2 * width * n:
-        lines[-1].truncate(width - 2, overflow="crop")
-        lines[-1].rstrip()
-        lines[-1].append(" …")
+    rest = plain(text[: 4 * width * n])  # enough, also where accents are characters of their own
+    lines: list[str] = []
+    while rest and len(lines) < n:
+        end = _line_end(rest, width if len(lines) < n - 1 else width - 2)
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    if rest:
+        lines[-1] += " …"
     return lines
+
+
+def _line_end(text: str, width: int) -> int:
+    """Return where a line of `width` cells ends: after a word, or between characters in scripts without spaces."""
+    cells = 0
+    for position, character in enumerate(text):
+        cells += cell_len(character)
+        if cells > width:
+            space = text.rfind(" ", 0, position + 1)
+            return space if space > position // 2 and cell_len(character) < 2 else position
+    return len(text)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from reference.tiny import build_tiny_xmod
+from typer.testing import CliRunner, Result
+
+from ragatouille_xm.cli import app
+
+RECORDS = """
+{"id": "en", "text": "The library opens in the morning and the book is in the garden.", "year": 2018}
+{"id": "fr", "text": "La bibliothèque est au bord de la rivière, et le livre est dans le jardin.", "year": 2019}
+{"id": "zh", "text": "图书馆在北京市，今天有水和火，明年有雨雪。", "year": 2020}
+{"id": "de", "text": "Das Buch ist in der Bibliothek und das Brot ist im Garten am Fluss.", "year": 2021}
+"""
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Return a function that runs the command line with some arguments."""
+    runner = CliRunner(env={"COLUMNS": "100", "RAGATOUILLE_XM_DEBUG": None})
+
+    def invoke(*arguments: object) -> Result:
+        return runner.invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def _built(run: Run, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("built")
+    (root / "records.jsonl").write_text(RECORDS, encoding="utf-8")
+    result = run("index", root / "records.jsonl", "--name", "mine", "--checkpoint", checkpoint, "--root", root)
+    assert result.exit_code == 0, result.output
+    return root
+
+
+@pytest.fixture
+def root(_built: Path, tmp_path: Path) -> Path:
+    """Return a folder with an index ``mine`` of four documents in four languages, free to be changed."""
+    return Path(shutil.copytree(_built, tmp_path / "root", copy_function=_copy_sparsely))
+
+
+def _copy_sparsely(source: str, target: str) -> None:
+    """Copy a file but for the zeros at its end: an index's are mostly that, and take no room on the disk."""
+    content = Path(source).read_bytes()
+    with Path(target).open("wb") as file:
+        file.write(content.rstrip(b"\0"))
+        file.truncate(len(content))

