@@ -92,6 +92,7 @@ def test_slices_cover_the_text_and_are_no_wider_than_asked_but_for_one_character
         ("第一，第二、第三第四", 5, ["第一，", "第二、", "第三第四"]),
         ("กาแฟ\u200bชาเขียว", 7, ["กาแฟ\u200b", "ชาเขียว"]),
         ("བཀྲ་ཤིས་བདེ་ལེགས", 8, ["བཀྲ་ཤིས་", "བདེ་ལེགས"]),
+        ("a, bcdefgh ijklmnop", 12, ["a, bcdefgh ", "ijklmnop"]),
         ("abcdefgh", 3, ["abc", "def", "gh"]),
     ],
 )

@@ -158,8 +158,8 @@ def test_languages_beyond_the_81_can_be_candidates(detector: Py3LangIdDetector) 
 
 class TestScripts:
     def test_names_in_latin_letters_do_not_outvote_the_script(self, detector: Py3LangIdDetector) -> None:
-        texts = ["Что такое Microsoft?", "Google 地图", "iPhone 가격", "YouTube คืออะไร"]
-        assert languages(detector.detect(texts)) == ["ru", "zh", "ko", "th"]
+        texts = ["Что такое Microsoft?", "Photoshop 地图", "Photoshop 가격", "YouTube คืออะไร", "東京でiPhone"]
+        assert languages(detector.detect(texts)) == ["ru", "zh", "ko", "th", "ja"]
 
     @pytest.mark.parametrize(
         ("text", "script"),
@@ -252,6 +252,10 @@ class TestFallback:
         assert detector.detect([text], hint="fr") == [Detection("fr", 0.0)]
         assert detector.detect([text], hint="ru") == [Detection("en", 0.0)]
         assert detector.detect([text], ["ru", "de", "fr"], hint="ru") == [Detection("de", 0.0)]
+
+    def test_what_is_likelier_in_no_language_takes_the_hint(self, detector: Py3LangIdDetector) -> None:
+        for candidates in (["de", "fr"], ["en", "de", "fr", "es", "it", "pl", "cs", "hu"]):
+            assert detector.detect(["GTCAGTCA"], candidates, hint="fr") == [Detection("fr", 0.0)]
 
     def test_the_scripts_most_used_language(self, detector: Py3LangIdDetector) -> None:
         assert detector.detect(["ст"], hint="fr") == [Detection("ru", 0.0)]
