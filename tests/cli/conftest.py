@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from reference.tiny import build_tiny_xmod
 from typer.testing import CliRunner, Result
 
@@ -33,11 +34,13 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)  # so little work is not worth sharing
     return build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
-def _built(run: Run, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(run: Run, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an index ``mine`` of four documents in four languages, for tests that only read it."""
     root = tmp_path_factory.mktemp("built")
     (root / "records.jsonl").write_text(RECORDS, encoding="utf-8")
     result = run("index", root / "records.jsonl", "--name", "mine", "--checkpoint", checkpoint, "--root", root)
@@ -46,9 +49,9 @@ def _built(run: Run, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def root(_built: Path, tmp_path: Path) -> Path:
-    """Return a folder with an index ``mine`` of four documents in four languages, free to be changed."""
-    return Path(shutil.copytree(_built, tmp_path / "root", copy_function=_copy_sparsely))
+def root(shared: Path, tmp_path: Path) -> Path:
+    """Return a copy of `shared` that may be changed."""
+    return Path(shutil.copytree(shared, tmp_path / "root", copy_function=_copy_sparsely))
 
 
 def _copy_sparsely(source: str, target: str) -> None:

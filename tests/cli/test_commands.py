@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from ragatouille_xm.demo import demo_sample
+
 Run = Callable[..., Result]
 
 
@@ -153,10 +155,10 @@ def test_add_without_conflict_takes_no_update(run: Run, root: Path) -> None:
     assert result.stderr == "Added 1 document; the index has 5 passages.\n"
 
 
-def test_add_bad_input(run: Run, root: Path) -> None:
-    assert "There is no file or folder" in error(run("add", "mine", root / "missing.txt", "--root", root))
-    assert "There is no index 'other'" in error(run("add", "other", root / "records.jsonl", "--root", root))
-    message = error(run("add", "mine", root / "records.jsonl", "--root", root))
+def test_add_bad_input(run: Run, shared: Path) -> None:
+    assert "There is no file or folder" in error(run("add", "mine", shared / "missing.txt", "--root", shared))
+    assert "There is no index 'other'" in error(run("add", "other", shared / "records.jsonl", "--root", shared))
+    message = error(run("add", "mine", shared / "records.jsonl", "--root", shared))
     assert message == "The index 'mine' already has 'de' and 3 more. Give --update to replace documents."
 
 
@@ -183,13 +185,13 @@ def test_deleting_needs_no_checkpoint(run: Run, checkpoint: Path, tmp_path: Path
 # search
 
 
-def test_search_shows_what_was_found(run: Run, root: Path) -> None:
-    result = good(run("search", "mine", "Où est la bibliothèque ?", "图书馆", "-k", 2, "--root", root))
+def test_search_shows_what_was_found(run: Run, shared: Path) -> None:
+    result = good(run("search", "mine", "Où est la bibliothèque ?", "图书馆", "-k", 2, "--root", shared))
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert lines[0] == "Où est la bibliothèque ?  (fr)"
     assert lines[1].split() == ["rank", "score", "relevance", "language", "document"]
-    found = records(run("search", "mine", "Où est la bibliothèque ?", "-k", 2, "--json", "--root", root))
+    found = records(run("search", "mine", "Où est la bibliothèque ?", "-k", 2, "--json", "--root", shared))
     for record, head, passage in zip(found, lines[2::2], lines[3::2], strict=False):
         expected = (str(record["rank"]), f"{record['score']:.2f}", f"{record['relevance']:.0%}", record["language"])
         assert head.split() == [*expected, record["document_id"]]
@@ -210,8 +212,8 @@ def test_a_long_passage_is_cut_to_two_lines_and_cannot_steer_the_terminal(
     assert "\x1b" not in result.stdout
 
 
-def test_json_lines_hold_everything(run: Run, root: Path) -> None:
-    found = records(run("search", "mine", "Où est le livre ?", "图书馆", "--json", "--root", root, "-k", 3))
+def test_json_lines_hold_everything(run: Run, shared: Path) -> None:
+    found = records(run("search", "mine", "Où est le livre ?", "图书馆", "--json", "--root", shared, "-k", 3))
     assert [r["query"] for r in found] == ["Où est le livre ?"] * 3 + ["图书馆"] * 3
     assert [r["query_language"] for r in found] == ["fr"] * 3 + ["zh"] * 3
     assert [r["rank"] for r in found] == [1, 2, 3] * 2
@@ -221,24 +223,24 @@ def test_json_lines_hold_everything(run: Run, root: Path) -> None:
     }  # fmt: skip
 
 
-def test_exact_search_and_a_given_language(run: Run, root: Path) -> None:
-    usual = records(run("search", "mine", "livre", "--json", "--root", root))
-    exact = records(run("search", "mine", "livre", "--json", "--exact", "--root", root))
+def test_exact_search_and_a_given_language(run: Run, shared: Path) -> None:
+    usual = records(run("search", "mine", "livre", "--json", "--root", shared))
+    exact = records(run("search", "mine", "livre", "--json", "--exact", "--root", shared))
     assert [r["document_id"] for r in exact] == [r["document_id"] for r in usual]
-    german = records(run("search", "mine", "livre", "--language", "de-AT", "--json", "--root", root))
+    german = records(run("search", "mine", "livre", "--language", "de-AT", "--json", "--root", shared))
     assert {r["query_language"] for r in german} == {"de"}
     assert [r["score"] for r in german] != [r["score"] for r in usual]
 
 
-def test_filters(run: Run, root: Path) -> None:
+def test_filters(run: Run, shared: Path) -> None:
     def ids(condition: str) -> set[str]:
-        found = records(run("search", "mine", "livre", "--filter", condition, "--json", "--root", root))
+        found = records(run("search", "mine", "livre", "--filter", condition, "--json", "--root", shared))
         return {r["document_id"] for r in found}
 
     assert ids('{"year": {"$gte": 2020}}') == {"zh", "de"}
     assert ids('{"language": "fr"}') == {"fr"}
     assert ids('{"year": 1900}') == set()
-    nothing = good(run("search", "mine", "livre", "--filter", '{"year": 1900}', "--root", root))
+    nothing = good(run("search", "mine", "livre", "--filter", '{"year": 1900}', "--root", shared))
     assert "no passage qualifies" in nothing.stdout
 
 
@@ -252,15 +254,15 @@ def test_filters(run: Run, root: Path) -> None:
         (["x", "--language", "klingon"], "'klingon' is not a language."),
     ],
 )
-def test_bad_input_to_search(run: Run, root: Path, arguments: list[str], expected: str) -> None:
-    assert expected in error(run("search", "mine", *arguments, "--root", root))
+def test_bad_input_to_search(run: Run, shared: Path, arguments: list[str], expected: str) -> None:
+    assert expected in error(run("search", "mine", *arguments, "--root", shared))
 
 
-def test_an_unknown_index_is_told_with_those_that_are_there(run: Run, root: Path) -> None:
-    message = error(run("search", "yours", "x", "--root", root))
+def test_an_unknown_index_is_told_with_those_that_are_there(run: Run, shared: Path) -> None:
+    message = error(run("search", "yours", "x", "--root", shared))
     assert message.startswith("There is no index 'yours'")
     assert message.endswith("There are: mine.")
-    message = error(run("search", "yours", "x", "--root", root / "elsewhere"))
+    message = error(run("search", "yours", "x", "--root", shared / "elsewhere"))
     assert message.endswith("Build one: ragatouille-xm index PATH --name NAME")
 
 
@@ -310,20 +312,24 @@ def test_languages_of_an_index(run: Run, root: Path) -> None:
     assert found[0] == {"language": "de", "adapter": "de_DE", "passages": 1}
 
 
-def test_bad_input_to_languages(run: Run, root: Path) -> None:
+def test_bad_input_to_languages(run: Run, shared: Path) -> None:
     assert error(run("languages")) == "Give files or folders, --text or --index."
-    assert "not both" in error(run("languages", "--index", "mine", "--text", "x", "--root", root))
-    assert "There is no index 'yours'" in error(run("languages", "--index", "yours", "--root", root))
-    assert "There is no file or folder" in error(run("languages", root / "missing.txt"))
+    assert "not both" in error(run("languages", "--index", "mine", "--text", "x", "--root", shared))
+    assert "There is no index 'yours'" in error(run("languages", "--index", "yours", "--root", shared))
+    assert "There is no file or folder" in error(run("languages", shared / "missing.txt"))
 
 
 # demo
 
 
+LITTLE = [document for document in demo_sample() if document.language in ("fr", "ja", "pt", "ru")]
+
+
 @pytest.fixture
 def tiny_demo(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the demo run on the tiny checkpoint, with a cache of its own, which is returned."""
+    """Let the demo run on the tiny checkpoint and some documents, with a cache of its own, which is returned."""
     monkeypatch.setattr("ragatouille_xm.model.checkpoint.demo_checkpoint", lambda: checkpoint)
+    monkeypatch.setattr("ragatouille_xm.demo.demo_sample", lambda: LITTLE)
     monkeypatch.setenv("RAGATOUILLE_XM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -332,7 +338,7 @@ def test_demo_says_what_it_is_and_shows_what_it_finds(run: Run, tiny_demo: Path)
     first = good(run("demo"))
     told = " ".join(first.stdout.split())
     assert "a stand-in, not ColBERT-XM" in told
-    assert "150 documents in 15 languages, indexed in" in told
+    assert "40 documents in 4 languages, indexed in" in told
     lines = first.stdout.splitlines()
     starts = [i for i, line in enumerate(lines) if line.endswith(("  (fr)", "  (ja)", "  (de)", "  (en)"))]
     assert len(starts) == 4
@@ -348,9 +354,9 @@ def test_demo_says_what_it_is_and_shows_what_it_finds(run: Run, tiny_demo: Path)
 
 
 def test_demo_with_a_question_of_ones_own(run: Run, tiny_demo: Path) -> None:
-    result = good(run("demo", "Warum sind manche Vulkanausbrüche so heftig?"))
-    assert "Warum sind manche Vulkanausbrüche so heftig?  (de)" in result.stdout.splitlines()
-    assert "Of all 60" not in result.stdout
+    result = good(run("demo", "Pourquoi la mer monte ?"))
+    assert "Pourquoi la mer monte ?  (fr)" in result.stdout.splitlines()
+    assert "bundled queries" not in result.stdout
     manifest = next(tiny_demo.glob("colbert/indexes/*/manifest.json"))
     manifest.write_text("{", encoding="utf-8")
     assert "indexed in" in " ".join(good(run("demo", "again")).stdout.split()), "a damaged index is made again"
