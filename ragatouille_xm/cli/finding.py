@@ -1,4 +1,4 @@
-"""Commands that find and show: search, languages, demo."""
+"""Commands that find and show: search, languages."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Inputs:
         language: str | None = None,
     ) -> None:
         for path in paths:
-            if not path.exists():
+            if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 raise InputError(f"There is no file or folder {str(path)!r}.")
         self.skipped: Counter[str] = Counter()
         self.n_documents = 0
@@ -113,7 +113,7 @@ class Inputs:
         if reader is None:
             with _readable(file):
                 text = file.read_text(UTF8)
-            yield from self._document(str(file), name, text, {"path": file.as_posix()}, None)
+            yield from self._document(str(file), _unicode(name), text, {"path": _unicode(file.as_posix())}, None)
             return
         read, metadata_of = reader
         try:
@@ -140,7 +140,7 @@ class Inputs:
         used = (text_field, id_field, language_field)
         yield from self._document(
             place,
-            f"{name}:{line}" if id_field is None else _identifier(place, id_field, fields[id_field]),
+            f"{_unicode(name)}:{line}" if id_field is None else _identifier(place, id_field, fields[id_field]),
             _string(place, text_field, "" if fields[text_field] is None else fields[text_field]),
             metadata_of({key: value for key, value in fields.items() if key not in used}),
             None if language in (None, "") else _string(place, str(language_field), language),
@@ -199,4 +199,9 @@ def _identifier(place: str, field: str, value: object) -> str:
         return str(value)
     if not _string(place, field, value).strip():
         raise InputError(f"{place}: the id in the field {field!r} is blank.")
-    return str(value)
+    return _unicode(str(value))
+
+
+def _unicode(name: str) -> str:
+    r"""Return a name that an index can store: a file's may hold bytes that are no text, which become ``\udce9``."""
+    return name.encode(errors="backslashreplace").decode()

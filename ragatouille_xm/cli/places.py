@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,7 @@ def find_index(index: str, root: Path) -> Path:
         If there is neither.
     """
     for folder in (_home(root) / index, Path(index)):
-        if (folder / "manifest.json").exists():
+        if os.path.exists(folder / "manifest.json"):  # Path.exists raises for a name that is too long
             return folder
     names = sorted(path.parent.name for path in _home(root).glob("*/manifest.json"))
     there = f"There are: {', '.join(names)}." if names else "Build one: ragatouille-xm index PATH --name NAME"

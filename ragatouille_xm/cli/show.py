@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+LINES = 2  # of a passage
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # a passage shall not steer the terminal
 
 
@@ -82,17 +83,8 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Seq
     results().print(table)
 
 
-def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]], *, n_lines: int = 2) -> None:
-    """Write a query and its results to stdout.
-
-    Parameters
-    ----------
-    query, language : str
-    found : sequence of dict
-        As `RAGPretrainedModel.search` returns them.
-    n_lines : int
-        Lines for each passage, which is cut to them.
-    """
+def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """Write a query and its results, as `RAGPretrainedModel.search` returns them, to stdout."""
     console = results()
     console.print(Text.assemble((plain(query), "bold"), (f"  ({language})", "cyan")))
     if found:
@@ -105,7 +97,7 @@ def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]], 
             plain(result["document_id"]),
         )
         console.print(head, no_wrap=True, overflow="ellipsis", crop=True)
-        for line in _lines(result["content"], console.width - 6, n_lines):
+        for line in _lines(result["content"], console.width - 6, LINES):
             console.print(Text(f"      {line}"), no_wrap=True, overflow="ellipsis", crop=True)
     if not found:
         console.print(Text("no passage qualifies", "dim"))

@@ -264,6 +264,7 @@ def test_an_unknown_index_is_told_with_those_that_are_there(run: Run, shared: Pa
     assert message.endswith("There are: mine.")
     message = error(run("search", "yours", "x", "--root", shared / "elsewhere"))
     assert message.endswith("Build one: ragatouille-xm index PATH --name NAME")
+    assert "There is no index '図" in error(run("search", "図" * 200, "x", "--root", shared))
 
 
 def test_a_damaged_index_is_told(run: Run, root: Path) -> None:

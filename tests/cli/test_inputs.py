@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def test_files_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
 def test_a_path_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There is no file or folder '.*missing'\."):
         Inputs([tmp_path, tmp_path / "missing"])
+    assert "There is no file or folder" in refusal(tmp_path / ("図" * 200))
 
 
 def test_a_named_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -108,6 +110,14 @@ def test_one_id_twice_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "b" / "readme.md", "two")
     with pytest.raises(DuplicateDocumentError, match=r"b/readme\.md: the id 'readme\.md' was there before"):
         read(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_becomes_an_id_that_can_be_stored(tmp_path: Path) -> None:
+    write(tmp_path / os.fsdecode(b"caf\xe9.txt"), "x")
+    [document] = read(tmp_path)
+    assert document.document_id == "caf\\udce9.txt"
+    assert document.metadata == {"path": (tmp_path / "caf\\udce9.txt").as_posix()}
 
 
 # records
@@ -208,6 +218,10 @@ def test_a_bad_record_is_told_by_file_and_line(tmp_path: Path, name: str, conten
     file = write(tmp_path / "docs" / name, content)
     assert expected in refusal(file)
     assert expected in refusal(file.parent), "records of a folder's file are never passed over in part"
+
+
+def test_an_id_that_is_no_unicode_is_made_one(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "t.jsonl", '{"id": "\\ud800", "text": "x"}'))[0].document_id == "\\ud800"
 
 
 def test_one_id_twice_in_a_file_is_told_by_line(tmp_path: Path) -> None:
