@@ -1,16 +1,17 @@
-"""When an index is due for a rewrite of some of its parts, and what a codebook is fitted to."""
+"""Rewriting parts of an index: when, and how."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 
 from .codebook import Codebook
 from .manifest import Manifest, PartEntry
-from .part import AT_ONCE
+from .part import AT_ONCE, Part
 from .reading import EXACT_BELOW, View, joined
 
 logger = logging.getLogger(__name__)
@@ -68,3 +69,17 @@ def _sample(views: Sequence[View], fraction: float, seed: int) -> torch.Tensor:
             blocks.append(joined(view.retrieve(batch, with_vectors=True)).vectors)
             some = some[AT_ONCE:]
     return torch.cat(blocks)
+
+
+def copy_alive(view: View, target: Part, codebook: Codebook | None) -> int:
+    """Append what is alive of a part to another one; return how many token vectors that were."""
+    tokens = 0
+    source = Part.load(view.part.folder, view.part.passages)  # a handle of its own, which can let go of memory
+    stream = source.read(view.where(), with_vectors=True)
+    while batch := list(islice(stream, AT_ONCE)):
+        vectors = joined(batch)
+        target.append([stored.passage for stored in batch], vectors, codebook)
+        source.recycle(vectors.vectors.nbytes)
+        tokens += len(vectors.vectors)
+    source.close()
+    return tokens

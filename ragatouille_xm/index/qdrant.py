@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,13 @@ from ..errors import (
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
-from .compaction import fit_codebook, needs_codebook, outgrown
+from .compaction import copy_alive, fit_codebook, needs_codebook, outgrown
 from .draft import DraftIndex, bytes_of, first_manifest, first_pid, new_name, next_version
 from .durable import check_space, storage_errors
 from .lock import write_lock
 from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
-from .part import AT_ONCE, Part
-from .reading import Reader, Snapshot, View, joined
+from .part import Part
+from .reading import Reader, Snapshot, View
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +70,9 @@ class EdgeIndex(Reader):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._writer = threading.RLock()
-        self._loader = threading.Lock()
         self._closed = False
-        self._loaded: _Loaded | None = None
+        self._inherited: list[_Loaded | None] = []
+        self._start()
         self._dim = self._load().manifest.dim
 
     @classmethod
@@ -175,6 +174,13 @@ class EdgeIndex(Reader):
         """What the caller of `build` kept with it."""
         return self.manifest.settings
 
+    def _start(self) -> None:
+        """Begin with nothing loaded."""
+        self._process = os.getpid()
+        self._loaded: _Loaded | None = None
+        self._writer = threading.RLock()
+        self._loader = threading.Lock()
+
     def _snapshot(self) -> Snapshot:
         return self._load().snapshot
 
@@ -182,13 +188,16 @@ class EdgeIndex(Reader):
         """Return the newest state, loading what is new in it."""
         if self._closed:
             raise PassageIndexError(f"The index at {str(self.folder)!r} was closed. Open it again.")
+        if self._process != os.getpid():  # forked without the engine's threads: what was loaded there hangs here
+            self._inherited.append(self._loaded)
+            self._start()
         loaded = self._loaded
         if loaded is not None and loaded.stamp == stamp(self.folder):
             return loaded
         with self._loader:
             while True:
+                seen = stamp(self.folder)  # before reading: a change in between is noticed the next time
                 manifest = Manifest.read(self.folder)
-                seen = stamp(self.folder)
                 try:
                     self._loaded = _Loaded(seen, manifest, self._snapshot_of(manifest))
                 except IndexDamagedError:
@@ -363,7 +372,7 @@ class EdgeIndex(Reader):
         with self._making() as part:
             tokens = 0
             for view in (view for old, view in pairs if old.name in names):
-                tokens += _copy(view, part, codebook)
+                tokens += copy_alive(view, part, codebook)
             part.seal()
             merged = (PartEntry(part.folder.name, part.passages, tokens), View(part))
             kept = [merged, *(pair for pair in pairs if pair[0].name not in names)]
@@ -390,17 +399,3 @@ def _without(now: _Loaded, gone: Callable[[View], set[int]]) -> list[tuple[PartE
         if entry.alive:
             pairs.append((entry, view))
     return pairs
-
-
-def _copy(view: View, target: Part, codebook: Codebook | None) -> int:
-    """Append what is alive of a part to another one; return how many token vectors that were."""
-    tokens = 0
-    source = Part.load(view.part.folder, view.part.passages)  # a handle of its own, which can let go of memory
-    stream = source.read(view.where(), with_vectors=True)
-    while batch := list(islice(stream, AT_ONCE)):
-        vectors = joined(batch)
-        target.append([stored.passage for stored in batch], vectors, codebook)
-        source.recycle(vectors.vectors.nbytes)
-        tokens += len(vectors.vectors)
-    source.close()
-    return tokens

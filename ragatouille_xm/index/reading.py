@@ -80,6 +80,14 @@ class Snapshot:
         """Passages that count."""
         return sum(view.passages for view in self.views)
 
+    @cached_property
+    def languages(self) -> dict[str, int]:
+        """The number of passages of each language, most frequent first, ties by code."""
+        counts: Counter[str] = Counter()
+        for view in self.views:
+            counts.update(view.part.languages(view.where()))
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
     def search(self, query: NDArray[np.float32], k: int, where: edge.Filter | None, config: SearchConfig) -> Scored:
         """Return the best `k` passages for the rows ``(q, dim)`` of a query, best first, ties by pid."""
         k = min(k, self.passages)
@@ -126,10 +134,7 @@ class Reader:
 
     def languages(self) -> dict[str, int]:
         """Return the number of passages of each language, most frequent first, ties by code."""
-        counts: Counter[str] = Counter()
-        for view in self._snapshot().views:
-            counts.update(view.part.languages(view.where()))
-        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+        return dict(self._snapshot().languages)
 
     def contains(self, document_ids: Sequence[str]) -> set[str]:
         """Return those of `document_ids` that have passages here."""

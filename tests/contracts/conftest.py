@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from ragatouille_xm.index.base import PassageIndex
 from ragatouille_xm.index.exact import ExactIndex
 from ragatouille_xm.index.qdrant import EdgeIndex
 
+from ..index.scratch import scratch
 from .strategies import DIM
 
 
@@ -51,7 +51,7 @@ def exact(dtype: torch.dtype, tolerance: float) -> Iterator[Engine]:
 
 @contextmanager
 def edge() -> Iterator[Engine]:
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with scratch() as folder:
         yield Engine(
             lambda: EdgeIndex.create(folder, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}),
             3e-3,
