@@ -33,6 +33,10 @@ def check_add(passages: Sequence[Passage], vectors: TokenVectors, dim: int) -> N
             f"The lengths of the passages must be 1 or more and sum to the {len(vectors.vectors)} token vectors; "
             f"they sum to {sum(lengths)} and the smallest is {min(lengths, default=0)}."
         )
+    if not vectors.vectors.isfinite().all():
+        raise InputError(
+            "The token vectors hold values that are not finite: the checkpoint or its precision is at fault."
+        )
 
 
 def check_search(queries: torch.Tensor, k: int, dim: int) -> None:
@@ -41,3 +45,5 @@ def check_search(queries: torch.Tensor, k: int, dim: int) -> None:
         raise InputError(f"k must be an int of 1 or more, not {k!r}.")
     if queries.ndim != 3 or queries.shape[2] != dim:
         raise InputError(f"The queries have the shape {tuple(queries.shape)}; this index takes (Q, q_len, {dim}).")
+    if not queries.isfinite().all():
+        raise InputError("The queries hold values that are not finite: the checkpoint or its precision is at fault.")

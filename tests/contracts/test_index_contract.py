@@ -235,6 +235,7 @@ def test_an_addition_that_is_refused_changes_nothing(index):
         (fine[:1], good, "1 passages"),
         (fine, TokenVectors(good.vectors[:-1], good.lengths), "sum"),
         (fine, TokenVectors(torch.ones(2, DIM), torch.tensor([2, 0])), "1 or more"),
+        (fine, TokenVectors(good.vectors * torch.nan, good.lengths), "not finite"),
     ]
     for passages, vectors, says in refused:
         with pytest.raises(InputError, match=says):
@@ -251,8 +252,13 @@ def test_k_must_be_a_whole_number_from_one(index, k):
 
 @pytest.mark.parametrize("shape", [(DIM,), (2, DIM), (1, 2, DIM + 1)])
 def test_queries_must_fit(index, shape):
-    with pytest.raises(InputError, match="queries"):
+    with pytest.raises(InputError, match="queries have the shape"):
         index.search(torch.ones(shape), 1)
+
+
+def test_queries_must_be_finite(index):
+    with pytest.raises(InputError, match="queries .*not finite"):
+        index.search(query("q") * torch.inf, 1)
 
 
 # --- Reading back
@@ -386,11 +392,16 @@ def test_nobody_can_change_what_is_stored(index):
     index.fetch([0])[0].metadata["tags"].append("c")
     everything(index)[0].metadata["tags"].append("d")
     assert index.fetch([0])[0].metadata == {"tags": ["a"]}
-    vectors = encode([passage(1, text="v")])
-    index.add([passage(1, text="v")], vectors)
-    before = index.search(query("q"), 2)
+
+
+def test_vectors_are_copied(index):
+    vectors = encode([passage(0)])
+    index.add([passage(0)], vectors)
+    before = index.search(query("q"), 1).scores.tolist()
     vectors.vectors.zero_()
-    assert index.search(query("q"), 2).scores.tolist() == before.scores.tolist()
+    for _, found in index.scroll(with_vectors=True):
+        found.vectors.zero_()
+    assert index.search(query("q"), 1).scores.tolist() == before
 
 
 # --- Life of an index
@@ -473,19 +484,20 @@ def test_searching_while_documents_are_replaced_sees_one_version_of_each(engine)
         finally:
             done.set()
 
-    def read(name):
+    def read(i):
         rounds = 0
-        while not done.is_set() or rounds == 0:
-            hits = index.search(query(name), 20)
+        while rounds < 3 or not done.is_set():
+            if i == 0:  # the others only search, so that nothing makes them wait for the writer
+                assert sum(index.languages().values()) == 8
+            hits = index.search(query(f"reader {i}"), 20)
             found = [version_of[pid] for pid in hits.pids[0].tolist() if pid != -1]
             assert Counter(d for d, _ in found) == dict.fromkeys(documents, 2)
             assert len({version for _, version in found}) == 1
-            assert sum(index.languages().values()) == 8
             rounds += 1
 
     store(0)
     with ThreadPoolExecutor(4) as pool:
-        readers = [pool.submit(read, f"reader {i}") for i in range(3)]
+        readers = [pool.submit(read, i) for i in range(3)]
         writer = pool.submit(write)
         for future in (writer, *readers):
             future.result(timeout=120)
