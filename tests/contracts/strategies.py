@@ -127,3 +127,26 @@ filters = st.recursive(
     ),
     max_leaves=4,
 )
+
+UNUSUAL = [
+    "emoji 👩🏽‍🚀 and 𝔘nicode",
+    "nul \0 and controls \x01\x1b[31m\x7f\u2028",
+    "combining e\u0301, bidi \u202eabc, BOM \ufeff",
+    " leading and trailing \n\t",
+    "\"; DROP TABLE passages; -- ' \\ {} [] %s $x",
+    "中文 العربية עברית हिन्दी ไทย",
+    "long " * 20_000,
+]
+
+METADATA = {
+    "numbers": [0, -1, 2**63 - 1, -(2**63), 0.1, -2.5, 1e308, 5e-324, 1.0, 100.0],
+    "nothing": None,
+    "flags": [True, False],
+    "texts": UNUSUAL,
+    "nested": {"a": {"b": [{"c": [1, [2, {}]]}, []]}, "": {"": 1}},
+    "a.b": 1,
+    'k"ey \0 [x] 日本': "v",
+    "document_id": "mine",
+    "text": "mine too",
+    "tok": [1.0],
+}

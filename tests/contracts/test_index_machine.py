@@ -145,7 +145,7 @@ def test_an_index_lives_like_a_dictionary(name):
     run_state_machine_as_test(
         lambda: IndexMachine(name),
         settings=settings(
-            max_examples=examples(name, 60),
+            max_examples=examples(name, 40),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
