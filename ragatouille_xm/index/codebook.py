@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -88,7 +89,8 @@ class Codebook:
         codebook = cls(vectors[start])
         for _ in range(iterations):
             sums = torch.zeros_like(codebook.centroids)
-            sums.index_add_(0, codebook.assign(vectors), vectors.float())
+            for block in codebook._blocks(vectors):
+                sums.index_add_(0, codebook._nearest(block), block)
             norms = sums.norm(dim=1, keepdim=True)
             # A centroid that is nobody's nearest stays where it is.
             codebook = cls(torch.where(norms > 0, sums / norms.clamp_min(1e-12), codebook.centroids))
@@ -96,9 +98,15 @@ class Codebook:
 
     def assign(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row: ``(n, dim)`` → ``(n,)`` int64."""
-        rows = max(SIMILARITIES_AT_ONCE // len(self), 1)
-        nearest = [(block.float() @ self.centroids.T).argmax(1) for block in vectors.split(rows)]
-        return torch.cat(nearest) if nearest else torch.empty(0, dtype=torch.int64)
+        return torch.cat([self._nearest(block) for block in self._blocks(vectors)])
+
+    def _blocks(self, vectors: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield the rows in float32, as many at a time as may be compared at once."""
+        for block in vectors.split(max(SIMILARITIES_AT_ONCE // len(self), 1)):
+            yield block.float()
+
+    def _nearest(self, block: torch.Tensor) -> torch.Tensor:
+        return (block @ self.centroids.T).argmax(1)
 
     def query_weights(self, query: torch.Tensor, probes: int) -> tuple[list[int], list[float]]:
         """Return the centroids that a query probes, growing, and their weights.

@@ -22,10 +22,8 @@ def storage_errors(place: Path) -> Iterator[None]:
     """Raise what the operating system or the engine has to say about a write to `place` as a `StorageError`."""
     try:
         yield
-    except RagatouilleXMError:
-        raise
     except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
+        if not is_foreign(error):
             raise
         raise StorageError(
             f"Could not write to {str(place)!r}: {error}. The index is as it was before the call. "
@@ -33,9 +31,14 @@ def storage_errors(place: Path) -> Iterator[None]:
         ) from error
 
 
-def is_panic(error: BaseException) -> bool:
-    """Return whether `error` is a panic of the engine's Rust code, which is no `Exception`."""
-    return type(error).__name__ == "PanicException"
+def is_foreign(error: BaseException) -> bool:
+    """Return whether the operating system or the engine raised `error`.
+
+    The engine raises plain exceptions, and panics, which are no `Exception`.
+    """
+    if isinstance(error, RagatouilleXMError):
+        return False
+    return isinstance(error, OSError) or type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from ..errors import IndexLockedError
 from .durable import storage_errors
 
 LOCK = "write.lock"
+PATIENCE = 2.0  # seconds: two commits that collide wait for each other, but nobody waits for a build
 
 
 @contextmanager
@@ -21,19 +22,21 @@ def write_lock(folder: Path) -> Iterator[None]:
     Raises
     ------
     IndexLockedError
-        At once, if another process or another index object of this one is writing.
+        If another process, or another index object of this one, is writing and does not come to its end at once.
     StorageError
         If the lock file cannot be written.
     """
-    lock = FileLock(folder / LOCK, blocking=False)
+    lock = FileLock(folder / LOCK, timeout=PATIENCE)
     with storage_errors(folder):
         try:
-            lock.acquire()
+            lock.acquire(poll_interval=0.02)
         except Timeout as error:
             raise IndexLockedError(
                 f"The index at {str(folder)!r} is being written to by another process, or by another object of this "
                 "one. It can be searched meanwhile; write when the other is done."
             ) from error
+        except NotImplementedError as error:  # by some network file systems
+            raise OSError(str(error)) from error
     try:
         yield
     finally:

@@ -14,10 +14,10 @@ import qdrant_edge as edge
 import torch
 from numpy.typing import NDArray
 
-from ..errors import IndexDamagedError, InputError, RagatouilleXMError, StorageError
+from ..errors import IndexDamagedError, InputError, StorageError
 from ..types import Passage, TokenVectors
 from .codebook import Codebook
-from .durable import is_panic, storage_errors, sync_tree
+from .durable import is_foreign, storage_errors, sync_tree
 from .manifest import WAY_OUT
 from .qdrant_filters import TERMS, any_of, filter_payload
 
@@ -97,7 +97,7 @@ class Part:
                 raise FileNotFoundError("the folder is missing")
             part = cls(folder, edge.EdgeShard.load(str(folder)))
         except BaseException as error:
-            if not isinstance(error, Exception) and not is_panic(error):
+            if not is_foreign(error):
                 raise
             if folder.is_dir() and not os.access(folder, os.W_OK):
                 raise StorageError(
@@ -113,10 +113,8 @@ class Part:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except RagatouilleXMError:
-            raise
         except BaseException as error:
-            if not isinstance(error, Exception) and not is_panic(error):
+            if not is_foreign(error):
                 raise
             raise _damaged(self.folder, error) from error
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -209,7 +210,16 @@ def test_a_scroll_goes_on_over_what_it_began_with(folder):
     assert found == list(range(60))
 
 
-def test_a_second_writer_is_refused_at_once_and_may_search(folder):
+def test_two_writers_whose_calls_collide_wait_for_each_other(folder):
+    create(folder)
+    with ThreadPoolExecutor(2) as pool:
+        indexes = [EdgeIndex.open(folder) for _ in range(2)]
+        list(pool.map(lambda i: [indexes[i].add(*batch(i * 10 + n, 1)) for n in range(5)], range(2)))
+    assert pids_in(EdgeIndex.open(folder)) == [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]
+
+
+def test_a_second_writer_is_refused_and_may_search(folder, monkeypatch):
+    monkeypatch.setattr("ragatouille_xm.index.lock.PATIENCE", 0.01)
     index = create(folder, 3)
     other = EdgeIndex.open(folder)
     with EdgeIndex.build(folder, **KEPT):
