@@ -5,7 +5,7 @@ On a folder of retrieval sets in MS MARCO's tsv form, one for each language (``c
 BM25 and for the mean-pooled encoder that the demo checkpoint is made of; within each language, and over all languages
 in one collection.
 
-    python benchmarks/quality.py --data ../shared/data/A [--languages fr,de] [--out benchmarks/results/quality.json]
+    python benchmarks/quality.py --data ../shared/data/A [--queries 100 --passages 300] [--languages fr,de]
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Set:
     relevant: list[set[str]]
 
 
-def read(folder: Path) -> Set:
+def read(folder: Path, n_queries: int | None, n_passages: int | None) -> Set:
+    """Read a set: its first queries, and the passages judged for them with as many others as are wanted."""
+
     def rows(name: str) -> list[list[str]]:
         lines = (folder / name).read_text(encoding="utf-8").split("\n")
         return [line.split("\t", 1) if name != "qrels.tsv" else line.split() for line in lines if line]
@@ -46,7 +48,12 @@ def read(folder: Path) -> Set:
     for qid, _, pid, grade in rows("qrels.tsv"):
         if int(grade) > 0:
             judged.setdefault(qid, set()).add(f"{language}-{pid}")
-    collection, queries = rows("collection.tsv"), rows("queries.tsv")
+    collection, queries = rows("collection.tsv"), rows("queries.tsv")[:n_queries]
+    wanted = set().union(*(judged[qid] for qid, _ in queries))
+    room = (n_passages or len(collection)) - len(wanted)
+    others = [pid for pid, _ in collection if f"{language}-{pid}" not in wanted][:room]
+    kept = wanted | {f"{language}-{pid}" for pid in others}
+    collection = [row for row in collection if f"{language}-{row[0]}" in kept]
     return Set(
         language,
         [f"{language}-{pid}" for pid, _ in collection],
@@ -158,12 +165,13 @@ def bm25(sets: list[Set]) -> dict[str, Any]:
 def mean_pooled(sets: list[Set]) -> dict[str, Any]:
     """multilingual-e5-small itself: one vector a text, with the prefixes that it was trained with."""
     import torch
-    from transformers import AutoTokenizer, BertModel
+    from demo_choices import E5  # decodes the whole of it: the demo checkpoint leaves out the last layer
+    from transformers import AutoTokenizer
 
-    from ragatouille_xm.demo import demo_checkpoint, e5_model
+    from ragatouille_xm.demo import demo_checkpoint
 
     tokenizer = AutoTokenizer.from_pretrained(demo_checkpoint())
-    model: BertModel = e5_model()
+    model = E5().model
 
     @torch.inference_mode()
     def encode(texts: list[str]) -> torch.Tensor:
@@ -196,16 +204,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "A")
     parser.add_argument("--languages", help="comma-separated folder names; by default all")
+    parser.add_argument("--queries", type=int, help="take only so many of each set; by default all")
+    parser.add_argument("--passages", type=int, help="take only so many of each set, the judged ones among them")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "quality.json")
     options = parser.parse_args()
     folders = sorted(path for path in options.data.iterdir() if (path / "collection.tsv").is_file())
     wanted = options.languages.split(",") if options.languages else [folder.name for folder in folders]
-    sets = [read(folder) for folder in folders if folder.name in wanted]
+    sets = [read(folder, options.queries, options.passages) for folder in folders if folder.name in wanted]
     systems: dict[str, Callable[[], dict[str, Any]]] = {
         "bm25": lambda: bm25(sets),
         "ragatouille_xm": lambda: ours(sets, None),
-        "ragatouille_xm, all through en_XX": lambda: ours(sets, "en_XX"),
         "mean-pooled encoder": lambda: mean_pooled(sets),
+        "ragatouille_xm, all through en_XX": lambda: ours(sets, "en_XX"),
     }
     import torch
     import transformers

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .corpus.cutting import whole
 from .corpus.passages import read_documents
-from .encoder import BATCH_TOKENS, Encoder
+from .encoder import Encoder
 from .errors import InputError
 from .index.exact import ExactIndex
 from .retriever import Result, Retriever
@@ -36,7 +36,7 @@ class EncodedDocuments:
         languages: Languages = None,
         *,
         max_length: int | None = None,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         progress: bool = False,
     ) -> None:
         """Encode documents after those that are here; each is cut off at `max_length` tokens."""
@@ -63,7 +63,7 @@ def rerank(
     *,
     languages: Languages = None,
     document_languages: Languages = None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[list[Result]]:
     """Order documents by how well they answer each query; nothing is kept."""
     encoded = EncodedDocuments(encoder)
@@ -192,10 +192,10 @@ class InMemoryMethods:
         self._encoded = None
 
 
-def tokens_at_once(bsize: Literal["auto"] | int, max_length: int = 256) -> int:
-    """Return the token budget of a batch of `bsize` passages of full length."""
+def tokens_at_once(bsize: Literal["auto"] | int, max_length: int = 256) -> int | None:
+    """Return the most tokens of a batch of `bsize` passages of full length; None leaves it to the device."""
     if bsize == "auto":
-        return BATCH_TOKENS
+        return None
     if isinstance(bsize, bool) or not isinstance(bsize, int) or bsize < 1:
         raise InputError(f'bsize={bsize!r} is not usable: give a whole number of at least 1, or "auto".')
     return bsize * max_length

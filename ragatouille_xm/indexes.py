@@ -91,7 +91,7 @@ class Indexes:
         *,
         cut: Cutter,
         max_document_length: int,
-        batch_tokens: int,
+        batch_tokens: int | None,
         total: int | None,
         progress: bool,
     ) -> Path:

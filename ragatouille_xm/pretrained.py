@@ -168,7 +168,7 @@ class RAGPretrainedModel(InMemoryMethods):
         preprocessing_fn : callable or list of callables, optional
             RAGatouille's hook, called after splitting.
         bsize : int
-            Passages of full length that go through the model at once.
+            Most passages of full length that go through the model at once.
         use_faiss : bool
             Accepted for compatibility; the index here is not built by faiss.
         languages : str or sequence of (str or None), optional

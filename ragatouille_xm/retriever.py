@@ -14,7 +14,7 @@ from .config import SearchConfig
 from .corpus.cutting import Cutter
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.passages import Document
-from .encoder import BATCH_TOKENS, Encoder
+from .encoder import Encoder
 from .errors import DuplicateDocumentError, InputError
 from .index.base import PassageIndex
 from .types import Hits, Passage
@@ -51,7 +51,7 @@ class Retriever:
         replace: bool = False,
         total: int | None = None,
         progress: bool = False,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
     ) -> int:
         """Encode and store documents, streaming; return how many passages they became.
 
@@ -92,7 +92,7 @@ class Retriever:
         added: list[str],
         cut: Cutter,
         replace: bool,
-        batch_tokens: int,
+        batch_tokens: int | None,
     ) -> int:
         ids = [document.document_id for document in batch]
         if not replace and (known := self.index.contains(ids)):
