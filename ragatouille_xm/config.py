@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEFAULT_ROOT = ".ragatouille/"  # where RAGatouille keeps indexes, and below it:
+INDEXES_FOLDER = "colbert/indexes"
+
 
 @dataclass(frozen=True, slots=True)
 class SearchConfig:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from .errors import CheckpointError, InputError
 from .languages import AdapterTable
@@ -102,7 +101,7 @@ class Encoder:
         *,
         max_length: int | None = None,
         batch_tokens: int | None = None,
-        progress: bool = False,
+        on_batch: Callable[[int], object] | None = None,
     ) -> TokenVectors:
         """Encode passages, each through its language's adapter.
 
@@ -114,8 +113,8 @@ class Encoder:
             Most tokens of a passage, specials included; by default the checkpoint's.
         batch_tokens : int, optional
             Most tokens that go through the model at once, if fewer than what suits the device.
-        progress : bool
-            Show a progress bar.
+        on_batch : callable, optional
+            Told how many passages a batch had, once it is encoded.
 
         Returns
         -------
@@ -124,10 +123,12 @@ class Encoder:
         """
         tokens = self.tokenizer.documents(texts, max_length or self.checkpoint.settings.doc_maxlen)
         blocks: list[torch.Tensor] = [torch.empty(0)] * len(tokens)
-        for positions, vectors, scored in self._forward(tokens, languages, batch_tokens, progress):
+        for positions, vectors, scored in self._forward(tokens, languages, batch_tokens):
             kept = vectors[scored.to(vectors.device)].split(scored.sum(1).tolist())  # one selection for the batch
             for position, block in zip(positions, kept, strict=True):
                 blocks[position] = block
+            if on_batch is not None:
+                on_batch(len(positions))
         if not blocks:
             none = torch.empty(0, dtype=torch.int64)
             return TokenVectors(torch.empty(0, self.dim, device=self.model.device), none, none)
@@ -146,12 +147,12 @@ class Encoder:
         tokens = self.tokenizer.queries(texts)
         width = max((len(each.ids) for each in tokens), default=self.checkpoint.settings.query_maxlen)
         result = torch.zeros(len(tokens), width, self.dim, device=self.model.device)
-        for positions, vectors, scored in self._forward(tokens, languages, None, False):
+        for positions, vectors, scored in self._forward(tokens, languages, None):
             result[positions, : vectors.shape[1]] = vectors * scored.to(vectors.device)[:, :, None]
         return result
 
     def _forward(
-        self, tokens: Sequence[Tokens], languages: Sequence[str], batch_tokens: int | None, progress: bool
+        self, tokens: Sequence[Tokens], languages: Sequence[str], batch_tokens: int | None
     ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
         """Yield batches: positions (b,), vectors (b, L, dim), and which of them count (b, L)."""
         if len(tokens) != len(languages):
@@ -160,14 +161,10 @@ class Encoder:
         adapters = [name for name in names if name is not None]
         budget = min(BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS["cuda"]), batch_tokens or sys.maxsize)
         batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
-        bar = tqdm(total=len(tokens), desc="encoding", unit="passage", disable=None if progress else True)
-        with bar:
-            for positions in batches:
-                batch = self.tokenizer.pad([tokens[i] for i in positions])
-                rows = [adapters[i] for i in positions] if adapters else []
-                vectors = self.model(batch.input_ids, batch.attention_mask, rows)
-                yield positions, vectors, batch.scoring_mask
-                bar.update(len(positions))
+        for positions in batches:
+            batch = self.tokenizer.pad([tokens[i] for i in positions])
+            rows = [adapters[i] for i in positions] if adapters else []
+            yield positions, self.model(batch.input_ids, batch.attention_mask, rows), batch.scoring_mask
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from .config import INDEXES_FOLDER
 from .corpus.cutting import Cutter
 from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import IndexFormatError, InputError
 from .index.qdrant import EdgeIndex
 from .retriever import Retriever
-
-DEFAULT_ROOT = ".ragatouille/"
 
 
 class Indexes:
@@ -34,7 +33,8 @@ class Indexes:
     @staticmethod
     def root_of(path: Path) -> Path:
         """Return the root below which the index folder `path` lies."""
-        return path.resolve().parents[2]
+        above = path.resolve().parents
+        return above[min(2, len(above) - 1)]
 
     def path(self, name: str) -> Path:
         """Return the folder of an index.
@@ -46,7 +46,7 @@ class Indexes:
         """
         if not isinstance(name, str) or not name.strip() or name in (".", "..") or any(c in name for c in "/\\\0"):
             raise InputError(f"index_name={name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
-        return self.root / "colbert" / "indexes" / name
+        return self.root / INDEXES_FOLDER / name
 
     def get(self, name: str | None = None) -> Retriever:
         """Return an index, opened if need be; by default the one used last.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .config import SearchConfig
+from .config import DEFAULT_ROOT, SearchConfig
 from .corpus.cutting import Cutter, make_cutter
 from .corpus.passages import read_documents
 from .encoder import Encoder
 from .errors import InputError, MissingExtraError
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped, tokens_at_once
 from .index.qdrant import EdgeIndex
-from .indexes import DEFAULT_ROOT, Indexes
+from .indexes import Indexes
 from .types import DetectedLanguage
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class RAGPretrainedModel(InMemoryMethods):
             cut=self._cutter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn),
             max_document_length=max_document_length,
             batch_tokens=tokens_at_once(bsize, max_document_length),
-            total=len(collection) if isinstance(collection, Sequence) else None,
+            total=length_hint(collection) or None,
             progress=self.verbose > 0,
         )
         return str(path)

@@ -77,8 +77,7 @@ class Retriever:
         try:
             with tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar:
                 while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
-                    n_passages += self._add_batch(batch, added, cut, replace, batch_tokens)
-                    bar.update(len(batch))
+                    n_passages += self._add_batch(batch, added, cut, replace, batch_tokens, bar)
         except BaseException:
             if added and not replace:
                 self.index.delete(added)
@@ -93,6 +92,7 @@ class Retriever:
         cut: Cutter,
         replace: bool,
         batch_tokens: int | None,
+        bar: tqdm[Any],
     ) -> int:
         ids = [document.document_id for document in batch]
         if not replace and (known := self.index.contains(ids)):
@@ -106,11 +106,19 @@ class Retriever:
             Passage(first + i, batch[position].document_id, text, languages[position], batch[position].metadata)
             for i, (position, text) in enumerate(chunks)
         ]
+        before, encoded = bar.n, 0
+
+        def advance(n: int) -> None:
+            nonlocal encoded
+            encoded += n
+            bar.update(before + len(batch) * encoded // len(passages) - bar.n)
+
         vectors = self.encoder.encode_documents(
             [passage.text for passage in passages],
             [passage.language for passage in passages],
             max_length=self.max_document_length,
             batch_tokens=batch_tokens,
+            on_batch=advance,
         )
         self.index.add(passages, vectors, replace=replace)
         added.extend(ids)
@@ -161,7 +169,7 @@ class Retriever:
         condition = None if parsed is None else self._normalise(parsed)
         if not queries or not len(self.index):
             return [[] for _ in queries]
-        chosen = self._query_languages(queries, languages)
+        chosen = self.query_languages(queries, languages)
         vectors = self.encoder.encode_queries(queries, chosen)
         counts = vectors.any(dim=2).sum(dim=1).tolist()
         hits, passages = self._find(vectors, k, condition, config)
@@ -185,7 +193,8 @@ class Retriever:
             except KeyError:  # deleted by another thread since the search: search again
                 continue
 
-    def _query_languages(self, queries: Sequence[str], languages: str | Iterable[str | None] | None) -> list[str]:
+    def query_languages(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> list[str]:
+        """Return the language whose adapter each query goes through; parameters as for `search`."""
         given = [languages] * len(queries) if isinstance(languages, str) or languages is None else list(languages)
         if len(given) != len(queries):
             raise InputError(f"{len(queries)} queries came with {len(given)} languages; give one for each, or one.")

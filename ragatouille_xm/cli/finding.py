@@ -23,7 +23,6 @@ from .places import IndexArgument, RootOption, find_index
 from .show import say_patience, say_skipped, show_json, show_results, show_table
 
 if TYPE_CHECKING:
-    from ..pretrained import RAGPretrainedModel
     from ..retriever import Result
 
 DETECTED_AT_ONCE = 256
@@ -65,7 +64,7 @@ def search(
     condition = _parsed(filter)
     say_patience("Loading the checkpoint")
     model = facade().from_index(folder, verbose=0, device=device)
-    languages = query_languages(model, queries, language)
+    languages = model.indexes.get().query_languages(queries, language)
     found = cast(
         "list[list[Result]]",  # as many as there are queries
         model.search(queries, k=k, language=languages, filter=condition, exact=exact),
@@ -143,14 +142,6 @@ def _parsed(filter: str | None) -> dict[str, Any] | None:
         raise FilterError(f"--filter is not a JSON object: {filter!r}. Write it like '{{\"year\": 2020}}'.")
     parse_filter(value)
     return value
-
-
-def query_languages(model: RAGPretrainedModel, queries: list[str], given: str | None) -> list[str]:
-    """Return the language of each query, as the retriever chooses it, so that it can be shown."""
-    if given is not None:
-        return [model.encoder.adapters.resolve(given)] * len(queries)
-    present = list(model.indexes.get().index.languages())
-    return [each.language for each in model.encoder.detect(queries, present, next(iter(present), None))]
 
 
 def _detected(texts: list[str], documents: Iterable[Document]) -> Iterator[dict[str, Any]]:

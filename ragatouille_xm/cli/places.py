@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError, InputError
 
 IndexArgument = Annotated[str, typer.Argument(help="Name of an index, or its folder.", metavar="INDEX")]
@@ -44,4 +45,4 @@ def find_index(index: str, root: Path) -> Path:
 
 
 def _home(root: Path) -> Path:
-    return root / "colbert" / "indexes"
+    return root / INDEXES_FOLDER

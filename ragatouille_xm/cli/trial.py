@@ -13,7 +13,6 @@ from rich.text import Text
 
 from ..errors import IndexDamagedError, IndexNotFoundError
 from .app import app, facade
-from .finding import query_languages
 from .show import counted, plain, results, say, say_patience, show_results
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def demo(
             _show_bundled_queries(model, demo_queries())
             say('Ask a question of your own: ragatouille-xm demo "…"')
         else:
-            [language] = query_languages(model, [query], None)
+            [language] = model.indexes.get().query_languages([query], None)
             show_results(query, language, cast("list[Result]", model.search(query, k=K, language=language)))
     finally:
         model.close()
@@ -94,7 +93,7 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
 def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQuery]) -> None:
     """Search for all bundled queries; show a few, and how many find their document."""
     texts = [query.text for query in queries]
-    languages = query_languages(model, texts, None)
+    languages = model.indexes.get().query_languages(texts, None)
     found = cast("list[list[Result]]", model.search(texts, k=K, language=languages))
     for query, language, best in zip(queries, languages, found, strict=True):
         if (query.language, query.document_id) in SHOWN:

@@ -101,5 +101,7 @@ def _check(position: int, text: object, document_id: object, language: object) -
         raise InputError(f"Document {position} is a {type(text).__name__}, not a string.")
     if not isinstance(document_id, str) or not document_id.strip():
         raise InputError(f"document_ids[{position}] is {document_id!r}; ids are strings that are not blank.")
+    if encodable(document_id) != document_id:
+        raise InputError(f"document_ids[{position}] is {document_id!r}, with a lone surrogate. Use proper Unicode.")
     if language is not None and not isinstance(language, str):
         raise InputError(f"languages[{position}] is {language!r}; give a code such as 'fr', or None to detect it.")

@@ -59,6 +59,7 @@ def test_metadata_is_copied_and_stays_empty_or_none() -> None:
         ((["a", "b"], None, [{}]), InputError, "metadatas has fewer entries"),
         ((["a"], None, [{}, {}]), InputError, "metadatas has 2 entries for 1 texts"),
         ((["a"], [7]), InputError, r"document_ids\[0\] is 7"),
+        ((["a"], ["x\ud800"]), InputError, "with a lone surrogate"),
         ((["a"], None, None, [7]), InputError, r"languages\[0\] is 7"),
         ((["a", "b"], ["x", "x"]), DuplicateDocumentError, "'x' twice"),
     ],
