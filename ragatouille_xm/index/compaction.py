@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 GROWTH = 4  # a codebook lasts until there are so many times the tokens it was fitted for
 MOST_DELETED = 0.2  # of a part
+LARGE = 2000  # passages: a larger part is read through a handle of its own, which can let go of memory
 
 
 def needs_codebook(manifest: Manifest) -> bool:
@@ -74,12 +75,15 @@ def _sample(views: Sequence[View], fraction: float, seed: int) -> torch.Tensor:
 def copy_alive(view: View, target: Part, codebook: Codebook | None) -> int:
     """Append what is alive of a part to another one; return how many token vectors that were."""
     tokens = 0
-    source = Part.load(view.part.folder, view.part.passages)  # a handle of its own, which can let go of memory
+    large = view.part.passages > LARGE
+    source = Part.load(view.part.folder, view.part.passages) if large else view.part
     stream = source.read(view.where(), with_vectors=True)
     while batch := list(islice(stream, AT_ONCE)):
         vectors = joined(batch)
         target.append([stored.passage for stored in batch], vectors, codebook)
-        source.recycle(vectors.vectors.nbytes)
         tokens += len(vectors.vectors)
-    source.close()
+        if large:
+            source.recycle(vectors.vectors.nbytes)
+    if large:
+        source.close()
     return tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from .manifest import WAY_OUT
 from .qdrant_filters import TERMS, any_of, filter_payload
 
 VECTORS, CENTROIDS = "tok", "cent"
+INVENTORY = "files.json"
 OWN = ("document_id", "text", "language", "metadata")
 SEARCH_THREADS = 2  # of the engine, for each part
 AT_ONCE = 64  # passages: their vectors come out of the engine as Python floats, 32 bytes each
@@ -93,8 +95,7 @@ class Part:
             If the folder cannot be written to, which the engine needs even for reading.
         """
         try:
-            if not folder.is_dir():  # the engine would make it
-                raise FileNotFoundError("the folder is missing")
+            _check_files(folder)
             part = cls(folder, edge.EdgeShard.load(str(folder)))
         except BaseException as error:
             if not is_foreign(error):
@@ -164,9 +165,9 @@ class Part:
     def seal(self) -> None:
         """Put it into its final form, all of it on the disk. It must not be changed afterwards."""
         with storage_errors(self.folder):
-            self._shard.flush()
-            if self._shard.optimize():
-                self._reopen()
+            self._shard.optimize()
+            self._reopen()  # the first opening after a change tidies up files, which two readers must not do at once
+            (self.folder / INVENTORY).write_text(json.dumps(_sizes(self.folder), indent=1))
             sync_tree(self.folder)
 
     def recycle(self, touched: int) -> None:
@@ -266,6 +267,24 @@ class Part:
         """Release files and memory."""
         with storage_errors(self.folder):
             self._shard.close()
+
+
+def _sizes(folder: Path) -> dict[str, int | None]:
+    """Return the files of a part and their sizes, except of those that the engine writes anew on each opening."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != INVENTORY)
+    return {p.relative_to(folder).as_posix(): None if p.suffix == ".json" else p.stat().st_size for p in files}
+
+
+def _check_files(folder: Path) -> None:
+    """Raise `OSError` unless all files of a part are there in full: the engine makes some anew that are missing."""
+    try:
+        sizes: dict[str, int | None] = dict(json.loads((folder / INVENTORY).read_bytes()))
+    except (TypeError, ValueError) as error:
+        raise OSError(f"{INVENTORY} is not JSON: {error}") from error
+    for name, size in sizes.items():
+        found = (folder / name).stat().st_size
+        if size not in (None, found):
+            raise OSError(f"{name} has {found} bytes instead of {size}")
 
 
 def _damaged(folder: Path, error: object) -> IndexDamagedError:

@@ -363,8 +363,8 @@ def spoil(path: Path) -> None:
         shutil.rmtree,
         lambda part: shutil.rmtree(part / "segments"),
         lambda part: (part / "edge_config.json").write_text("?"),
-        lambda part: [shutil.rmtree(path) for path in part.glob("segments/*")],
-        lambda part: [path.unlink() for path in part.glob("segments/*/mutable_id_tracker.mappings")],
+        lambda part: [os.truncate(path, 2**20) for path in part.rglob("chunk_0.mmap")],
+        lambda part: (part / "files.json").write_text("[") and None,
         spoil,
     ],
 )
@@ -378,6 +378,18 @@ def test_a_damaged_part_is_named_with_the_way_out(folder, damage):
     build(folder, 4)
     assert len(EdgeIndex.open(folder)) == 4
     assert len(parts_in(folder)) == 1
+
+
+def test_every_file_is_missed(folder):
+    create(folder, 3).close()
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "write.lock"]
+    assert len(files) > 20
+    for path in files:
+        aside = path.rename(folder.parent / "aside")
+        with pytest.raises((IndexDamagedError, IndexNotFoundError), match=path.name):
+            EdgeIndex.open(folder)
+        aside.rename(path)
+    assert len(EdgeIndex.open(folder)) == 3
 
 
 def test_a_damaged_manifest_can_be_built_over(folder):
