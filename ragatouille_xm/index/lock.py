@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +13,13 @@ from .durable import storage_errors
 
 LOCK = "write.lock"
 PATIENCE = 2.0  # seconds: two commits that collide wait for each other, but nobody waits for a build
+
+
+def forget_lock(folder: Path) -> None:
+    """Remove the lock file, held, from a folder that is nothing else: who waits for it looks for a new one."""
+    if [path.name for path in folder.iterdir()] == [LOCK]:
+        with suppress(OSError):  # Windows keeps an open file
+            (folder / LOCK).unlink()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from .codebook import Codebook
 from .compaction import copy_alive, fit_codebook, needs_codebook, outgrown
 from .draft import DraftIndex, bytes_of, first_manifest, first_pid, new_name, next_version
 from .durable import check_space, storage_errors
-from .lock import write_lock
+from .lock import forget_lock, write_lock
 from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
 from .part import Part
 from .reading import Reader, Snapshot, View
@@ -147,15 +147,20 @@ class EdgeIndex(Reader):
         manifest = first_manifest(dim, checkpoint, fingerprint, settings)
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with write_lock(folder):
-            sweep(folder)
-            draft = DraftIndex(folder, replace(manifest, next_pid=first_pid(folder)))
-            try:
-                yield draft
-                draft.finish().write(folder)
-            finally:
-                draft.discard()
+        try:
+            with write_lock(folder):
                 sweep(folder)
+                draft = DraftIndex(folder, replace(manifest, next_pid=first_pid(folder)))
+                try:
+                    yield draft
+                    draft.finish().write(folder)
+                finally:
+                    draft.discard()
+                    sweep(folder)
+                    forget_lock(folder)
+        finally:
+            with suppress(OSError):
+                folder.rmdir()  # of a failed first build; any other folder is not empty
 
     # ---- what there is
 
