@@ -15,7 +15,7 @@ test: $(TESTED)  ## everything that must hold
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
