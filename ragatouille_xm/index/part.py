@@ -26,7 +26,8 @@ VECTORS, CENTROIDS = "tok", "cent"
 INVENTORY = "files.json"
 OWN = ("document_id", "text", "language", "metadata")
 SEARCH_THREADS = 2  # of the engine, for each part
-AT_ONCE = 64  # passages: their vectors come out of the engine as Python floats, 32 bytes each
+POINTS_AT_ONCE = 512  # given to the engine, which holds them in float32
+AT_ONCE = 64  # passages read: their vectors come out of the engine as Python floats, 32 bytes each
 REOPEN_AFTER = 256 * 2**20  # bytes of vectors read or written: keeps down the mapped memory of a large part
 
 
@@ -131,17 +132,20 @@ class Part:
         StorageError
             If writing fails.
         """
+        pids = [passage.pid for passage in passages]
+        payloads = [_payload(passage) for passage in passages]
         tokens = vectors.vectors.detach().to("cpu", torch.float16)
         lengths = vectors.lengths.tolist()
-        blocks = [block.numpy() for block in tokens.split(lengths)]
-        centroids: Iterable[torch.Tensor | None] = [None] * len(blocks)
+        centroids: Sequence[torch.Tensor | None] = [None] * len(passages)
         if codebook is not None:
             centroids = codebook.assign(tokens).split(lengths)
-        points = [_point(*each) for each in zip(passages, blocks, centroids, strict=True)]
+        named = (_vectors(rows.numpy(), near) for rows, near in zip(tokens.split(lengths), centroids, strict=True))
+        points = (edge.Point(*each) for each in zip(pids, named, payloads, strict=True))
         with storage_errors(self.folder):
-            if TERMS not in self._indexed and any(passage.metadata for passage in passages):
+            if TERMS not in self._indexed and any(TERMS in payload for payload in payloads):
                 self._index(TERMS)
-            self._shard.update(edge.UpdateOperation.upsert_points(points))
+            while some := list(islice(points, POINTS_AT_ONCE)):
+                self._shard.update(edge.UpdateOperation.upsert_points(some))
             self.recycle(tokens.nbytes)
         self.passages = int(self._shard.info().points_count)
 
@@ -291,10 +295,8 @@ def _damaged(folder: Path, error: object) -> IndexDamagedError:
     return IndexDamagedError(f"{str(folder)!r}, a part of the index, cannot be read: {error}. {WAY_OUT}")
 
 
-def _point(passage: Passage, vectors: NDArray[np.float16], centroids: torch.Tensor | None) -> edge.Point:
-    named: dict[str, Any] = {VECTORS: vectors}
-    if centroids is not None:
-        named[CENTROIDS] = _sparse(centroids)
+def _payload(passage: Passage) -> dict[str, Any]:
+    """Return what is stored of a passage beside vectors, after the engine took a look at it."""
     payload = {
         "document_id": passage.document_id,
         "text": passage.text,
@@ -302,12 +304,18 @@ def _point(passage: Passage, vectors: NDArray[np.float16], centroids: torch.Tens
         "metadata": None if passage.metadata is None else dict(passage.metadata),
     }
     try:
-        return edge.Point(passage.pid, named, {**payload, **filter_payload(passage)})
+        payload |= filter_payload(passage)
+        edge.Point(passage.pid, {}, payload)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(
             f"The passage {passage.pid} of document {passage.document_id!r} cannot be stored: its texts must have no "
             f"lone surrogates, and its metadata must be JSON values. Nothing was stored. ({error})"
         ) from error
+    return payload
+
+
+def _vectors(block: NDArray[np.float16], centroids: torch.Tensor | None) -> dict[str, Any]:
+    return {VECTORS: block} if centroids is None else {VECTORS: block, CENTROIDS: _sparse(centroids)}
 
 
 def _sparse(centroids: torch.Tensor) -> edge.SparseVector:

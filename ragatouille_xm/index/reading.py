@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -115,14 +116,14 @@ def _best(hits: Scored, k: int) -> Scored:
     return heapq.nsmallest(k, hits, key=lambda hit: (-hit[1], hit[0]))
 
 
-class Reader:
+class Reader(ABC):
     """The reading half of `ragatouille_xm.index.base.PassageIndex`."""
 
     _dim: int
 
+    @abstractmethod
     def _snapshot(self) -> Snapshot:
         """Return the index as it is now."""
-        raise RuntimeError("Reader is a base class.")
 
     @property
     def dim(self) -> int:
