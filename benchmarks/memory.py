@@ -82,6 +82,7 @@ def build(folder: Path, passages: int) -> dict[str, Any]:
                 count = min(AT_ONCE, passages - first)
                 draft.add(*batch(draft.reserve(count), count, random))
             added = time.perf_counter()
+            print(f"added {passages} passages in {added - started:.0f} s", file=sys.stderr)
             peak_adding = dict(most)
         ended = time.perf_counter()
     return {

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save
 from ..errors import IndexDamagedError
 from .durable import write_durably
 
-SMALLEST, LARGEST = 64, 65_536
-TOKENS_PER_CENTROID = 40  # in the sample of a fit
-LARGEST_SAMPLE = 2**20
+# Comparing a token with every centroid costs K·dim multiplications: more centroids would need a coarser level first.
+SMALLEST, LARGEST = 64, 8_192
+TOKENS_PER_CENTROID = 16  # in the sample of a fit
 SIMILARITIES_AT_ONCE = 2**24  # floats: 64 MiB
 
 
@@ -60,7 +60,7 @@ class Codebook:
         Examples
         --------
         >>> Codebook.size_for(0), Codebook.size_for(100_000), Codebook.size_for(10**9)
-        (64, 4096, 65536)
+        (64, 4096, 8192)
         """
         size: int = 2 ** int(math.log2(16 * math.sqrt(max(tokens, 1))))
         return min(max(size, SMALLEST), LARGEST)
@@ -68,10 +68,10 @@ class Codebook:
     @staticmethod
     def sample_for(size: int) -> int:
         """Return how many token vectors a fit of `size` centroids looks at."""
-        return min(size * TOKENS_PER_CENTROID, LARGEST_SAMPLE)
+        return size * TOKENS_PER_CENTROID
 
     @classmethod
-    def fit(cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 6) -> Codebook:
+    def fit(cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 4) -> Codebook:
         """Fit centroids to a sample by spherical k-means.
 
         Parameters
