@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from .codebook import Codebook
 from .manifest import Manifest, PartEntry
 from .part import AT_ONCE, Part
-from .reading import EXACT_BELOW, View, joined
+from .reading import EXACT_BELOW, Snapshot, View, joined
 
 logger = logging.getLogger(__name__)
 
@@ -87,3 +88,15 @@ def copy_alive(view: View, target: Part, codebook: Codebook | None) -> int:
     if large:
         source.close()
     return tokens
+
+
+def without(manifest: Manifest, snapshot: Snapshot, gone: Callable[[View], set[int]]) -> list[tuple[PartEntry, View]]:
+    """Return the parts after the pids that `gone` names in each are deleted; those that become empty are left out."""
+    pairs = []
+    for entry, view in zip(manifest.parts, snapshot.views, strict=True):
+        if pids := gone(view):
+            deleted = view.deleted | pids
+            entry, view = replace(entry, deleted=tuple(sorted(deleted))), View(view.part, deleted)
+        if entry.alive:
+            pairs.append((entry, view))
+    return pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..errors import (
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
-from .compaction import copy_alive, fit_codebook, needs_codebook, outgrown
+from .compaction import copy_alive, fit_codebook, needs_codebook, outgrown, without
 from .draft import DraftIndex, bytes_of, first_manifest, first_pid, new_name, next_version
 from .durable import check_space, storage_errors
 from .lock import forget_lock, write_lock
@@ -294,7 +294,7 @@ class EdgeIndex(Reader):
                 part.append(passages, vectors, now.snapshot.codebook)
                 part.seal()
                 entry = PartEntry(part.folder.name, part.passages, len(vectors.vectors))
-                kept = [*_without(now, gone), (entry, View(part))]
+                kept = [*without(now.manifest, now.snapshot, gone), (entry, View(part))]
                 next_pid = max(now.manifest.next_pid, max(pids) + 1)
                 self._commit_pairs(now, kept, next_pid=next_pid)
             if len(kept) > MOST_PARTS:
@@ -309,7 +309,7 @@ class EdgeIndex(Reader):
             As for `add`.
         """
         with self._writing() as now:
-            kept = _without(now, lambda view: {pid for pid, _ in view.of_documents(document_ids)})
+            kept = without(now.manifest, now.snapshot, lambda view: {pid for pid, _ in view.of_documents(document_ids)})
             removed = now.snapshot.passages - sum(entry.alive for entry, _ in kept)
             if removed:
                 self._commit_pairs(now, kept)
@@ -392,15 +392,3 @@ class EdgeIndex(Reader):
         for view in loaded.snapshot.views if loaded else ():
             with suppress(StorageError):
                 view.part.close()
-
-
-def _without(now: _Loaded, gone: Callable[[View], set[int]]) -> list[tuple[PartEntry, View]]:
-    """Return the parts after the pids that `gone` names in each are deleted; those that become empty are left out."""
-    pairs = []
-    for entry, view in zip(now.manifest.parts, now.snapshot.views, strict=True):
-        if pids := gone(view):
-            deleted = view.deleted | pids
-            entry, view = replace(entry, deleted=tuple(sorted(deleted))), View(view.part, deleted)
-        if entry.alive:
-            pairs.append((entry, view))
-    return pairs
