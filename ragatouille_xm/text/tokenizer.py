@@ -221,7 +221,7 @@ def _load(folder: Path) -> Any:
     files = [name for name in _FILES if (folder / name).is_file()]
     if not files:
         raise CheckpointError(f"The checkpoint folder {str(folder)!r} has no tokeniser: none of {', '.join(_FILES)}.")
-    if files == [_SENTENCEPIECE] and find_spec("sentencepiece") is None:
+    if files == [_SENTENCEPIECE] and not (_installed("sentencepiece") and _installed("google.protobuf")):
         raise MissingExtraError(f"Reading {_SENTENCEPIECE}", "sentencepiece")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -229,6 +229,13 @@ def _load(folder: Path) -> Any:
         raise CheckpointError(
             f"The tokeniser ({files[0]}) of {str(folder)!r} cannot be loaded: {error}. Fetch the checkpoint again."
         ) from error
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
 
 
 def encodable(text: str) -> str:

@@ -123,7 +123,15 @@ def test_interrupting_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     command = [*PROGRAM, "index", str(pipe), "--name", "t", "--root", str(tmp_path)]
-    process = subprocess.Popen(command, env=environment(), stdout=-1, stderr=-1, text=True)
+    # A background job of a plain shell has SIGINT ignored, and so would its children.
+    process = subprocess.Popen(
+        command,
+        env=environment(),
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     with process, pipe.open("w"):  # opening waits until the program reads
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
