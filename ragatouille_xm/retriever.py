@@ -59,7 +59,7 @@ class Retriever:
         ----------
         documents : iterable of Document
         cut : callable
-            Cuts a batch of documents: see `ragatouille_xm.corpus.passages.Cutter`.
+            Cuts a batch of documents: see `ragatouille_xm.corpus.cutting.Cutter`.
         replace : bool
             Replace documents that the index has, instead of refusing them.
         total : int, optional
