@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,32 +99,6 @@ class TokenVectors:
     def __iter__(self) -> Iterator[torch.Tensor]:
         """Yield the ``(t_i, dim)`` block of each passage, without a copy."""
         return iter(self.vectors.split(self.lengths.tolist()))
-
-    def select(self, positions: Sequence[int]) -> TokenVectors:
-        """Return the passages at `positions`, in that order."""
-        import torch
-
-        blocks = self.vectors.split(self.lengths.tolist())
-        picked = list(positions)
-        if not picked:
-            return TokenVectors(self.vectors[:0], self.lengths[:0], None if self.ids is None else self.ids[:0])
-        ids = None
-        if self.ids is not None:
-            id_blocks = self.ids.split(self.lengths.tolist())
-            ids = torch.cat([id_blocks[i] for i in picked])
-        return TokenVectors(torch.cat([blocks[i] for i in picked]), self.lengths[picked], ids)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[TokenVectors]) -> TokenVectors:
-        """Join several (at least one) into one, in order."""
-        import torch
-
-        ids = [part.ids for part in parts]
-        return cls(
-            torch.cat([part.vectors for part in parts]),
-            torch.cat([part.lengths for part in parts]),
-            torch.cat([i for i in ids if i is not None]) if all(i is not None for i in ids) else None,
-        )
 
 
 class Hits(NamedTuple):

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -55,16 +55,6 @@ class Weights:
                 f"The checkpoint folder {str(folder)!r} has no weights: no model.safetensors and no pytorch_model.bin."
             )
         return cls({name: shard for shard in shards for name in _names(shard)})
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._files
-
-    def __iter__(self) -> Iterable[str]:
-        return iter(self._files)
-
-    def names(self) -> list[str]:
-        """Return all tensor names, in the files' order."""
-        return list(self._files)
 
     def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Read a tensor onto the CPU in its stored dtype.
