@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
 from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +12,8 @@ from .config import DEFAULT_ROOT, SearchConfig
 from .corpus.cutting import Cutter, make_cutter
 from .corpus.passages import read_documents
 from .encoder import Encoder
-from .errors import InputError, MissingExtraError
+from .errors import InputError
+from .frameworks import FrameworkMethods
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped, tokens_at_once
 from .index.qdrant import EdgeIndex
 from .indexes import Indexes
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FAST = SearchConfig(candidates=64, probes=4)
 
 
-class RAGPretrainedModel(InMemoryMethods):
+class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
     """A pretrained late-interaction model, and the indexes built with it.
 
     The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists where this one differs and why. Make one with
@@ -346,35 +346,30 @@ class RAGPretrainedModel(InMemoryMethods):
         """Search in a thread, without blocking the event loop; parameters as for `search`."""
         return await asyncio.to_thread(self.search, query, **options)
 
+    def get_passages(self, document_ids: str | list[str], index_name: str | None = None) -> list[dict[str, Any]]:
+        """Return what the index holds of documents, by their ids, as it is stored.
+
+        Parameters
+        ----------
+        document_ids : str or list of str
+            Ids that the index does not have are passed over.
+        index_name : str, optional
+            By default the index that was built or opened last.
+
+        Returns
+        -------
+        list of dict
+            Each with ``content, document_id, passage_id, language``, and ``document_metadata`` where the document has
+            some; documents in the order of `document_ids`, the passages of each in the order of its text.
+        """
+        ids = [document_ids] if isinstance(document_ids, str) else document_ids
+        return self.indexes.get(index_name).passages_of(ids)
+
     def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:
         """Return the language, adapter and confidence (0 to 1) that each text would be encoded with."""
         found = self.encoder.detect([texts] if isinstance(texts, str) else texts)
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
-
-    def as_langchain_retriever(self, **kwargs: Any) -> Any:
-        """Return a LangChain ``BaseRetriever``; `kwargs` go to `search`.
-
-        Raises
-        ------
-        MissingExtraError
-            If ``langchain-ragatouille-xm`` is not installed.
-        """
-        return _integration("langchain_ragatouille_xm", "LangChain", "langchain").RagatouilleXMRetriever(
-            model=self, **kwargs
-        )
-
-    def as_langchain_document_compressor(self, k: int = 5, **kwargs: Any) -> Any:
-        """Return a LangChain document compressor that reranks; `kwargs` go to `rerank`.
-
-        Raises
-        ------
-        MissingExtraError
-            If ``langchain-ragatouille-xm`` is not installed.
-        """
-        return _integration("langchain_ragatouille_xm", "LangChain", "langchain").RagatouilleXMCompressor(
-            model=self, k=k, **kwargs
-        )
 
     def close(self) -> None:
         """Release all indexes; they open again when they are used."""
@@ -386,10 +381,3 @@ def _with_ids(filter: Mapping[str, Any] | None, doc_ids: Sequence[str] | None) -
         return filter
     among = {"document_id": {"$in": list(doc_ids)}}
     return {"$and": [filter, among]} if filter else among
-
-
-def _integration(module: str, framework: str, extra: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"The {framework} wrapper", extra) from error

@@ -175,7 +175,7 @@ class Retriever:
         hits, passages = self._find(vectors, k, condition, config)
         return [
             [
-                self._result(passages[pid], score, rank, count)
+                _result(passages[pid], score, rank, count)
                 for rank, (pid, score) in enumerate(zip(pids, scores, strict=True), start=1)
                 if pid >= 0 and (min_score is None or score >= min_score)
             ]
@@ -220,25 +220,22 @@ class Retriever:
             )
         return condition
 
-    @staticmethod
-    def _result(passage: Passage, score: float, rank: int, query_tokens: int) -> Result:
-        result: Result = {
-            "content": passage.text,
-            "score": score,
-            "rank": rank,
-            "document_id": passage.document_id,
-            "passage_id": passage.pid,
-            "language": passage.language,
-            "relevance": min(max(score / max(query_tokens, 1), 0.0), 1.0),
-        }
-        if passage.metadata is not None:
-            result["document_metadata"] = dict(passage.metadata)
-        return result
+    def passages_of(self, document_ids: Sequence[str]) -> list[Result]:
+        """Return all passages of documents, in the order of the ids and of the text; unknown ids are passed over."""
+        _check_ids(document_ids)
+        if not document_ids:
+            return []
+        found: dict[str, list[Passage]] = {}
+        for passages, _ in self.index.scroll(Compare("document_id", "$in", tuple(document_ids))):
+            for passage in passages:
+                found.setdefault(passage.document_id, []).append(passage)
+        return [
+            _described(passage) for document_id in dict.fromkeys(document_ids) for passage in found.get(document_id, ())
+        ]
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove documents; return how many passages went. Ids that the index does not have are warned of."""
-        if isinstance(document_ids, str) or not all(isinstance(each, str) for each in document_ids):
-            raise InputError(f"document_ids is {document_ids!r}; give a list of strings.")
+        _check_ids(document_ids)
         missing = set(document_ids) - self.index.contains(document_ids)
         if missing:
             logger.warning("nothing to delete for %s: not in the index", _some(missing))
@@ -249,6 +246,30 @@ class Retriever:
     def close(self) -> None:
         """Release the index."""
         self.index.close()
+
+
+def _result(passage: Passage, score: float, rank: int, query_tokens: int) -> Result:
+    relevance = min(max(score / max(query_tokens, 1), 0.0), 1.0)
+    return {"content": passage.text, "score": score, "rank": rank, **_described(passage), "relevance": relevance}
+
+
+def _described(passage: Passage) -> Result:
+    """Return what users see of a passage."""
+    described: Result = {
+        "content": passage.text,
+        "document_id": passage.document_id,
+        "passage_id": passage.pid,
+        "language": passage.language,
+    }
+    if passage.metadata is not None:
+        described["document_metadata"] = dict(passage.metadata)
+    return described
+
+
+def _check_ids(document_ids: object) -> None:
+    given = not isinstance(document_ids, str) and isinstance(document_ids, Iterable)
+    if not given or not all(isinstance(each, str) for each in document_ids):  # type: ignore[attr-defined]
+        raise InputError(f"document_ids is {document_ids!r}; give a list of strings.")
 
 
 def _check_k(k: object) -> None:

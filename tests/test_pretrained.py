@@ -229,6 +229,32 @@ def test_deleting_unknown_ids_is_said(rag: RAGPretrainedModel, caplog: pytest.Lo
     assert "nothing to delete for 'absent'" in caplog.text
 
 
+def test_passages_come_back_as_they_were_stored(rag: RAGPretrainedModel) -> None:
+    rag.add_to_index(["The book. " * 200], ["long"])
+    whole, *parts = rag.get_passages(["fr", "absent", "long", "fr"])
+    assert whole == {
+        "content": DOCUMENTS[1],
+        "document_id": "fr",
+        "passage_id": 1,
+        "language": "fr",
+        "document_metadata": METADATAS[1],
+    }
+    assert {part["document_id"] for part in parts} == {"long"}
+    assert [part["passage_id"] for part in parts] == list(range(5, 5 + len(parts)))
+    assert "".join(part["content"] for part in parts).split() == ("The book. " * 200).split()
+    assert rag.get_passages("fr") == [whole]
+    assert rag.get_passages([]) == []
+    with pytest.raises(InputError, match="give a list of strings"):
+        rag.get_passages([1])
+
+
+def test_an_index_may_start_empty(rag: RAGPretrainedModel) -> None:
+    rag.index([], index_name="empty")
+    assert rag.search("book") == rag.get_passages("fr") == []
+    rag.add_to_index(["The book."], ["first"])
+    assert ids(rag.search("book")) == ["first"]
+
+
 def test_update_replaces_and_adds(rag: RAGPretrainedModel) -> None:
     rag.update_in_index(["The new bread.", "A river."], ["fr", "river"])
     found = {r["document_id"]: r["content"] for r in rag.search("bread", k=10)}
