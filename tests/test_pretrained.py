@@ -241,7 +241,7 @@ def test_passages_come_back_as_they_were_stored(rag: RAGPretrainedModel) -> None
     }
     assert {part["document_id"] for part in parts} == {"long"}
     assert [part["passage_id"] for part in parts] == list(range(5, 5 + len(parts)))
-    assert "".join(part["content"] for part in parts).split() == ("The book. " * 200).split()
+    assert " ".join(part["content"] for part in parts).split() == ("The book. " * 200).split()
     assert rag.get_passages("fr") == [whole]
     assert rag.get_passages([]) == []
     with pytest.raises(InputError, match="give a list of strings"):
