@@ -163,7 +163,7 @@ class Retriever:
         InputError
             If a query is not a string or is blank, or `k` is not a positive integer.
         """
-        _check_k(k)
+        check_k(k)
         _check_queries(queries)
         parsed = parse_filter(filter)
         condition = None if parsed is None else self._normalise(parsed)
@@ -272,7 +272,7 @@ def _check_ids(document_ids: object) -> None:
         raise InputError(f"document_ids is {document_ids!r}; give a list of strings.")
 
 
-def _check_k(k: object) -> None:
+def check_k(k: object) -> None:
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"k={k!r} is not usable: give a whole number of at least 1.")
 

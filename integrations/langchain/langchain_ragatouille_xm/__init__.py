@@ -1,0 +1,9 @@
+"""ragatouille_xm in LangChain: late interaction, each text through its own language's adapter."""
+
+from __future__ import annotations
+
+from .compressor import RagatouilleXMCompressor
+from .retriever import RagatouilleXMRetriever
+from .vectorstore import RagatouilleXMVectorStore
+
+__all__ = ["RagatouilleXMCompressor", "RagatouilleXMRetriever", "RagatouilleXMVectorStore"]

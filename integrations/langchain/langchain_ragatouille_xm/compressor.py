@@ -1,0 +1,72 @@
+"""`RagatouilleXMCompressor`: reranking by late interaction as LangChain's document compressor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from pydantic import ConfigDict, Field, field_validator
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.retriever import check_k
+
+
+class RagatouilleXMCompressor(BaseDocumentCompressor):
+    """Reranks documents by late interaction, each through its own language's adapter; it needs no index.
+
+    What comes back are copies, best first, with the score as ``relevance_score`` in their metadata.
+
+    Parameters
+    ----------
+    model : RAGPretrainedModel
+    k : int
+        How many documents to keep.
+    language, document_language : str, optional
+        Of the queries, and of the documents; by default detected.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A `ValueError`: if a field is not usable.
+
+    Examples
+    --------
+    >>> from langchain_classic.retrievers import ContextualCompressionRetriever  # doctest: +SKIP
+    >>> ContextualCompressionRetriever(  # doctest: +SKIP
+    ...     base_compressor=RagatouilleXMCompressor(model=RAG, k=3), base_retriever=any_retriever
+    ... )
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    model: RAGPretrainedModel = Field(exclude=True, repr=False)
+    k: int = 5
+    language: str | None = None
+    document_language: str | None = None
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _k_is_usable(cls, k: Any) -> Any:
+        check_k(k)
+        return k
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any
+    ) -> list[Document]:
+        """Return the best `k` of `documents`; `options` such as ``k=3`` take the place of fields.
+
+        Raises
+        ------
+        ragatouille_xm.errors.InputError
+            A `ValueError`: if the query is blank or `k` is not a positive whole number.
+        """
+        settings = {"k": self.k, "language": self.language, "languages": self.document_language, **options}
+        texts = [document.page_content for document in documents]
+        results = cast("list[dict[str, Any]]", self.model.rerank(query, texts, **settings))
+        return [_scored(documents[result["result_index"]], result["score"]) for result in results]
+
+
+def _scored(document: Document, score: float) -> Document:
+    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})

@@ -1,0 +1,210 @@
+"""`RagatouilleXMRetriever`: an index of ragatouille_xm as LangChain's retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManager,
+    CallbackManagerForRetrieverRun,
+)
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list, run_in_executor
+from pydantic import ConfigDict, Field, field_validator
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.corpus.filters import parse_filter
+from ragatouille_xm.retriever import check_k
+
+Manager = TypeVar("Manager", CallbackManager, AsyncCallbackManager)
+
+OWN_KEYS = ("score", "rank", "document_id", "passage_id", "language", "relevance")
+
+
+class RagatouilleXMRetriever(BaseRetriever):
+    """Finds passages of an index by late interaction, the query through its own language's adapter.
+
+    Documents come with the metadata that they were indexed with and, where it has no such key itself, ``score``,
+    ``rank``, ``document_id``, ``passage_id``, ``language`` and ``relevance`` (0 to 1). All fields but `model` can be
+    given per call, as in ``invoke(query, k=3, filter={"year": 2024})``, and made configurable.
+
+    Parameters
+    ----------
+    model : RAGPretrainedModel
+    index_name : str, optional
+        By default the index that the model built or opened last before the retriever was made.
+    k : int
+        How many documents to return.
+    filter : dict, optional
+        Applied before the best `k` are taken: ``{"year": {"$gte": 2020}, "language": "fr"}``.
+    language : str, optional
+        Of the queries; by default detected among the languages in the index.
+    min_score : float, optional
+        Leave out what scores less.
+    doc_ids : list of str, optional
+        Search only in these documents.
+    exact : bool
+        Score every passage.
+    force_fast : bool
+        Look at fewer candidates.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A `ValueError`: if a field is not usable.
+
+    Examples
+    --------
+    >>> from ragatouille_xm import RAGPretrainedModel
+    >>> RAG = RAGPretrainedModel.from_index(".ragatouille/colbert/indexes/news")  # doctest: +SKIP
+    >>> retriever = RagatouilleXMRetriever(model=RAG, k=3)  # doctest: +SKIP
+    >>> [document.page_content for document in retriever.invoke("Où est la gare ?")]  # doctest: +SKIP
+    ['La gare est derrière le marché.', …]
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    model: RAGPretrainedModel = Field(exclude=True, repr=False)
+    index_name: str | None = None
+    k: int = 10
+    filter: dict[str, Any] | None = None
+    language: str | None = None
+    min_score: float | None = None
+    doc_ids: list[str] | None = None
+    exact: bool = False
+    force_fast: bool = False
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _k_is_usable(cls, k: Any) -> Any:
+        check_k(k)
+        return k
+
+    @field_validator("filter", mode="before")
+    @classmethod
+    def _filter_is_understood(cls, filter: Any) -> Any:
+        parse_filter(filter)
+        return filter
+
+    def model_post_init(self, context: Any) -> None:
+        """Bind to the index in use now: another that the model opens later must not take its place."""
+        super().model_post_init(context)
+        if self.index_name is None:
+            self.index_name = self.model.indexes.current
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        return self._search([query], options)[0]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        return (await run_in_executor(None, self._search, [query], options))[0]
+
+    def batch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Search for all `inputs` in one pass through the model; each is a run of its own to callbacks."""
+        runs = [
+            self._manager(CallbackManager, each, kwargs).on_retriever_start(None, query, **self._run(each))
+            for query, each in zip(inputs, get_config_list(config, len(inputs)), strict=True)
+        ]
+        outcomes = self._outcomes(inputs, kwargs, return_exceptions)
+        for run, outcome in zip(runs, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                run.on_retriever_error(outcome)
+            else:
+                run.on_retriever_end(outcome)
+        return _or_raise(outcomes, return_exceptions)
+
+    async def abatch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Search as `batch` does, in a thread."""
+        runs = [
+            await self._manager(AsyncCallbackManager, each, kwargs).on_retriever_start(None, query, **self._run(each))
+            for query, each in zip(inputs, get_config_list(config, len(inputs)), strict=True)
+        ]
+        outcomes = await run_in_executor(None, self._outcomes, inputs, kwargs, return_exceptions)
+        for run, outcome in zip(runs, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                await run.on_retriever_error(outcome)
+            else:
+                await run.on_retriever_end(outcome)
+        return _or_raise(outcomes, return_exceptions)
+
+    def _search(self, queries: Sequence[str], options: dict[str, Any]) -> list[list[Document]]:
+        """Return the documents for each query; `options` take the place of fields."""
+        settings = {**self._fields(), **_searchable(options)}
+        found = cast("list[list[dict[str, Any]]]", self.model.search(list(queries), **settings))
+        return [[_document(result) for result in results] for results in found]
+
+    def _outcomes(
+        self, queries: Sequence[str], options: dict[str, Any], each_alone: bool
+    ) -> list[list[Document] | Exception]:
+        """Return what one search found for each query; if it failed, why; with `each_alone`, what each finds alone."""
+        try:
+            return list(self._search(queries, options))
+        except Exception as error:
+            if len(queries) == 1 or not each_alone:
+                return [error] * len(queries)
+            return [self._outcomes([query], options, each_alone)[0] for query in queries]
+
+    def _fields(self) -> dict[str, Any]:
+        names = ("index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast")
+        return {name: getattr(self, name) for name in names}
+
+    def _manager(self, kind: type[Manager], config: RunnableConfig, options: dict[str, Any]) -> Manager:
+        return kind.configure(
+            config.get("callbacks"),
+            None,
+            verbose=options.get("verbose", False),
+            inheritable_tags=config.get("tags"),
+            local_tags=self.tags,
+            inheritable_metadata={**(config.get("metadata") or {}), **self._get_ls_params(**options)},
+            local_metadata=self.metadata,
+        )
+
+    def _run(self, config: RunnableConfig) -> dict[str, Any]:
+        return {"name": config.get("run_name") or self.get_name(), "run_id": config.get("run_id")}
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        return LangSmithRetrieverParams(
+            ls_retriever_name="ragatouille_xm",
+            ls_vector_store_provider="ragatouille_xm",
+            ls_embedding_provider="ragatouille_xm",
+            ls_embedding_model=self.model.encoder.checkpoint.name,
+        )
+
+
+def _searchable(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a call without the framework's own."""
+    return {key: value for key, value in options.items() if key not in ("verbose", "run_id")}
+
+
+def _document(result: dict[str, Any]) -> Document:
+    own = {key: result[key] for key in OWN_KEYS}
+    return Document(page_content=result["content"], metadata={**own, **result.get("document_metadata", {})})
+
+
+def _or_raise(outcomes: list[Any], return_exceptions: bool) -> list[Any]:
+    failed = next((outcome for outcome in outcomes if isinstance(outcome, Exception)), None)
+    if failed is not None and not return_exceptions:
+        raise failed
+    return outcomes

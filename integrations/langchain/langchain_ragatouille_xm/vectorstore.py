@@ -1,0 +1,199 @@
+"""`RagatouilleXMVectorStore`: an index of ragatouille_xm as LangChain's vector store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+from langchain_core.vectorstores import VectorStore
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import IndexNotFoundError, InputError
+
+logger = logging.getLogger(__name__)
+
+INDEX_NAME = "langchain"
+
+
+class RagatouilleXMVectorStore(VectorStore):
+    """Documents in an index on disk, searched by late interaction, each through its own language's adapter.
+
+    The store makes its own token vectors, so LangChain's ``embedding`` has no place here. A document is one passage:
+    it comes back as it went in, and what is longer than `max_document_length` tokens is found by its beginning only
+    (which is logged), so split long documents first, as for any vector store.
+
+    Parameters
+    ----------
+    model : RAGPretrainedModel
+    index_name : str
+        An index of the model; made, empty, if there is none.
+    max_document_length : int, optional
+        Most tokens of a document in a new index; by default what the checkpoint can take.
+
+    Raises
+    ------
+    ragatouille_xm.errors.InputError
+        If the index exists with another `max_document_length`.
+
+    Examples
+    --------
+    >>> store = RagatouilleXMVectorStore(RAG, "news")  # doctest: +SKIP
+    >>> store.add_texts(["La gare est derrière le marché."], [{"year": 2024}], ids=["gare"])  # doctest: +SKIP
+    ['gare']
+    >>> store.similarity_search("Where is the station?", k=1, filter={"year": {"$gte": 2020}})  # doctest: +SKIP
+    [Document(id='gare', metadata={'year': 2024}, page_content='La gare est derrière le marché.')]
+    """
+
+    def __init__(
+        self, model: RAGPretrainedModel, index_name: str = INDEX_NAME, *, max_document_length: int | None = None
+    ) -> None:
+        if not isinstance(model, RAGPretrainedModel):
+            raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")
+        self.model = model
+        self.index_name = index_name
+        try:
+            length = model.indexes.get(index_name).max_document_length
+        except IndexNotFoundError:
+            length = max_document_length or model.encoder.tokenizer.max_tokens
+            self._make_empty(length)
+        if max_document_length not in (None, length):
+            raise InputError(
+                f"The index {index_name!r} has max_document_length={length}, not {max_document_length}. Leave it out, "
+                "or give another index_name."
+            )
+
+    def _make_empty(self, max_document_length: int) -> None:
+        self.model.index([], index_name=self.index_name, max_document_length=max_document_length)
+
+    # ---- what goes in
+
+    def add_texts(  # type: ignore[override]  # no **kwargs: a misspelt option is an error
+        self,
+        texts: Iterable[str],
+        metadatas: Sequence[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        languages: str | Sequence[str | None] | None = None,
+        batch_size: int | None = None,
+    ) -> list[str]:
+        """Add texts, replacing those of the same id.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        metadatas : sequence of dict, optional
+            JSON values.
+        ids : sequence of (str or None), optional
+            Where None, a random UUID.
+        languages : str or sequence of (str or None), optional
+            Language of all texts, or of each (BCP-47 code or adapter id); by default detected.
+        batch_size : int, optional
+            Accepted for `langchain_core.indexing.index`; batches are made by tokens here.
+
+        Returns
+        -------
+        list of str
+            The ids.
+
+        Raises
+        ------
+        ragatouille_xm.errors.InputError
+            A `ValueError`: if something is not usable; nothing is added then.
+        """
+        texts = list(texts)
+        given = ids if ids is not None else [None] * len(texts)
+        filled = [str(uuid4()) if each is None else each for each in given]
+        self.model.update_in_index(
+            texts,
+            filled,
+            list(metadatas) if metadatas else [{}] * len(texts),
+            index_name=self.index_name,
+            split_documents=False,
+            languages=languages,
+        )
+        return filled
+
+    def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
+        """Delete documents by id, or all of them where `ids` is None; ids that are not here are passed over."""
+        retriever = self.model.indexes.get(self.index_name)
+        if ids is None:
+            self._make_empty(retriever.max_document_length)
+        elif present := {document.id for document in self.get_by_ids(list(ids))}:
+            self.model.delete_from_index(sorted(filter(None, present)), index_name=self.index_name)
+        return True
+
+    # ---- what comes out
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Return documents by id, in the order of `ids`; ids that are not here are passed over."""
+        return [_document(each) for each in self.model.get_passages(list(ids), index_name=self.index_name)]
+
+    def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
+        """Return the best `k` documents; `options` are ``filter, language, doc_ids, min_score, exact, force_fast``.
+
+        Raises
+        ------
+        ragatouille_xm.errors.InputError
+            A `ValueError`: if the query is blank, or `k` or the filter is not usable.
+        """
+        return [_document(result) for result in self._search(query, k, options)]
+
+    def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:  # type: ignore[override]
+        """Return the best `k` documents with their MaxSim scores, the higher the better; see `similarity_search`."""
+        return [(_document(result), result["score"]) for result in self._search(query, k, options)]
+
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **options: Any
+    ) -> list[tuple[Document, float]]:
+        return [(_document(result), result["relevance"]) for result in self._search(query, k, options)]
+
+    async def _asimilarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **options: Any
+    ) -> list[tuple[Document, float]]:
+        return await run_in_executor(None, self._similarity_search_with_relevance_scores, query, k, **options)
+
+    def _search(self, query: str, k: int, options: dict[str, Any]) -> list[dict[str, Any]]:
+        if not isinstance(query, str):
+            raise InputError(f"The query is a {type(query).__name__}; give a string.")
+        return cast("list[dict[str, Any]]", self.model.search(query, index_name=self.index_name, k=k, **options))
+
+    @classmethod
+    def from_texts(  # type: ignore[override]  # as for add_texts
+        cls,
+        texts: list[str],
+        embedding: Embeddings | None = None,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        model: RAGPretrainedModel,
+        index_name: str = INDEX_NAME,
+        max_document_length: int | None = None,
+        languages: str | Sequence[str | None] | None = None,
+    ) -> RagatouilleXMVectorStore:
+        """Make a store, or take the one of that name, and add texts to it.
+
+        Parameters
+        ----------
+        texts, metadatas, ids, languages
+            As for `add_texts`.
+        embedding : optional
+            Has no effect: `model` makes the token vectors.
+        model, index_name, max_document_length
+            As for the class.
+        """
+        if embedding is not None:
+            logger.warning("embedding=%s has no effect: model= makes the token vectors", type(embedding).__name__)
+        store = cls(model, index_name, max_document_length=max_document_length)
+        store.add_texts(texts, metadatas, ids=ids, languages=languages)
+        return store
+
+
+def _document(stored: dict[str, Any]) -> Document:
+    return Document(
+        id=stored["document_id"], page_content=stored["content"], metadata=stored.get("document_metadata", {})
+    )
