@@ -1,0 +1,137 @@
+"""Inside RAGatouille: its `RAGPretrainedModel` gives back ours where a checkpoint has language adapters.
+
+RAGatouille and colbert-ai put every text through ``en_XX``. Once `install` was called, code that says
+``from ragatouille import RAGPretrainedModel`` gets the right adapters without another line changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from .errors import MissingExtraError
+
+
+class _Switch(classmethod):  # type: ignore[type-arg]
+    """A class method in the place of one of RAGatouille's, which it remembers: there is no other state.
+
+    Parameters
+    ----------
+    original : classmethod
+        RAGatouille's.
+    is_ours : callable
+        Told the first argument; whether the method of this name of `ragatouille_xm.RAGPretrainedModel` answers.
+    """
+
+    def __init__(self, original: Any, is_ours: Callable[[str | Path], bool]) -> None:
+        self.original = original
+        function = original.__func__
+        first = list(signature(function).parameters)[1]
+
+        @wraps(function)
+        def switched(cls: type, *args: Any, **kwargs: Any) -> Any:
+            asked_for = args[0] if args else kwargs.get(first)
+            if not isinstance(asked_for, (str, Path)) or not is_ours(asked_for):
+                return original.__get__(None, cls)(*args, **kwargs)
+            from .pretrained import RAGPretrainedModel
+
+            return getattr(RAGPretrainedModel, function.__name__)(*args, **kwargs)
+
+        super().__init__(switched)
+
+
+def install() -> None:
+    """Have RAGatouille give back our models for checkpoints with language adapters, and for indexes of ours.
+
+    ``ragatouille.RAGPretrainedModel.from_pretrained`` returns `ragatouille_xm.RAGPretrainedModel` where the
+    checkpoint's ``config.json`` says ``"model_type": "xmod"``, and ``from_index`` where the folder has a
+    ``manifest.json``; whatever else is asked for stays RAGatouille's. The class itself is changed, so that it does not
+    matter who imported it before. What is returned has RAGatouille's interface, but is no instance of its class.
+    Calling this twice does no harm.
+
+    Raises
+    ------
+    MissingExtraError
+        If RAGatouille is not installed, or cannot be imported beside what is.
+
+    Examples
+    --------
+    >>> import ragatouille_xm.plugin
+    >>> ragatouille_xm.plugin.install()  # doctest: +SKIP
+    >>> from ragatouille import RAGPretrainedModel  # doctest: +SKIP
+    >>> RAGPretrainedModel.from_pretrained("antoinelouis/colbert-xm")  # doctest: +SKIP
+    <ragatouille_xm.pretrained.RAGPretrainedModel object at ...>
+    """
+    upstream = _upstream()
+    for name, is_ours in _OURS.items():
+        original = vars(upstream)[name]
+        if not isinstance(original, _Switch):
+            setattr(upstream, name, _Switch(original, is_ours))
+
+
+def uninstall() -> None:
+    """Put back exactly what `install` replaced; without it, nothing happens.
+
+    Raises
+    ------
+    MissingExtraError
+        As for `install`.
+    """
+    upstream = _upstream()
+    for name in _OURS:
+        current = vars(upstream)[name]
+        if isinstance(current, _Switch):
+            setattr(upstream, name, current.original)
+
+
+def _upstream() -> Any:
+    try:
+        return import_module("ragatouille").RAGPretrainedModel
+    except ImportError as error:
+        raise MissingExtraError(
+            f"RAGatouille cannot be imported ({error}). `from ragatouille_xm import RAGPretrainedModel` is the same "
+            "interface and needs none of it. The plugin, which runs RAGatouille 0.0.9 with langchain<1 and "
+            "transformers<5,",
+            "ragatouille",
+        ) from error
+
+
+def _has_adapters(checkpoint: str | Path) -> bool:
+    """Return whether a checkpoint is an X-MOD: of a hub id, no more than ``config.json`` is fetched."""
+    from .model.checkpoint import DEMO
+
+    path = Path(checkpoint).expanduser()
+    if not path.is_dir():
+        if checkpoint == DEMO:
+            return True
+        fetched = _fetch_config(str(checkpoint))
+        if fetched is None:
+            return False
+        path = fetched.parent
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == "xmod"
+
+
+def _fetch_config(repo_id: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo_id, "config.json"))
+    except Exception:  # no such id, no connection, …: RAGatouille says what it has to say about it
+        return None
+
+
+def _is_our_index(path: str | Path) -> bool:
+    return (Path(path) / "manifest.json").is_file()
+
+
+_OURS: dict[str, Callable[[str | Path], bool]] = {"from_pretrained": _has_adapters, "from_index": _is_our_index}
+"""RAGatouille's class methods that are replaced, and what decides which of the two classes answers."""
