@@ -151,6 +151,8 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     def _search(self, queries: Sequence[str], options: dict[str, Any]) -> list[list[Document]]:
         """Return the documents for each query; `options` take the place of fields."""
+        if not queries:
+            return []
         settings = {**self._fields(), **_searchable(options)}
         found = cast("list[list[dict[str, Any]]]", self.model.search(list(queries), **settings))
         return [[_document(result) for result in results] for results in found]

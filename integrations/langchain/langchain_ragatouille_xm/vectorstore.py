@@ -7,13 +7,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
+import torch
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.corpus.filters import Compare
 from ragatouille_xm.errors import IndexNotFoundError, InputError
+from ragatouille_xm.retriever import check_k
+
+from .diversity import most_relevant_and_diverse, similarities
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +148,7 @@ class RagatouilleXMVectorStore(VectorStore):
         """
         return [_document(result) for result in self._search(query, k, options)]
 
-    def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:  # type: ignore[override]
+    def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:
         """Return the best `k` documents with their MaxSim scores, the higher the better; see `similarity_search`."""
         return [(_document(result), result["score"]) for result in self._search(query, k, options)]
 
@@ -156,6 +161,33 @@ class RagatouilleXMVectorStore(VectorStore):
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         return await run_in_executor(None, self._similarity_search_with_relevance_scores, query, k, **options)
+
+    def max_marginal_relevance_search(
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
+    ) -> list[Document]:
+        """Return `k` of the best `fetch_k` documents that answer the query and differ from each other.
+
+        Parameters
+        ----------
+        lambda_mult : float
+            1 for relevance alone, 0 for diversity alone.
+        options
+            As for `similarity_search`.
+        """
+        if not 0 <= lambda_mult <= 1:
+            raise InputError(f"lambda_mult={lambda_mult!r} is not usable: give a number from 0 to 1.")
+        check_k(k)
+        found = {result["passage_id"]: result for result in self._search(query, max(fetch_k, k), options)}
+        among = Compare("document_id", "$in", tuple({result["document_id"] for result in found.values()}))
+        vectors = {
+            passage.pid: block
+            for passages, blocks in self.model.indexes.get(self.index_name).index.scroll(among, with_vectors=True)
+            for passage, block in zip(passages, blocks or (), strict=True)
+        }
+        pids = [pid for pid in found if pid in vectors]  # best first; what was deleted meanwhile is left out
+        relevance = torch.tensor([found[pid]["relevance"] for pid in pids])
+        chosen = most_relevant_and_diverse(relevance, similarities([vectors[pid] for pid in pids]), k, lambda_mult)
+        return [_document(found[pids[i]]) for i in chosen]
 
     def _search(self, query: str, k: int, options: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(query, str):

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reference.five import IDS, METADATAS, TEXTS
+from reference.tiny import build_tiny_xmod
+
+from ragatouille_xm import RAGPretrainedModel
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> RAGPretrainedModel:
+    folder: Path = build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
+    return RAGPretrainedModel.from_pretrained(folder, verbose=0, device="cpu")
+
+
+@pytest.fixture
+def empty(loaded: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
+    """Return a model without an index; the weights are shared between tests."""
+    return RAGPretrainedModel(loaded.encoder, tmp_path / "root", verbose=0)
+
+
+@pytest.fixture
+def rag(empty: RAGPretrainedModel) -> RAGPretrainedModel:
+    empty.index(TEXTS, IDS, METADATAS, index_name="first")
+    return empty

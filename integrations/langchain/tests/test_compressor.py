@@ -1,0 +1,76 @@
+"""`RagatouilleXMCompressor`: alone, and inside LangChain's ContextualCompressionRetriever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_ragatouille_xm import RagatouilleXMCompressor
+from pydantic import ValidationError
+from reference.five import IDS, TEXTS
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import InputError
+
+DOCUMENTS = [
+    Document(id=name, page_content=text, metadata={"source": name}) for name, text in zip(IDS, TEXTS, strict=True)
+]
+
+
+@pytest.fixture
+def compressor(empty: RAGPretrainedModel) -> BaseDocumentCompressor:
+    made: BaseDocumentCompressor = empty.as_langchain_document_compressor(k=3)
+    return made
+
+
+def test_the_best_documents_come_back_as_scored_copies(
+    empty: RAGPretrainedModel, compressor: BaseDocumentCompressor
+) -> None:
+    found: Sequence[Document] = compressor.compress_documents(DOCUMENTS, TEXTS[3])
+    expected = empty.rerank(TEXTS[3], TEXTS, k=3)
+    assert [document.page_content for document in found] == [result["content"] for result in expected]
+    assert (found[0].id, found[0].page_content, found[0].metadata["source"]) == ("de", TEXTS[3], "de")
+    scores = [document.metadata["relevance_score"] for document in found]
+    assert scores == pytest.approx([result["score"] for result in expected])
+    assert all(type(score) is float for score in scores)
+    assert all(set(document.metadata) == {"source"} for document in DOCUMENTS)
+    assert asyncio.run(compressor.acompress_documents(DOCUMENTS, TEXTS[3])) == found
+
+
+def test_options_per_call_and_fixed_languages(empty: RAGPretrainedModel, compressor: BaseDocumentCompressor) -> None:
+    assert isinstance(compressor, RagatouilleXMCompressor)
+    assert len(compressor.compress_documents(DOCUMENTS, "book", k=1)) == 1
+    assert len(compressor.compress_documents(DOCUMENTS, "book", k=50)) == 5
+    fixed = RagatouilleXMCompressor(model=empty, language="de", document_language="en")
+    (found,) = fixed.compress_documents(DOCUMENTS[:1], "Buch")
+    (expected,) = empty.rerank("Buch", TEXTS[:1], language="de", languages="en")
+    assert found.metadata["relevance_score"] == pytest.approx(expected["score"])
+
+
+def test_no_documents(compressor: BaseDocumentCompressor) -> None:
+    assert compressor.compress_documents([], "book") == []
+
+
+def test_behind_another_retriever(compressor: BaseDocumentCompressor) -> None:
+    classic = pytest.importorskip("langchain_classic.retrievers")
+
+    class Everything(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: object) -> list[Document]:
+            return DOCUMENTS
+
+    chain = classic.ContextualCompressionRetriever(base_compressor=compressor, base_retriever=Everything())
+    found = chain.invoke(TEXTS[4])
+    assert (len(found), found[0].id) == (3, "ja")
+    assert asyncio.run(chain.ainvoke(TEXTS[4])) == found
+
+
+def test_bad_input(empty: RAGPretrainedModel, compressor: BaseDocumentCompressor) -> None:
+    with pytest.raises(ValidationError, match="k=0 is not usable"):
+        RagatouilleXMCompressor(model=empty, k=0)
+    with pytest.raises(ValidationError, match="top_n"):
+        empty.as_langchain_document_compressor(top_n=3)
+    with pytest.raises(InputError, match="A query is blank"):
+        compressor.compress_documents(DOCUMENTS, "  ")

@@ -1,0 +1,360 @@
+"""`RagatouilleXMRetriever`: alone, in chains, in callbacks, from threads and from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import ConfigurableField, RunnablePassthrough
+from langchain_ragatouille_xm import RagatouilleXMRetriever
+from pydantic import ValidationError
+from reference.five import IDS, METADATAS, TEXTS
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import FilterError, IndexNotFoundError, InputError
+
+
+@pytest.fixture
+def retriever(rag: RAGPretrainedModel) -> RagatouilleXMRetriever:
+    made: RagatouilleXMRetriever = rag.as_langchain_retriever(k=2)
+    return made
+
+
+def ids(documents: list[Document]) -> list[str]:
+    return [document.metadata["document_id"] for document in documents]
+
+
+class Recorder(BaseCallbackHandler):
+    """Remembers the retriever's runs."""
+
+    def __init__(self) -> None:
+        self.started: dict[Any, str] = {}
+        self.ended: dict[Any, list[Document]] = {}
+        self.failed: dict[Any, BaseException] = {}
+        self.metadata: list[dict[str, Any]] = []
+        self.names: list[str] = []
+
+    def on_retriever_start(self, serialized: Any, query: str, *, run_id: Any, **kwargs: Any) -> None:
+        self.started[run_id] = query
+        self.metadata.append(kwargs["metadata"])
+        self.names.append(kwargs["name"])
+
+    def on_retriever_end(self, documents: Any, *, run_id: Any, **kwargs: Any) -> None:
+        self.ended[run_id] = documents
+
+    def on_retriever_error(self, error: BaseException, *, run_id: Any, **kwargs: Any) -> None:
+        self.failed[run_id] = error
+
+
+class AsyncRecorder(AsyncCallbackHandler):
+    """The same, as coroutines."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def on_retriever_start(self, serialized: Any, query: str, **kwargs: Any) -> None:
+        self.seen.append(f"start {query}")
+
+    async def on_retriever_end(self, documents: Any, **kwargs: Any) -> None:
+        self.seen.append(f"end {len(documents)}")
+
+
+# what comes back
+
+
+def test_documents_carry_their_metadata_and_what_the_search_says(
+    rag: RAGPretrainedModel, retriever: RagatouilleXMRetriever
+) -> None:
+    found = retriever.invoke(TEXTS[1])
+    expected = rag.search(TEXTS[1], k=2)
+    assert [document.page_content for document in found] == [result["content"] for result in expected]
+    assert found[0].metadata == {
+        **METADATAS[1],
+        "score": expected[0]["score"],
+        "rank": 1,
+        "document_id": "fr",
+        "passage_id": 1,
+        "language": "fr",
+        "relevance": expected[0]["relevance"],
+    }
+    assert type(found[0].metadata["score"]) is float
+    assert json.loads(found[0].model_dump_json())["metadata"]["score"] == pytest.approx(expected[0]["score"])
+
+
+def test_a_documents_own_metadata_is_never_overwritten(empty: RAGPretrainedModel) -> None:
+    empty.index(TEXTS[:1], document_metadatas=[{"score": "A+", "language": "British English"}], index_name="own")
+    (found,) = empty.as_langchain_retriever().invoke("book")
+    assert (found.metadata["score"], found.metadata["language"]) == ("A+", "British English")
+    assert 0 <= found.metadata["relevance"] <= 1
+
+
+def test_every_option_can_be_given_once_or_per_call(rag: RAGPretrainedModel) -> None:
+    query = "Where is the book?"
+    every = rag.as_langchain_retriever()
+    assert len(every.invoke(query)) == 5
+    floor = every.invoke(query)[1].metadata["score"]
+    for options, expected in [
+        ({"k": 1}, 1),
+        ({"filter": {"year": {"$gte": 2021}}}, 2),
+        ({"doc_ids": ["en", "zh", "ja"]}, 3),
+        ({"min_score": floor}, 2),
+        ({"exact": True, "k": 4}, 4),
+        ({"force_fast": True}, 5),
+        ({"language": "de"}, 5),
+    ]:
+        fixed = rag.as_langchain_retriever(**options).invoke(query)
+        assert len(fixed) == expected
+        assert fixed == every.invoke(query, **options) == asyncio.run(every.ainvoke(query, **options))
+    assert every.invoke(query) != every.invoke(query, language="de")
+    narrow = rag.as_langchain_retriever(filter={"language": "fr"}, k=1)
+    assert ids(narrow.invoke(query)) == ["fr"]
+    assert len(narrow.invoke(query, filter=None, k=3)) == 3
+
+
+def test_a_retriever_stays_with_its_index(rag: RAGPretrainedModel, retriever: RagatouilleXMRetriever) -> None:
+    rag.index(["Another book."], ["other"], index_name="second")
+    assert ids(retriever.invoke("book", k=1)) != ["other"]
+    assert ids(retriever.invoke("book", index_name="second")) == ["other"]
+    assert ids(rag.as_langchain_retriever().invoke("book")) == ["other"]
+
+
+def test_a_retriever_may_be_made_before_its_index(empty: RAGPretrainedModel) -> None:
+    early = empty.as_langchain_retriever(k=1)
+    with pytest.raises(InputError, match="No index is open"):
+        early.invoke("book")
+    empty.index(TEXTS, IDS, index_name="late")
+    assert ids(early.invoke(TEXTS[0])) == ["en"]
+
+
+# batches
+
+
+def test_a_batch_is_one_search_and_a_run_for_each_query(
+    retriever: RagatouilleXMRetriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[list[str]] = []
+    search = RAGPretrainedModel.search
+
+    def counting(self: RAGPretrainedModel, query: Any, *args: Any, **options: Any) -> Any:
+        searched.append(query)
+        return search(self, query, *args, **options)
+
+    expected = [ids(retriever.invoke(text)) for text in TEXTS]
+    monkeypatch.setattr(RAGPretrainedModel, "search", counting)
+    recorder = Recorder()
+    assert [ids(each) for each in retriever.batch(TEXTS, {"callbacks": [recorder]})] == expected
+    assert searched == [TEXTS]
+    assert list(recorder.started.values()) == TEXTS
+    assert [ids(recorder.ended[run]) for run in recorder.started] == expected
+    assert not recorder.failed
+    assert [len(each) for each in retriever.batch(TEXTS[:2], k=3)] == [3, 3]
+    assert retriever.batch([]) == []
+    assert len(searched) == 2
+
+
+async def test_an_abatch_too(retriever: RagatouilleXMRetriever) -> None:
+    recorder = AsyncRecorder()
+    found = await retriever.abatch(TEXTS, {"callbacks": [recorder]})
+    assert found == retriever.batch(TEXTS)
+    assert recorder.seen == [*(f"start {text}" for text in TEXTS), *["end 2"] * 5]
+    assert await retriever.abatch([]) == []
+
+
+def test_configurations_of_a_batch_may_differ(retriever: RagatouilleXMRetriever) -> None:
+    recorder, run = Recorder(), uuid4()
+    retriever.batch(["book", "livre"], [{"run_name": "one", "run_id": run, "callbacks": [recorder]}, {}])
+    assert (recorder.names, list(recorder.started)) == (["one"], [run])
+
+
+def test_a_bad_query_in_a_batch(retriever: RagatouilleXMRetriever) -> None:
+    recorder = Recorder()
+    good, bad = retriever.batch(["book", " "], {"callbacks": [recorder]}, return_exceptions=True)
+    assert len(good) == 2
+    assert isinstance(bad, InputError)
+    assert (len(recorder.ended), list(recorder.failed.values())) == (1, [bad])
+    with pytest.raises(InputError, match="A query is blank"):
+        retriever.batch(["book", " "])
+    with pytest.raises(InputError, match="A query is blank"):
+        asyncio.run(retriever.abatch(["book", " "]))
+
+
+def test_a_chain_over_a_batch_searches_once(retriever: RagatouilleXMRetriever, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    search = RAGPretrainedModel.search
+    monkeypatch.setattr(
+        RAGPretrainedModel,
+        "search",
+        lambda self, query, **options: (calls.append(len(query)), search(self, query, **options))[1],
+    )
+    chain = retriever | (lambda documents: documents[0].metadata["document_id"])
+    assert chain.batch(TEXTS) == IDS
+    assert calls == [5]
+
+
+# chains, events, configuration
+
+
+def answering(retriever: RagatouilleXMRetriever) -> Any:
+    prompt = ChatPromptTemplate.from_template("{context}\n{question}")
+    model = FakeListChatModel(responses=["In the garden."])
+    context = retriever | (lambda documents: "\n".join(document.page_content for document in documents))
+    return {"context": context, "question": RunnablePassthrough()} | prompt | model | StrOutputParser()
+
+
+def test_in_a_chain(retriever: RagatouilleXMRetriever) -> None:
+    chain = answering(retriever)
+    assert chain.invoke("Where is the book?") == "In the garden."
+    assert chain.batch(["Where?", "Wo?", "Où ?"]) == ["In the garden."] * 3
+    assert "".join(chain.stream("Where is the book?")) == "In the garden."
+
+
+async def test_a_streaming_consumer_sees_the_retrieved_documents(retriever: RagatouilleXMRetriever) -> None:
+    events = [event async for event in answering(retriever).astream_events("Where is the book?", version="v2")]
+    kinds = [event["event"] for event in events]
+    assert kinds.index("on_retriever_start") < kinds.index("on_retriever_end") < kinds.index("on_chat_model_stream")
+    (ended,) = [event for event in events if event["event"] == "on_retriever_end"]
+    assert ended["data"]["output"] == retriever.invoke("Where is the book?")
+    assert ended["data"]["input"] == {"query": "Where is the book?"}
+    assert ended["name"] == "RagatouilleXMRetriever"
+
+
+def test_configurable_fields(retriever: RagatouilleXMRetriever) -> None:
+    configurable = retriever.configurable_fields(
+        k=ConfigurableField(id="how_many"), filter=ConfigurableField(id="only")
+    )
+    assert len(configurable.invoke("book")) == 2
+    config: Any = {"configurable": {"how_many": 1, "only": {"language": "zh"}}}
+    assert ids(configurable.invoke("book", config)) == ["zh"]
+    assert [ids(each) for each in configurable.batch(["book", "livre"], config)] == [["zh"], ["zh"]]
+    assert ids(retriever.bind(k=1).invoke("图书馆", language="zh")) == ids(
+        retriever.invoke("图书馆", k=1, language="zh")
+    )
+
+
+def test_tracing_names_the_model(retriever: RagatouilleXMRetriever) -> None:
+    recorder = Recorder()
+    retriever.with_config(tags=["mine"], metadata={"run": 1}).invoke("book", {"callbacks": [recorder]}, k=1)
+    retriever.batch(["book"], {"callbacks": [recorder]})
+    alone, together = recorder.metadata
+    assert alone.pop("run") == 1
+    assert alone == together
+    assert alone["ls_retriever_name"] == alone["ls_vector_store_provider"] == "ragatouille_xm"
+    assert alone["ls_embedding_model"] == retriever.model.encoder.checkpoint.name
+
+
+def test_what_is_dumped_has_no_weights(retriever: RagatouilleXMRetriever) -> None:
+    dumped = json.loads(retriever.model_dump_json())
+    assert "model" not in dumped
+    assert (dumped["k"], dumped["index_name"]) == (2, "first")
+    assert len(repr(retriever)) < 400
+
+
+def test_opentelemetry_spans_carry_the_documents(retriever: RagatouilleXMRetriever) -> None:
+    instrumentation = pytest.importorskip("openinference.instrumentation.langchain")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    instrumentor = instrumentation.LangChainInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    try:
+        alone = retriever.invoke(TEXTS[2])
+        retriever.batch(TEXTS[:2])
+    finally:
+        instrumentor.uninstrument()
+    spans = [dict(span.attributes or {}) for span in exporter.get_finished_spans()]
+    assert [span["openinference.span.kind"] for span in spans] == ["RETRIEVER"] * 3
+    assert spans[0]["input.value"] == TEXTS[2]
+    for i, document in enumerate(alone):
+        assert spans[0][f"retrieval.documents.{i}.document.content"] == document.page_content
+        stored = json.loads(str(spans[0][f"retrieval.documents.{i}.document.metadata"]))
+        assert stored["score"] == pytest.approx(document.metadata["score"])
+    contents = {span["retrieval.documents.0.document.content"] for span in spans[1:]}
+    assert contents == set(TEXTS[:2])
+
+
+# many at once
+
+
+def test_sixteen_threads(retriever: RagatouilleXMRetriever) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda text: ids(retriever.invoke(text, k=1)), TEXTS * 16))
+    assert found == [[each] for each in IDS] * 16
+
+
+async def test_fifty_searches_on_one_event_loop(retriever: RagatouilleXMRetriever) -> None:
+    found = await asyncio.gather(*(retriever.ainvoke(text, k=1) for text in TEXTS * 10))
+    assert [ids(each) for each in found] == [[each] for each in IDS] * 10
+
+
+async def test_searching_leaves_the_event_loop_free(
+    retriever: RagatouilleXMRetriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    search = RAGPretrainedModel.search
+
+    def waiting(self: RAGPretrainedModel, *args: Any, **options: Any) -> Any:
+        assert released.wait(60)
+        return search(self, *args, **options)
+
+    monkeypatch.setattr(RAGPretrainedModel, "search", waiting)
+    pending = [asyncio.ensure_future(retriever.ainvoke("book")), asyncio.ensure_future(retriever.abatch(["book"]))]
+    await asyncio.sleep(0.01)  # were the search on the loop, this would never come back
+    released.set()
+    first, (second,) = await asyncio.gather(*pending)
+    assert first == second
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "k=0 is not usable"),
+        ({"k": -3}, "k=-3 is not usable"),
+        ({"k": "many"}, "k='many' is not usable"),
+        ({"filter": {"year": {"$near": 3}}}, r"Unknown operator '\$near' on 'year'"),
+        ({"top_k": 3}, "top_k"),
+        ({"model": "antoinelouis/colbert-xm"}, "RAGPretrainedModel"),
+    ],
+)
+def test_bad_fields(rag: RAGPretrainedModel, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        RagatouilleXMRetriever(**{"model": rag, **options})
+
+
+def test_bad_calls(retriever: RagatouilleXMRetriever) -> None:
+    with pytest.raises(InputError, match="A query is blank"):
+        retriever.invoke("")
+    with pytest.raises(InputError, match="k=0 is not usable"):
+        retriever.invoke("book", k=0)
+    with pytest.raises(FilterError, match=r"Unknown operator '\$near'"):
+        retriever.invoke("book", filter={"year": {"$near": 3}})
+    with pytest.raises(TypeError, match="top_k"):
+        retriever.invoke("book", top_k=3)
+    with pytest.raises(InputError, match="A query is a int"):
+        retriever.invoke(3)  # type: ignore[arg-type]
+
+
+def test_a_deleted_index(rag: RAGPretrainedModel, retriever: RagatouilleXMRetriever) -> None:
+    shutil.rmtree(rag.indexes.path("first"))
+    recorder = Recorder()
+    with pytest.raises(IndexNotFoundError, match="no longer there"):
+        retriever.invoke("book", {"callbacks": [recorder]})
+    assert len(recorder.failed) == 1
+    with pytest.raises(IndexNotFoundError, match="never"):
+        rag.as_langchain_retriever(index_name="never").invoke("book")

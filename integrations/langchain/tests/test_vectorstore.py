@@ -1,0 +1,280 @@
+"""`RagatouilleXMVectorStore` beyond LangChain's own suite."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.indexing import InMemoryRecordManager, index
+from langchain_ragatouille_xm import RagatouilleXMVectorStore
+from langchain_text_splitters import RecursiveCharacterTextSplitter
+from reference.five import IDS, METADATAS, TEXTS
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import FilterError, IndexNotFoundError, InputError
+
+DOCUMENTS = [
+    Document(id=name, page_content=text, metadata=metadata)
+    for name, text, metadata in zip(IDS, TEXTS, METADATAS, strict=True)
+]
+
+
+@pytest.fixture
+def store(empty: RAGPretrainedModel) -> RagatouilleXMVectorStore:
+    made = RagatouilleXMVectorStore(empty, "store")
+    made.add_documents(DOCUMENTS)
+    return made
+
+
+def names(documents: list[Document]) -> list[str | None]:
+    return [document.id for document in documents]
+
+
+# what goes in and comes out
+
+
+def test_documents_come_back_as_they_went_in(store: RagatouilleXMVectorStore) -> None:
+    assert store.get_by_ids(["ja", "absent", "en"]) == [DOCUMENTS[4], DOCUMENTS[0]]
+    for document in DOCUMENTS:
+        assert store.similarity_search(document.page_content, k=1) == [document]
+    assert sorted(map(str, names(store.similarity_search("book", k=50)))) == sorted(IDS)
+    assert asyncio.run(store.asimilarity_search(TEXTS[1], k=1)) == [DOCUMENTS[1]]
+
+
+def test_languages_may_be_given(store: RagatouilleXMVectorStore) -> None:
+    assert store.add_texts(["Taxi", "Hotel"], ids=["taxi", "hotel"], languages=["fr", None]) == ["taxi", "hotel"]
+    store.add_texts(["Radio"], ids=["radio"], languages="de")
+    passages = store.model.get_passages(["taxi", "radio"], index_name="store")
+    assert [passage["language"] for passage in passages] == ["fr", "de"]
+    assert "radio" in names(store.similarity_search("Taxi", k=9, filter={"language": "de"}))
+
+
+def test_ids_are_made_where_none_are_given(store: RagatouilleXMVectorStore) -> None:
+    made = store.add_texts(["One book.", "Two books."], [{"n": 1}, {"n": 2}])
+    mixed = store.add_documents([Document(id="given", page_content="a"), Document(page_content="b")])
+    assert mixed[0] == "given"
+    assert len({*made, *mixed}) == 4
+    assert [document.metadata for document in store.get_by_ids(made)] == [{"n": 1}, {"n": 2}]
+
+
+def test_the_index_serves_the_facade_too(store: RagatouilleXMVectorStore, tmp_path: Path) -> None:
+    found = store.model.search(TEXTS[0], index_name="store", k=1)
+    assert found[0]["document_id"] == "en"
+    again = RagatouilleXMVectorStore(RAGPretrainedModel(store.model.encoder, store.model.indexes.root, 0), "store")
+    assert again.similarity_search(TEXTS[0], k=1) == [DOCUMENTS[0]]
+
+
+def test_an_index_with_several_passages_a_document(rag: RAGPretrainedModel) -> None:
+    rag.index(["The book. " * 100], ["long"], index_name="cut", max_document_length=32)
+    store = RagatouilleXMVectorStore(rag, "cut")
+    assert set(names(store.similarity_search("book", k=3))) == {"long"}
+    assert len(store.get_by_ids(["long"])) > 3
+    assert len(store.max_marginal_relevance_search("book", k=3)) == 3
+
+
+def test_long_documents(empty: RAGPretrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    text = " ".join(f"Chapter {n}. {TEXTS[n % 5]}" for n in range(200))
+    store = RagatouilleXMVectorStore(empty, "long", max_document_length=48)
+    with caplog.at_level(logging.WARNING, "ragatouille_xm"):
+        store.add_texts([text], ids=["whole"])
+    assert "1 of 1 texts longer than 48 tokens" in caplog.text
+    assert store.get_by_ids(["whole"])[0].page_content == text
+    chunks = RecursiveCharacterTextSplitter(chunk_size=120, chunk_overlap=20).create_documents([text], [{"n": 1}])
+    ids = store.add_documents(chunks)
+    assert len(ids) == len(chunks) > 100
+    assert [document.page_content for document in store.get_by_ids(ids)] == [chunk.page_content for chunk in chunks]
+    assert len(store.similarity_search("Chapter 7", k=10, filter={"n": 1})) == 10
+
+
+# scores
+
+
+def test_scores_and_relevance(store: RagatouilleXMVectorStore) -> None:
+    scored = store.similarity_search_with_score(TEXTS[2], k=3)
+    expected = store.model.search(TEXTS[2], index_name="store", k=3)
+    assert [(document.id, score) for document, score in scored] == [(r["document_id"], r["score"]) for r in expected]
+    relevant = store.similarity_search_with_relevance_scores(TEXTS[2], k=3)
+    assert [score for _, score in relevant] == [result["relevance"] for result in expected]
+    assert asyncio.run(store.asimilarity_search_with_relevance_scores(TEXTS[2], k=3)) == relevant
+    threshold = relevant[1][1]
+    retriever = store.as_retriever(
+        search_type="similarity_score_threshold", search_kwargs={"score_threshold": threshold, "k": 5}
+    )
+    assert names(retriever.invoke(TEXTS[2])) == [document.id for document, _ in relevant[:2]]
+
+
+def test_filters_and_options(store: RagatouilleXMVectorStore) -> None:
+    assert names(store.similarity_search("book", filter={"year": 2020})) == ["zh"]
+    assert set(names(store.similarity_search("book", doc_ids=["en", "ja"]))) == {"en", "ja"}
+    retriever = store.as_retriever(search_kwargs={"k": 5, "filter": {"language": {"$in": ["fr", "de"]}}})
+    assert set(names(retriever.invoke("book"))) == {"fr", "de"}
+    assert len(retriever.invoke("book", filter={"year": {"$gt": 2019}}, k=2)) == 2
+
+
+def test_marginal_relevance_prefers_what_is_new(store: RagatouilleXMVectorStore) -> None:
+    copies = ["copy 1", "copy 2"]
+    store.add_texts([TEXTS[0], TEXTS[0]], ids=copies)
+    query = TEXTS[0]
+    assert set(names(store.similarity_search(query, k=3))) == {"en", *copies}
+    diverse = names(store.max_marginal_relevance_search(query, k=3, lambda_mult=0.3))
+    assert diverse[0] in {"en", *copies}
+    assert not {"en", *copies} & set(diverse[1:])
+    assert set(names(store.max_marginal_relevance_search(query, k=3, lambda_mult=1.0))) == {"en", *copies}
+    retriever = store.as_retriever(search_type="mmr", search_kwargs={"k": 2, "fetch_k": 2})
+    assert set(names(retriever.invoke(query))) <= {"en", *copies}
+    assert len(asyncio.run(retriever.ainvoke(query))) == 2
+    assert store.max_marginal_relevance_search(query, filter={"year": 1900}) == []
+
+
+# changes
+
+
+def test_deleting(store: RagatouilleXMVectorStore, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ragatouille_xm"):
+        assert store.delete(["en", "absent"]) is True
+        assert store.delete(["absent"]) is True
+    assert "absent" not in caplog.text
+    assert store.get_by_ids(IDS) == DOCUMENTS[1:]
+    assert store.delete() is True
+    assert store.similarity_search("book") == store.get_by_ids(IDS) == []
+    store.add_documents(DOCUMENTS[:1])
+    assert store.similarity_search("book") == DOCUMENTS[:1]
+
+
+def test_langchains_indexing_with_a_record_manager(empty: RAGPretrainedModel) -> None:
+    store, records = RagatouilleXMVectorStore(empty, "indexed"), InMemoryRecordManager("test")
+    records.create_schema()
+    documents = [Document(page_content=each.page_content, metadata=each.metadata) for each in DOCUMENTS]
+    options = {"record_manager": records, "vector_store": store, "source_id_key": "source", "key_encoder": "sha256"}
+    first = index(documents, cleanup="full", **options)  # type: ignore[arg-type]
+    assert (first["num_added"], first["num_skipped"], first["num_deleted"]) == (5, 0, 0)
+    changed = [*documents[:3], Document(page_content="Neues Brot.", metadata={"source": "de.txt"})]
+    second = index(changed, cleanup="full", batch_size=2, **options)  # type: ignore[arg-type]
+    assert (second["num_added"], second["num_skipped"], second["num_deleted"]) == (1, 3, 2)
+    found = {document.page_content for document in store.similarity_search("book", k=50)}
+    assert found == {document.page_content for document in changed}
+
+
+class Changes(RuleBasedStateMachine):
+    """Adding, replacing and deleting, against a dictionary."""
+
+    store: RagatouilleXMVectorStore
+    names = st.sampled_from(["a", "b", "c", "d"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store.delete()
+        self.expected: dict[str, Document] = {}
+
+    @rule(chosen=st.lists(names, unique=True), text=st.sampled_from(TEXTS), year=st.integers(0, 3))
+    def add(self, chosen: list[str], text: str, year: int) -> None:
+        documents = [Document(id=name, page_content=f"{name} {text}", metadata={"year": year}) for name in chosen]
+        assert self.store.add_documents(documents) == chosen
+        self.expected.update(zip(chosen, documents, strict=True))
+
+    @rule(chosen=st.lists(names))
+    def delete(self, chosen: list[str]) -> None:
+        self.store.delete(chosen)
+        self.expected = {name: document for name, document in self.expected.items() if name not in chosen}
+
+    @invariant()
+    def all_and_only_these_are_found(self) -> None:
+        found = {document.id: document for document in self.store.similarity_search("book", k=10)}
+        assert found == self.expected
+        assert {document.id: document for document in self.store.get_by_ids(["a", "b", "c", "d"])} == self.expected
+        recent = self.store.similarity_search("book", k=10, filter={"year": {"$gte": 2}})
+        assert {document.id for document in recent} == {
+            name for name, document in self.expected.items() if document.metadata["year"] >= 2
+        }
+
+
+def test_any_sequence_of_changes(empty: RAGPretrainedModel) -> None:
+    Changes.store = RagatouilleXMVectorStore(empty, "changes")
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Changes,
+        settings=settings(
+            max_examples=6, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+# making one
+
+
+def test_from_texts_and_documents(empty: RAGPretrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    store = RagatouilleXMVectorStore.from_documents(DOCUMENTS, None, model=empty, index_name="made")  # type: ignore[arg-type]
+    assert store.get_by_ids(IDS) == DOCUMENTS
+    more = RagatouilleXMVectorStore.from_texts(["Brot"], ids=["bread"], model=empty, index_name="made")
+    assert names(more.get_by_ids(["bread", "en"])) == ["bread", "en"]
+    other = asyncio.run(RagatouilleXMVectorStore.afrom_texts(TEXTS, None, METADATAS, ids=IDS, model=empty))  # type: ignore[arg-type]
+    assert other.index_name == "langchain"
+    assert other.get_by_ids(IDS) == DOCUMENTS
+    assert not caplog.text
+    RagatouilleXMVectorStore.from_texts(["x"], DeterministicFakeEmbedding(size=3), model=empty)
+    assert "embedding=DeterministicFakeEmbedding has no effect" in caplog.text
+
+
+def test_an_empty_store(empty: RAGPretrainedModel) -> None:
+    store = RagatouilleXMVectorStore(empty)
+    assert store.similarity_search("book") == store.get_by_ids(["a"]) == []
+    assert store.max_marginal_relevance_search("book") == store.similarity_search_with_score("book") == []
+    assert store.embeddings is None
+    assert store.add_texts([]) == []
+
+
+# bad input
+
+
+def test_bad_input(store: RagatouilleXMVectorStore) -> None:
+    with pytest.raises(InputError, match="A query is blank"):
+        store.similarity_search(" ")
+    with pytest.raises(InputError, match="The query is a list"):
+        store.similarity_search(["book"])  # type: ignore[arg-type]
+    for search in (store.similarity_search, store.max_marginal_relevance_search):
+        with pytest.raises(InputError, match="k=0 is not usable"):
+            search("book", k=0)
+    with pytest.raises(FilterError, match="Unknown operator"):
+        store.similarity_search("book", filter={"year": {"$near": 1}})
+    with pytest.raises(TypeError, match="top_k"):
+        store.similarity_search("book", top_k=3)
+    with pytest.raises(InputError, match="lambda_mult=2"):
+        store.max_marginal_relevance_search("book", lambda_mult=2)
+    with pytest.raises(InputError, match="model is a str"):
+        RagatouilleXMVectorStore("antoinelouis/colbert-xm")  # type: ignore[arg-type]
+
+
+def test_bad_documents_add_nothing(store: RagatouilleXMVectorStore) -> None:
+    for texts, metadatas, ids in [
+        (["one", "two"], None, ["1"]),
+        (["one"], [{}, {}], None),
+        (["one", "two"], None, ["same", "same"]),
+        (["one", "two"], [{}, {"when": object()}], None),
+        (["one", 2], None, None),
+    ]:
+        with pytest.raises(ValueError):
+            store.add_texts(texts, metadatas, ids=ids)  # type: ignore[arg-type]
+    assert len(store.similarity_search("book", k=50)) == 5
+
+
+def test_another_length(store: RagatouilleXMVectorStore) -> None:
+    with pytest.raises(InputError, match="has max_document_length=.*, not 32"):
+        RagatouilleXMVectorStore(store.model, "store", max_document_length=32)
+
+
+def test_a_deleted_index(store: RagatouilleXMVectorStore) -> None:
+    shutil.rmtree(store.model.indexes.path("store"))
+    for use in (
+        lambda: store.similarity_search("book"),
+        lambda: store.add_texts(["x"]),
+        lambda: store.get_by_ids(["en"]),
+    ):
+        with pytest.raises(IndexNotFoundError, match="no longer there"):
+            use()
