@@ -1,0 +1,128 @@
+"""`Indexer`: colbert-ai's way to build an index."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ..corpus.cutting import whole
+from ..corpus.passages import read_documents
+from ..encoder import Encoder
+from ..errors import IndexLockedError, InputError
+from ..in_memory import Languages, tokens_at_once
+from ..index.draft import first_pid
+from ..index.qdrant import EdgeIndex
+from ..retriever import Retriever
+from .data import Collection
+from .infra import ColBERTConfig, settled
+
+FIRST_PID = "first_pid"  # in the index's settings: the pid of the first passage of the collection
+OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")
+
+
+class Indexer:
+    """Builds indexes in the folder of the experiment that `Run` says.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        Hub id, local folder, or ``"demo"``.
+    config : ColBERTConfig, optional
+    verbose : int
+        0 shows no progress bar.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be found or is damaged.
+    InputError
+        If `config` asks for what the checkpoint is not.
+
+    Examples
+    --------
+    >>> from ragatouille_xm.colbert import Run, RunConfig
+    >>> with Run().context(RunConfig(nranks=1, experiment="colbert")):  # doctest: +SKIP
+    ...     indexer = Indexer(checkpoint="antoinelouis/colbert-xm")
+    ...     indexer.index(name="mine", collection=["Ceci est un document.", "这是第二个文档。"])
+    'experiments/colbert/indexes/mine'
+    """
+
+    def __init__(self, checkpoint: str | Path, config: ColBERTConfig | None = None, verbose: int = 3) -> None:
+        self.config = settled(config)
+        self.verbose = verbose
+        self.index_path: str | None = None
+        self.encoder = Encoder.from_pretrained(checkpoint, device=self.config.device)
+        self.config.check(self.encoder)
+
+    def configure(self, **options: Any) -> None:
+        """Change options of the configuration."""
+        self.config = self.config.updated(ColBERTConfig(**options))
+        self.config.check(self.encoder)
+
+    def get_index(self) -> str | None:
+        """Return the folder of the index that was built last."""
+        return self.index_path
+
+    def index(self, name: str, collection: Any, overwrite: bool | str = False, *, languages: Languages = None) -> str:
+        """Build an index.
+
+        Every passage is one of the index, cut off at ``doc_maxlen`` tokens, and goes through the adapter of its own
+        language. Its pid is its position.
+
+        Parameters
+        ----------
+        name : str
+        collection : list of str, str, Path or Collection
+            The passages, or a file of them.
+        overwrite : bool or str
+            False refuses to replace an index; True and ``"force_silent_overwrite"`` do, once the new one is complete;
+            ``"reuse"`` and ``"resume"`` keep the one that is there (a build that was interrupted leaves none).
+        languages : str or sequence of (str or None), optional
+            Language of all passages, or of each (BCP-47 code or adapter id); by default detected.
+
+        Returns
+        -------
+        str
+            The index's folder, which `ragatouille_xm.RAGPretrainedModel.from_index` opens too.
+
+        Raises
+        ------
+        InputError
+            If there is such an index already, or something is not usable.
+        """
+        if overwrite not in OVERWRITE:
+            raise InputError(f"overwrite={overwrite!r} is not known. Use True, False or 'reuse'.")
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"name={name!r} cannot be an index's name. Use letters, digits, '-' and '_'.")
+        path = self.config.index_folder / name
+        if (path / "manifest.json").exists():
+            if overwrite is False:
+                raise InputError(f"There is an index at {str(path)!r} already. Give overwrite=True, or another name.")
+            if overwrite in ("reuse", "resume"):
+                self.index_path = str(path)
+                return self.index_path
+        self._build(path, Collection.cast(collection), languages)
+        self.index_path = str(path)
+        return self.index_path
+
+    def _build(self, path: Path, collection: Collection, languages: Languages) -> None:
+        checkpoint, first = self.encoder.checkpoint, first_pid(path)
+        length = checkpoint.settings.doc_maxlen if self.config.doc_maxlen is None else self.config.doc_maxlen
+        bsize = self.config.index_bsize
+        with EdgeIndex.build(
+            path,
+            dim=self.encoder.dim,
+            checkpoint=checkpoint.name,
+            fingerprint=checkpoint.fingerprint,
+            settings={"max_document_length": length, FIRST_PID: first},
+        ) as building:
+            if building.reserve(0) != first:
+                raise IndexLockedError(f"Another process has just built an index at {str(path)!r}. Try again.")
+            Retriever(self.encoder, building, length).add(
+                read_documents(collection, map(str, count()), None, languages),
+                cut=whole,
+                total=len(collection),
+                progress=self.verbose > 0,
+                batch_tokens=None if bsize is None else tokens_at_once(bsize, length),
+            )

@@ -1,0 +1,165 @@
+"""Where an experiment's indexes are, and the options of indexing and searching: colbert-ai's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..encoder import Encoder
+from ..errors import InputError
+
+C = TypeVar("C", bound="RunConfig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where things are kept, and what they run on. None is "not given".
+
+    Attributes
+    ----------
+    root, experiment : str or None
+        Indexes are in ``<root>/<experiment>/indexes/``; by default ``experiments`` and ``default``.
+    index_root : str or None
+        Indexes are there instead.
+    gpus : int or None
+        0 keeps to the CPU; otherwise one GPU is used when there is one.
+    nranks, rank, name, amp, overwrite, avoid_fork_if_possible
+        Accepted for compatibility; they change nothing here, where nothing is forked.
+    """
+
+    root: str | None = None
+    experiment: str | None = None
+    index_root: str | None = None
+    gpus: int | None = None
+    nranks: int | None = None
+    rank: int | None = None
+    name: str | None = None
+    amp: bool | None = None
+    overwrite: bool | None = None
+    avoid_fork_if_possible: bool | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the experiment."""
+        root = "experiments" if self.root is None else self.root
+        return Path(root) / ("default" if self.experiment is None else self.experiment)
+
+    @property
+    def index_folder(self) -> Path:
+        """The folder that indexes are in."""
+        return self.folder / "indexes" if self.index_root is None else Path(self.index_root)
+
+    @property
+    def device(self) -> str | None:
+        """The device to run on; None leaves it to what there is."""
+        return "cpu" if self.gpus == 0 else None
+
+    def updated(self: C, other: RunConfig | None) -> C:
+        """Return this configuration with what `other` gives."""
+        given = {} if other is None else {f.name: getattr(other, f.name) for f in fields(other)}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColBERTConfig(RunConfig):
+    """Options of indexing and searching. None is "not given".
+
+    Attributes
+    ----------
+    doc_maxlen : int or None
+        Most tokens of a passage, specials included; the rest is cut off. By default the checkpoint's.
+    query_maxlen : int or None
+        Tokens that a query is filled up to with ``<mask>``; a longer one keeps all of its own. By default the
+        checkpoint's.
+    index_bsize : int or None
+        Most passages of full length that go through the model at once.
+    ncells : int or None
+        Centroids looked up for each query token.
+    ndocs : int or None
+        Passages that the first stage hands to MaxSim, which scores every one of them.
+    dim, similarity, mask_punctuation, attend_to_mask_tokens
+        Settled by the checkpoint: another value than its own is refused.
+    nbits, bsize, kmeans_niters, centroid_score_threshold, load_index_with_mmap
+        Accepted for compatibility; they change nothing here, where token vectors are kept in float16.
+    """
+
+    doc_maxlen: int | None = None
+    query_maxlen: int | None = None
+    index_bsize: int | None = None
+    ncells: int | None = None
+    ndocs: int | None = None
+    dim: int | None = None
+    similarity: str | None = None
+    mask_punctuation: bool | None = None
+    attend_to_mask_tokens: bool | None = None
+    nbits: int | None = None
+    bsize: int | None = None
+    kmeans_niters: int | None = None
+    centroid_score_threshold: float | None = None
+    load_index_with_mmap: bool | None = None
+
+    def check(self, encoder: Encoder) -> None:
+        """Raise `InputError` where this asks for what the checkpoint of `encoder` is not."""
+        settings = encoder.checkpoint.settings
+        settled = {
+            "dim": encoder.dim,
+            "similarity": "cosine",
+            "mask_punctuation": settings.mask_punctuation,
+            "attend_to_mask_tokens": settings.attend_to_mask_tokens,
+        }
+        for name, value in settled.items():
+            if getattr(self, name) not in (None, value):
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} is not what the checkpoint {encoder.checkpoint.name!r} was "
+                    f"trained with ({value!r}). Leave it out."
+                )
+
+
+_CURRENT: ContextVar[RunConfig] = ContextVar("ragatouille_xm.colbert.run", default=RunConfig())  # noqa: B039 (frozen)
+
+
+class Run:
+    """The configuration that holds where this is called.
+
+    It belongs to the thread or task that entered `context`: another one begins with the defaults.
+
+    Examples
+    --------
+    >>> with Run().context(RunConfig(experiment="news", nranks=1)):
+    ...     with Run().context(RunConfig(root="/data")):
+    ...         Run().config.index_folder.as_posix()
+    '/data/news/indexes'
+    >>> Run().config.index_folder.as_posix()
+    'experiments/default/indexes'
+    """
+
+    @property
+    def config(self) -> RunConfig:
+        """What holds here."""
+        return _CURRENT.get()
+
+    @contextmanager
+    def context(self, runconfig: RunConfig, inherit_config: bool = True) -> Iterator[None]:
+        """Have `runconfig` hold, upon what holds already unless `inherit_config` is off."""
+        token = _CURRENT.set((self.config if inherit_config else RunConfig()).updated(runconfig))
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+
+def settled(config: ColBERTConfig | None, **options: Any) -> ColBERTConfig:
+    """Return what holds for an indexer or a searcher: as in colbert-ai, `Run` wins over `config`.
+
+    Raises
+    ------
+    InputError
+        If `config` is no configuration.
+    """
+    if config is not None and not isinstance(config, RunConfig):
+        raise InputError(f"config is a {type(config).__name__}; give a ColBERTConfig.")
+    return ColBERTConfig().updated(config).updated(Run().config).updated(ColBERTConfig(**options))

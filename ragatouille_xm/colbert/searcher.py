@@ -1,0 +1,246 @@
+"""`Searcher`: colbert-ai's way to search an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import SearchConfig
+from ..encoder import Encoder
+from ..errors import InputError
+from ..in_memory import Languages
+from ..index.base import PassageIndex
+from ..index.qdrant import EdgeIndex
+from ..pretrained import RAGPretrainedModel
+from ..retriever import Result
+from ..text.tokenizer import ColBERTTokenizer
+from .data import Collection, Queries, Ranking
+from .indexer import FIRST_PID
+from .infra import ColBERTConfig, settled
+
+Filter = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Searcher:
+    """Searches an index of `Indexer`, or any that `ragatouille_xm.RAGPretrainedModel.from_index` opens.
+
+    pids are positions in the collection; of an index that `Indexer` has not built they are its passage ids.
+
+    Parameters
+    ----------
+    index : str or Path
+        Name of an index of the experiment that `Run` says, or a folder.
+    checkpoint : str or Path, optional
+        By default the one that filled the index; to be given where that has moved.
+    collection : list of str, str, Path or Collection, optional
+        What ``searcher.collection[pid]`` looks passages up in; by default the index.
+    config : ColBERTConfig, optional
+    index_root : str or Path, optional
+        Folder that the index is in.
+    verbose : int
+        Accepted for compatibility.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexDamagedError, IndexFormatError
+        If there is no usable index, or it is of another checkpoint.
+    CheckpointError
+        If its checkpoint is no longer to be found.
+    InputError
+        If `config` asks for what the checkpoint is not.
+
+    Examples
+    --------
+    >>> from ragatouille_xm.colbert import Run, RunConfig
+    >>> with Run().context(RunConfig(experiment="colbert")):  # doctest: +SKIP
+    ...     searcher = Searcher(index="mine")
+    >>> for pid, rank, score in zip(*searcher.search("Où est le document ?", k=3)):  # doctest: +SKIP
+    ...     searcher.collection[pid]
+    """
+
+    def __init__(
+        self,
+        index: str | Path,
+        checkpoint: str | Path | None = None,
+        collection: Any = None,
+        config: ColBERTConfig | None = None,
+        index_root: str | Path | None = None,
+        verbose: int = 3,
+    ) -> None:
+        self.config = settled(config, index_root=None if index_root is None else str(index_root))
+        named = self.config.index_folder / index
+        path = named if named.is_dir() or not Path(index).is_dir() else Path(index)
+        self.index = str(path)
+        if checkpoint is None:
+            self.model = RAGPretrainedModel.from_index(path, verbose=0, device=self.config.device)
+        else:
+            self.model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0, device=self.config.device)
+            self.model.indexes.register(path.name, EdgeIndex.open(path))
+        self._retriever = self.model.indexes.get()
+        self.collection = Indexed(self._retriever.index) if collection is None else Collection.cast(collection)
+        self.configure()
+
+    def configure(self, **options: Any) -> None:
+        """Change options of the configuration."""
+        self.config = self.config.updated(ColBERTConfig(**options))
+        self.config.check(self._retriever.encoder)
+        if self.config.query_maxlen is not None:
+            _fill_queries_to(self.config.query_maxlen, self._retriever.encoder)
+
+    def search(
+        self,
+        text: str | None = None,
+        k: int = 10,
+        filter_fn: Filter | None = None,
+        full_length_search: bool = False,
+        pids: Iterable[int] | None = None,
+        *,
+        query: str | None = None,
+        language: str | None = None,
+    ) -> tuple[list[int], list[int], list[float]]:
+        """Return pids, ranks and scores of the best passages, best first.
+
+        Parameters
+        ----------
+        text : str
+            The query; ``query=`` says the same.
+        k : int
+        filter_fn : callable, optional
+            From pids (int32 tensor) to those of them that may be found.
+        full_length_search : bool
+            Accepted for compatibility: no query is cut off here.
+        pids : iterable of int, optional
+            Search only among these.
+        language : str, optional
+            Language of the query; by default detected among those in the index.
+
+        Returns
+        -------
+        pids : list of int
+        ranks : list of int
+            1, 2, …: as many as there are pids.
+        scores : list of float
+        """
+        asked = query if text is None else text
+        if asked is None or (text is not None and query is not None):
+            raise InputError("Give the query once: search('…', k=10).")
+        found = self._search_one(asked, k, language, filter_fn, pids)
+        return [pid for pid, _, _ in found], [rank for _, rank, _ in found], [score for _, _, score in found]
+
+    def search_all(
+        self,
+        queries: Any,
+        k: int = 10,
+        filter_fn: Filter | None = None,
+        full_length_search: bool = False,
+        qid_to_pids: dict[Any, Sequence[int] | None] | None = None,
+        *,
+        languages: Languages = None,
+    ) -> Ranking:
+        """Search for several queries.
+
+        Parameters
+        ----------
+        queries : Queries, mapping, list, str or Path
+            What `Queries.cast` takes.
+        qid_to_pids : dict, optional
+            For each query id, the pids to search among; None for all.
+        languages : str or sequence of (str or None), optional
+            Of all queries, or of each; by default detected.
+        k, filter_fn, full_length_search
+            As for `search`.
+        """
+        asked = Queries.cast(queries)
+        texts = list(asked.values())
+        if filter_fn is None and qid_to_pids is None:  # in one pass through the model
+            found = self._retriever.search(texts, k, languages=languages, config=self._how)
+            return Ranking(dict(zip(asked.keys(), map(self._scored, found), strict=True)))
+        chosen = self._retriever.query_languages(texts, languages)
+        among = qid_to_pids or {}
+        return Ranking(
+            {
+                qid: self._search_one(text, k, language, filter_fn, among.get(qid))
+                for (qid, text), language in zip(asked.items(), chosen, strict=True)
+            }
+        )
+
+    def close(self) -> None:
+        """Release the index."""
+        self._retriever.close()
+
+    @property
+    def _how(self) -> SearchConfig:
+        return SearchConfig(candidates=self.config.ndocs, probes=self.config.ncells or SearchConfig().probes)
+
+    def _search_one(
+        self, text: str, k: int, language: str | None, filter_fn: Filter | None, pids: Iterable[int] | None
+    ) -> list[tuple[int, int, float]]:
+        """Search; passages that do not qualify are passed over, and more are looked for until there are `k`."""
+        allowed = None if pids is None else set(pids)
+        documents = None if allowed is None else self._documents_of(sorted(allowed))
+        n = k if documents is None and filter_fn is None else 10 * max(k, 10)
+        while True:
+            [results] = self._retriever.search([text], n, languages=language, filter=documents, config=self._how)
+            kept = [result for result in results if allowed is None or self._pid(result) in allowed]
+            if filter_fn is not None and kept:
+                left = set(filter_fn(torch.tensor([self._pid(r) for r in kept], dtype=torch.int32)).tolist())
+                kept = [result for result in kept if self._pid(result) in left]
+            if len(kept) >= k or len(results) < n:
+                return self._scored(kept[:k])
+            n *= 10
+
+    def _documents_of(self, pids: Sequence[int]) -> dict[str, Any]:
+        """Return the filter that admits the documents that passages belong to."""
+        try:
+            passages = self._retriever.index.fetch([pid + first_pid(self._retriever.index) for pid in pids])
+        except KeyError as error:
+            raise InputError(
+                f"The index has no passage {error}: pids count from 0, in the order of the collection."
+            ) from error
+        return {"document_id": {"$in": sorted({passage.document_id for passage in passages})}}
+
+    def _pid(self, result: Result) -> int:
+        return int(result["passage_id"]) - first_pid(self._retriever.index)
+
+    def _scored(self, results: Sequence[Result]) -> list[tuple[int, int, float]]:
+        return [(self._pid(result), rank, result["score"]) for rank, result in enumerate(results, start=1)]
+
+
+class Indexed:
+    """The passages of an index by pid, read when they are asked for."""
+
+    def __init__(self, index: PassageIndex) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, pid: int) -> str:
+        try:
+            [passage] = self._index.fetch([pid + first_pid(self._index)])
+        except KeyError as error:
+            raise IndexError(f"The index has no passage {pid}.") from error
+        return passage.text
+
+    def __iter__(self) -> Iterator[str]:
+        for passages, _ in self._index.scroll():
+            for passage in passages:
+                yield passage.text
+
+
+def first_pid(index: PassageIndex) -> int:
+    """Return the pid of the first passage of the collection; asked for each time, for an index may be replaced."""
+    return int(getattr(index, "settings", {}).get(FIRST_PID, 0))
+
+
+def _fill_queries_to(length: int, encoder: Encoder) -> None:
+    """Have an encoder fill queries up to another length than its checkpoint says."""
+    most = encoder.tokenizer.max_tokens
+    if isinstance(length, bool) or not isinstance(length, int) or not 3 <= length <= most:
+        raise InputError(f"query_maxlen={length!r} is not usable: give a whole number from 3 to {most}.")
+    checkpoint = encoder.checkpoint
+    encoder.tokenizer = ColBERTTokenizer(checkpoint.folder, replace(checkpoint.settings, query_maxlen=length), most)
