@@ -1,0 +1,9 @@
+"""ragatouille_xm in LlamaIndex: late interaction, each text through its own language's adapter."""
+
+from __future__ import annotations
+
+from .index import RagatouilleXMIndex
+from .rerank import RagatouilleXMRerank
+from .retriever import RagatouilleXMRetriever
+
+__all__ = ["RagatouilleXMIndex", "RagatouilleXMRerank", "RagatouilleXMRetriever"]

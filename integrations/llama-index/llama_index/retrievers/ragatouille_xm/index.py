@@ -1,0 +1,266 @@
+"""`RagatouilleXMIndex`: LlamaIndex's nodes in an index of ragatouille_xm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.data_structs import IndexDict
+from llama_index.core.indices.base import BaseIndex
+from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.storage.docstore.types import RefDocInfo
+from llama_index.core.storage.storage_context import StorageContext
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import IndexNotFoundError, InputError
+
+from .index_retriever import RETRIEVER_OPTIONS, RagatouilleXMIndexRetriever
+from .retriever import check_model
+
+logger = logging.getLogger(__name__)
+
+INDEX_NAME = "llama_index"
+
+
+class RagatouilleXMIndex(BaseIndex[IndexDict]):
+    """LlamaIndex's nodes, found by late interaction, each through its own language's adapter.
+
+    Insert, update, delete and refresh documents as in any index of LlamaIndex. Two places belong together: token
+    vectors are in the model's index folder, which is written at once; nodes are in the document store, which is written
+    by ``index.storage_context.persist(persist_dir)``. `load` opens both. Nodes come back as they went in. One that is
+    longer than `max_document_length` is searched passage by passage, and comes back once, with the score of the best.
+
+    Parameters
+    ----------
+    nodes : list of BaseNode, optional
+        Those without text are stored, but not found.
+    model : RAGPretrainedModel
+    index_name : str
+        Name of the index folder, and `index_id` here.
+    overwrite : bool
+        Replace an index of that name, instead of refusing to.
+    max_document_length : int
+        Most tokens of a passage, specials included.
+    language : str or callable, optional
+        Language of all nodes, or a function from a node to its language or None, which has it detected (the default).
+    metadata_mode : MetadataMode
+        What is encoded of a node: by default its text alone; ``MetadataMode.EMBED`` puts before it the metadata that
+        the node does not exclude. The language is always that of the text.
+    **options
+        As for any index: ``objects, storage_context, transformations, callback_manager, …``.
+
+    Raises
+    ------
+    ragatouille_xm.errors.InputError
+        A `ValueError`: if something is not usable; nothing is stored then.
+
+    Examples
+    --------
+    >>> index = RagatouilleXMIndex.from_documents(documents, model=RAG, index_name="news")  # doctest: +SKIP
+    >>> index.as_query_engine(similarity_top_k=3).query("Où est la gare ?")  # doctest: +SKIP
+    >>> index.storage_context.persist("storage")  # doctest: +SKIP
+    >>> RagatouilleXMIndex.load(StorageContext.from_defaults(persist_dir="storage"), model=RAG)  # doctest: +SKIP
+    """
+
+    index_struct_cls = IndexDict
+
+    def __init__(
+        self,
+        nodes: Sequence[BaseNode] | None = None,
+        *,
+        model: RAGPretrainedModel,
+        index_name: str = INDEX_NAME,
+        overwrite: bool = False,
+        max_document_length: int = 256,
+        language: str | Callable[[BaseNode], str | None] | None = None,
+        metadata_mode: MetadataMode = MetadataMode.NONE,
+        index_struct: IndexDict | None = None,
+        **options: Any,
+    ) -> None:
+        check_model(model)
+        self._model = model
+        self._index_name = index_name if index_struct is None else index_struct.index_id
+        self._max_document_length = max_document_length
+        self._language = language
+        self._metadata_mode = metadata_mode
+        self._lock = RLock()
+        if index_struct is not None:
+            self._open()
+        elif not overwrite and (model.indexes.path(index_name) / "manifest.json").exists():
+            raise InputError(
+                f"There is an index {index_name!r} already. Open it with RagatouilleXMIndex.load, or give "
+                "overwrite=True or another index_name."
+            )
+        super().__init__(nodes=nodes, index_struct=index_struct, **options)
+
+    @classmethod
+    def load(
+        cls,
+        storage_context: StorageContext,
+        *,
+        model: RAGPretrainedModel,
+        index_name: str = INDEX_NAME,
+        **options: Any,
+    ) -> RagatouilleXMIndex:
+        """Open an index that was stored by ``index.storage_context.persist(persist_dir)``.
+
+        Parameters
+        ----------
+        storage_context : StorageContext
+            As ``StorageContext.from_defaults(persist_dir=…)`` makes it.
+        model, index_name, **options
+            As for the class.
+
+        Raises
+        ------
+        ragatouille_xm.errors.InputError
+            A `ValueError`: if the storage or the model has no such index.
+        """
+        struct = storage_context.index_store.get_index_struct(index_name)
+        if not isinstance(struct, IndexDict):
+            known = [each.index_id for each in storage_context.index_store.index_structs()]
+            raise InputError(f"The storage has no index {index_name!r}; it has {known}. Give index_name=.")
+        return cls(model=model, index_struct=struct, storage_context=storage_context, **options)
+
+    @property
+    def model(self) -> RAGPretrainedModel:
+        """The model that encodes nodes and queries."""
+        return self._model
+
+    def _open(self) -> None:
+        try:
+            self._model.indexes.get(self._index_name)
+        except IndexNotFoundError as error:
+            raise InputError(str(error)) from error
+
+    def set_index_id(self, index_id: str) -> None:
+        """Refuse: the id is the name of the index folder."""
+        raise InputError(f"The index cannot become {index_id!r}: its id is the name of its folder. Give index_name=.")
+
+    # ---- what goes in
+
+    def build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
+        """Build the index folder and fill the document store, or neither."""
+        with self._lock, self._all_or_nothing(nodes):
+            return super().build_index_from_nodes(nodes, **build_kwargs)
+
+    def insert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+        """Insert nodes, replacing those of the same id, or none of them where one is not usable."""
+        with self._lock, self._all_or_nothing(nodes):
+            super().insert_nodes(nodes, **insert_kwargs)
+
+    async def ainsert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+        """Insert nodes in a thread, without blocking the event loop."""
+        await asyncio.to_thread(self.insert_nodes, nodes, **insert_kwargs)
+
+    def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
+        struct = IndexDict(index_id=self._index_name)
+        texts, ids, metadatas, languages = self._columns(nodes)
+        self._model.index(
+            texts,
+            ids,
+            metadatas,
+            index_name=self._index_name,
+            max_document_length=self._max_document_length,
+            languages=languages,
+        )
+        struct.nodes_dict.update(zip(ids, ids, strict=True))
+        return struct
+
+    def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+        texts, ids, metadatas, languages = self._columns(nodes)
+        if ids:
+            self._model.update_in_index(texts, ids, metadatas, index_name=self._index_name, languages=languages)
+        self._remove({node.node_id for node in nodes}.difference(ids))
+        self._index_struct.nodes_dict.update(zip(ids, ids, strict=True))
+
+    def _columns(
+        self, nodes: Sequence[BaseNode]
+    ) -> tuple[list[str], list[str], list[dict[str, Any]], list[str | None] | None]:
+        """Return texts, ids, metadatas and languages of the nodes that have text."""
+        bare = {node.node_id: node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes}
+        nodes = [node for node in nodes if bare[node.node_id].strip()]
+        if len(nodes) < len(bare):
+            logger.warning("%d nodes have no text: they are stored, but not found", len(bare) - len(nodes))
+        source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in nodes]
+        languages: list[str | None] | None = None
+        if self._language is not None:
+            languages = [self._language(node) if callable(self._language) else self._language for node in nodes]
+        if self._metadata_mode != MetadataMode.NONE:
+            detected = self._model.detect_languages([bare[node.node_id] for node in nodes])
+            given = languages or [None] * len(nodes)
+            languages = [mine or its.language for mine, its in zip(given, detected, strict=True)]
+        return (
+            [node.get_content(metadata_mode=self._metadata_mode) for node in nodes],
+            [node.node_id for node in nodes],
+            [{**node.metadata, **its} for node, its in zip(nodes, source, strict=True)],
+            languages,
+        )
+
+    @contextmanager
+    def _all_or_nothing(self, nodes: Sequence[BaseNode]) -> Iterator[None]:
+        """Put the document store back as it was if the index refuses `nodes`: the base class fills the store first."""
+        ids = [node.node_id for node in nodes]
+        before = self._docstore.get_nodes(ids, raise_error=False)
+        try:
+            yield
+        except BaseException:
+            for node_id in ids:
+                self._docstore.delete_document(node_id, raise_error=False)
+            self._docstore.add_documents(before)
+            raise
+
+    # ---- what goes out
+
+    def delete_nodes(self, node_ids: list[str], delete_from_docstore: bool = False, **delete_kwargs: Any) -> None:
+        """Delete nodes, in one step; those that are not here are passed over."""
+        with self._lock:
+            self._remove(node_ids)
+            if delete_from_docstore:
+                for node_id in node_ids:
+                    self._docstore.delete_document(node_id, raise_error=False)
+            self._storage_context.index_store.add_index_struct(self._index_struct)
+
+    async def adelete_nodes(
+        self, node_ids: list[str], delete_from_docstore: bool = False, **delete_kwargs: Any
+    ) -> None:
+        """Delete nodes in a thread, without blocking the event loop."""
+        await asyncio.to_thread(self.delete_nodes, node_ids, delete_from_docstore, **delete_kwargs)
+
+    def _delete_node(self, node_id: str, **delete_kwargs: Any) -> None:
+        self._remove([node_id])
+
+    def _remove(self, node_ids: Iterable[str]) -> None:
+        known = [node_id for node_id in node_ids if node_id in self._index_struct.nodes_dict]
+        if known:
+            self._model.delete_from_index(known, index_name=self._index_name)
+        for node_id in known:
+            del self._index_struct.nodes_dict[node_id]
+
+    # ---- what comes back
+
+    @property
+    def ref_doc_info(self) -> dict[str, RefDocInfo]:
+        """What is known of each document: its nodes and metadata, by its id."""
+        nodes = self._docstore.get_nodes(list(self._index_struct.nodes_dict), raise_error=False)
+        ids = dict.fromkeys(node.ref_doc_id for node in nodes if node.ref_doc_id is not None)
+        found = {each: self._docstore.get_ref_doc_info(each) for each in ids}
+        return {each: info for each, info in found.items() if info is not None}
+
+    def as_retriever(self, **kwargs: Any) -> BaseRetriever:
+        """Return a retriever of this index's nodes.
+
+        Parameters
+        ----------
+        **kwargs
+            ``similarity_top_k, filters, doc_ids, language, min_score, exact, callback_manager, verbose`` as for
+            `RagatouilleXMRetriever`. Others are passed over: query and chat engines give theirs here too.
+        """
+        options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
+        options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}
+        return RagatouilleXMIndexRetriever(self._model, self._index_name, docstore=self._docstore, **options)

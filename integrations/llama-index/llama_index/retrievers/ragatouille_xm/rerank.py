@@ -1,0 +1,96 @@
+"""`RagatouilleXMRerank`: reranking by late interaction as LlamaIndex's node postprocessor."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from llama_index.core.bridge.pydantic import ConfigDict, Field, field_validator
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import InputError
+
+from .retriever import check_top
+
+dispatcher = get_dispatcher(__name__)
+
+
+class RagatouilleXMRerank(BaseNodePostprocessor):
+    """Reranks nodes by late interaction, each through its own language's adapter; it needs no index.
+
+    Parameters
+    ----------
+    model : RAGPretrainedModel
+    top_n : int
+        How many nodes to keep.
+    language, document_language : str, optional
+        Of the queries, and of the nodes; by default detected.
+    metadata_mode : MetadataMode
+        What is read of a node: by default its text alone; ``MetadataMode.EMBED`` puts before it the metadata that the
+        node does not exclude. The language is always that of the text. What the model cannot take is cut off.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A `ValueError`: if a field is not usable.
+
+    Examples
+    --------
+    >>> from llama_index.core.query_engine import RetrieverQueryEngine
+    >>> rerank = RagatouilleXMRerank(model=RAG, top_n=3)  # doctest: +SKIP
+    >>> RetrieverQueryEngine.from_args(any_retriever, node_postprocessors=[rerank])  # doctest: +SKIP
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
+
+    model: RAGPretrainedModel = Field(exclude=True, repr=False)
+    top_n: int = 5
+    language: str | None = None
+    document_language: str | None = None
+    metadata_mode: MetadataMode = MetadataMode.NONE
+
+    @field_validator("top_n", mode="before")
+    @classmethod
+    def _top_n_is_usable(cls, top_n: Any) -> Any:
+        check_top(top_n, "top_n")
+        return top_n
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name that serialised settings carry."""
+        return "RagatouilleXMRerank"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise InputError("Reranking needs a query: give postprocess_nodes query_str= or query_bundle=.")
+        name, query = self.model.encoder.checkpoint.name, query_bundle.query_str
+        dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=name))
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: self.top_n,
+        }
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            reranked = self._rerank(nodes, query)
+            event.on_end(payload={EventPayload.NODES: reranked})
+        dispatcher.event(ReRankEndEvent(nodes=reranked))
+        return reranked
+
+    def _rerank(self, nodes: list[NodeWithScore], query: str) -> list[NodeWithScore]:
+        texts = [each.node.get_content(metadata_mode=self.metadata_mode) for each in nodes]
+        languages: str | list[str] | None = self.document_language
+        if languages is None and self.metadata_mode != MetadataMode.NONE:
+            bare = [each.node.get_content(metadata_mode=MetadataMode.NONE) for each in nodes]
+            languages = [each.language for each in self.model.detect_languages(bare)]
+        found = self.model.rerank(query, texts, self.top_n, language=self.language, languages=languages)
+        return [
+            NodeWithScore(node=nodes[result["result_index"]].node, score=result["score"])
+            for result in cast("list[dict[str, Any]]", found)
+        ]

@@ -1,0 +1,196 @@
+"""`RagatouilleXMRetriever`: an index of ragatouille_xm as LlamaIndex's retriever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import NAMESPACE_URL, uuid5
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.schema import (
+    IndexNode,
+    NodeRelationship,
+    NodeWithScore,
+    ObjectType,
+    QueryBundle,
+    RelatedNodeInfo,
+    TextNode,
+)
+from llama_index.core.settings import Settings
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import IndexNotFoundError, InputError
+from ragatouille_xm.retriever import check_k
+
+from .filters import Filters, compile_filters
+
+OWN_KEYS = ("document_id", "passage_id", "language")
+
+
+class RagatouilleXMRetriever(BaseRetriever):
+    """Finds passages of an index by late interaction, the query through its own language's adapter.
+
+    Each node is a passage. Its ``node_id`` is unique, and the same every time; its SOURCE is the document. It carries
+    the document's metadata and, where that has no such key itself, ``document_id``, ``passage_id`` and ``language``,
+    which neither the LLM nor an embedding model is shown.
+
+    Parameters
+    ----------
+    model : RAGPretrainedModel
+    index_name : str, optional
+        By default the index that the model built or opened last before the retriever was made.
+    similarity_top_k : int
+        How many nodes to return. It can be assigned to.
+    filters : MetadataFilters or mapping, optional
+        Applied before the best are taken; nested ones too. A mapping is in the form of
+        `ragatouille_xm.corpus.filters`: ``{"year": {"$gte": 2020}}``.
+    doc_ids : list of str, optional
+        Search only in these documents.
+    language : str, optional
+        Of the queries; by default detected among the languages in the index.
+    min_score : float, optional
+        Leave out what scores less.
+    exact : bool
+        Score every passage.
+    callback_manager : CallbackManager, optional
+        By default ``Settings.callback_manager``.
+    object_map : dict, optional
+        From document ids to what is retrieved from in the place of their passages: a query engine, a retriever, a node.
+    objects : list of IndexNode, optional
+        The same, as LlamaIndex's nodes.
+    verbose : bool
+        Print which objects are entered.
+
+    Raises
+    ------
+    ragatouille_xm.errors.InputError
+        A `ValueError`: if a parameter is not usable. `retrieve` raises it for a blank query or an index that is gone.
+
+    Examples
+    --------
+    >>> from ragatouille_xm import RAGPretrainedModel
+    >>> RAG = RAGPretrainedModel.from_index(".ragatouille/colbert/indexes/news")  # doctest: +SKIP
+    >>> retriever = RagatouilleXMRetriever(RAG, similarity_top_k=3)  # doctest: +SKIP
+    >>> [node.text for node in retriever.retrieve("Où est la gare ?")]  # doctest: +SKIP
+    ['La gare est derrière le marché.', …]
+    """
+
+    def __init__(
+        self,
+        model: RAGPretrainedModel,
+        index_name: str | None = None,
+        similarity_top_k: int = 10,
+        *,
+        filters: Filters = None,
+        doc_ids: Sequence[str] | None = None,
+        language: str | None = None,
+        min_score: float | None = None,
+        exact: bool = False,
+        callback_manager: CallbackManager | None = None,
+        object_map: dict[str, Any] | None = None,
+        objects: list[IndexNode] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        check_model(model)
+        self._model = model
+        self._index_name = index_name if index_name is not None else model.indexes.current
+        self.similarity_top_k = similarity_top_k
+        self._options: dict[str, Any] = {
+            "filter": self._restrict(filters, None if doc_ids is None else list(doc_ids)),
+            "language": language,
+            "min_score": min_score,
+            "exact": exact,
+        }
+        super().__init__(
+            callback_manager=callback_manager or Settings.callback_manager,
+            object_map=object_map,
+            objects=objects,
+            verbose=verbose,
+        )
+
+    @property
+    def similarity_top_k(self) -> int:
+        """How many nodes are returned."""
+        return self._similarity_top_k
+
+    @similarity_top_k.setter
+    def similarity_top_k(self, similarity_top_k: int) -> None:
+        check_top(similarity_top_k, "similarity_top_k")
+        self._similarity_top_k = similarity_top_k
+
+    def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
+        """Return the filter of every search."""
+        return both(compile_filters(filters), "document_id", doc_ids)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._find(query_text(query_bundle))
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await asyncio.to_thread(self._find, query_text(query_bundle))
+
+    def _find(self, query: str) -> list[NodeWithScore]:
+        return [
+            NodeWithScore(node=self._node(result), score=result["score"])
+            for result in self._search(query, self.similarity_top_k)
+        ]
+
+    def _search(self, query: str, k: int) -> list[dict[str, Any]]:
+        try:
+            found = self._model.search(query, index_name=self._index_name, k=k, **self._options)
+        except IndexNotFoundError as error:
+            raise InputError(str(error)) from error
+        return cast("list[dict[str, Any]]", found)
+
+    def _node(self, result: dict[str, Any]) -> TextNode:
+        metadata = result.get("document_metadata", {})
+        document_id = result["document_id"]
+        own = {key: result[key] for key in OWN_KEYS if key not in metadata}
+        source = RelatedNodeInfo(node_id=document_id, node_type=ObjectType.DOCUMENT, metadata=dict(metadata))
+        fields: dict[str, Any] = {
+            "id_": _node_id(result),
+            "text": result["content"],
+            "metadata": {**metadata, **own},
+            "excluded_llm_metadata_keys": list(own),
+            "excluded_embed_metadata_keys": list(own),
+            "relationships": {NodeRelationship.SOURCE: source},
+        }
+        return IndexNode(index_id=document_id, **fields) if document_id in self.object_map else TextNode(**fields)
+
+
+def _node_id(result: dict[str, Any]) -> str:
+    """Return a UUID that another passage does not have, of this index or of another."""
+    what = [result["document_id"], result["passage_id"], result["content"]]
+    return str(uuid5(NAMESPACE_URL, f"ragatouille_xm:{json.dumps(what)}"))
+
+
+def both(filter: dict[str, Any] | None, field: str, values: list[str] | None) -> dict[str, Any] | None:
+    """Return the filter that admits what `filter` does where `field` is one of `values`."""
+    if values is None:
+        return filter
+    among = {field: {"$in": values}}
+    return {"$and": [filter, among]} if filter else among
+
+
+def query_text(query: QueryBundle) -> str:
+    """Return what is searched for: the strings that a query transform wants embedded, or the query itself.
+
+    Several strings become one query: the MaxSim of their tokens adds up, as averaged embeddings do elsewhere.
+    """
+    return "\n".join(query.embedding_strs)
+
+
+def check_model(model: object) -> None:
+    """Refuse what is not a model."""
+    if not isinstance(model, RAGPretrainedModel):
+        raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")
+
+
+def check_top(n: object, name: str) -> None:
+    """Refuse what is not a positive whole number, by the name that users know it by."""
+    try:
+        check_k(n)
+    except InputError as error:
+        raise InputError(str(error).replace("k=", f"{name}=", 1)) from None
