@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from . import filling, finding, trial  # they register their commands
+from . import doctor, filling, finding, trial  # they register their commands
 from .app import app
 
-__all__ = ["app", "filling", "finding", "main", "trial"]
+__all__ = ["app", "doctor", "filling", "finding", "main", "trial"]
 
 
 def main() -> None:
-    """Run the command line: exit code 0, 2 for bad input, 130 when interrupted."""
+    """Run the command line: exit code 0, 1 from doctor if something is wrong, 2 for bad input, 130 when interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # The locale's encoding may lack characters of the results; and a query may hold bytes that are no text.

@@ -19,7 +19,7 @@ from ragatouille_xm.cli import finding
 
 Run = Callable[..., Result]
 
-COMMANDS = ("index", "add", "delete", "search", "languages", "demo")
+COMMANDS = ("index", "add", "delete", "search", "languages", "demo", "doctor")
 PROGRAM = [sys.executable, "-m", "ragatouille_xm.cli"]
 
 

@@ -1,0 +1,145 @@
+"""Looks at a checkpoint: whether its files are whole and belong together. Nothing is fetched or converted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .report import FAULT, NOTE, Check, attempt, command, told
+
+if TYPE_CHECKING:
+    from ..model.checkpoint import Checkpoint
+
+DEMO = "demo"
+
+
+def examine_checkpoint(name: str, *, full: bool = False) -> Iterator[Check]:
+    """Look at a hub id, a folder, or ``"demo"``.
+
+    Its settings, tokeniser and the headers of its weights are read, and the shape of every tensor that the model would
+    ask for is compared with ``config.json``. With `full`, all weights are read: every number must be finite, and every
+    file that the hub's cache has a checksum of must agree with it.
+    """
+    remedy = remedy_for(name)
+    checkpoint = open_checkpoint(name)
+    if isinstance(checkpoint, Check):
+        yield checkpoint
+        return
+    yield Check("checkpoint", f"{checkpoint.folder}, fingerprint {checkpoint.fingerprint}")
+    if full:
+        yield attempt("checksums", lambda: _checksums(checkpoint.folder, remedy), remedy)
+    yield attempt("settings", lambda: _settings(checkpoint, remedy), remedy)
+    yield attempt("tokeniser", lambda: _tokeniser(checkpoint, remedy), remedy)
+    yield attempt("weights", lambda: _weights(checkpoint, full, remedy), remedy)
+
+
+def open_checkpoint(name: str) -> Checkpoint | Check:
+    """Open a checkpoint that is on this machine; return what is in the way if that cannot be done."""
+    from ..model.checkpoint import load_checkpoint, locate
+
+    try:
+        folder = _cached(name) if _is_hub_id(name) else locate(name)
+        if folder is None:
+            return _not_here(name)
+        if not list(folder.glob("model*.safetensors*")) and list(folder.glob("pytorch_model*.bin*")):
+            found = f"{folder} has only pickled weights, which the first use converts into the own cache; not examined"
+            return Check("checkpoint", found, NOTE)
+        return load_checkpoint(folder)
+    except Exception as error:  # the hub client's own errors, too
+        return Check("checkpoint", told(error), FAULT, remedy_for(name))
+
+
+def _is_hub_id(name: str) -> bool:
+    """Return whether `ragatouille_xm.model.checkpoint.locate` would ask the hub."""
+    path = Path(name).expanduser()
+    local = path.is_dir() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    return not (local or name == DEMO)
+
+
+def _cached(repo_id: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _not_here(repo_id: str) -> Check:
+    from huggingface_hub import constants
+
+    found = f"{repo_id} is not in the hub's cache"
+    if constants.HF_HUB_OFFLINE:
+        remedy = f"unset HF_HUB_OFFLINE; {command('hf', 'download', repo_id)}"
+        return Check("checkpoint", f"{found}, and HF_HUB_OFFLINE is set", FAULT, remedy)
+    return Check("checkpoint", f"{found}; the first use fetches it", NOTE, command("hf", "download", repo_id))
+
+
+def remedy_for(name: str) -> str:
+    """Return what brings a checkpoint back."""
+    if name == DEMO:
+        return 'pip install "ragatouille-xm[demo]"'
+    if _is_hub_id(name):
+        return command("hf", "download", name, "--force-download")
+    return f"put a whole copy of the checkpoint at {name}"
+
+
+def _settings(checkpoint: Checkpoint, remedy: str) -> Check:
+    if not (checkpoint.folder / "artifact.metadata").exists():
+        found = f"{checkpoint.model_type}; no artifact.metadata, so ColBERT's usual settings are taken"
+        return Check("settings", found, NOTE, remedy)
+    languages = len(checkpoint.adapters)
+    adapters = f"{languages} language adapters" if languages else "no language adapters"
+    settings = checkpoint.settings
+    lengths = f"queries of {settings.query_maxlen} and passages of {settings.doc_maxlen} tokens"
+    return Check("settings", f"{checkpoint.model_type}, {adapters}, {lengths}")
+
+
+def _tokeniser(checkpoint: Checkpoint, remedy: str) -> Check:
+    from ..text.tokenizer import ColBERTTokenizer
+
+    n = len(ColBERTTokenizer(checkpoint.folder, checkpoint.settings, 512))
+    rows = int(checkpoint.config["vocab_size"])
+    if n > rows:
+        return Check("tokeniser", f"{n:,} ids, but the model has only {rows:,}", FAULT, remedy)
+    return Check("tokeniser", f"{n:,} ids")
+
+
+def _weights(checkpoint: Checkpoint, full: bool, remedy: str) -> Check:
+    """Have the model ask for each of its tensors, without reading any unless `full`."""
+    from .headers import Headers
+
+    headers = Headers.of(checkpoint.weights)
+    headers.load_model(checkpoint)
+    found = f"{headers.asked_for:,} tensors as config.json wants them"
+    if not full:
+        return Check("weights", f"{found}; values not read (--full)")
+    wrong = headers.not_finite()
+    if wrong:
+        return Check("weights", f"{wrong[0]} has values that are not finite ({len(wrong)} tensors have)", FAULT, remedy)
+    return Check("weights", f"{found}, all values finite")
+
+
+def _checksums(folder: Path, remedy: str) -> Check:
+    """Compare files with the names that the hub's cache gave them: SHA-256 of large ones, git's SHA-1 of others."""
+    named = [path for path in sorted(folder.iterdir()) if path.is_symlink() and path.resolve().parent.name == "blobs"]
+    for path in named:
+        if _digest(path.resolve()) != path.resolve().name:
+            return Check("checksums", f"{path.name} is damaged: its checksum is not the hub's", FAULT, remedy)
+    if not named:
+        return Check("checksums", "none are known of this folder", NOTE)
+    return Check("checksums", f"{len(named)} files agree with the hub's")
+
+
+def _digest(blob: Path) -> str:
+    """Return what the hub's cache calls a file of this content, in the form that the file is called."""
+    digest = hashlib.sha256()
+    if len(blob.name) == 40:
+        digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
+    with blob.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""Weights of which only the headers are read: names and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from ..errors import CheckpointError
+from ..model.checkpoint import Checkpoint
+from ..model.colbert import ColBERT
+from ..model.weights import Weights
+from ..model.xmod import XmodEncoder
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+class Headers(Weights):
+    """Gives tensors without content, of the shapes that the files say.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Shape of each tensor.
+    files : mapping of str to Path
+        File of each tensor.
+    """
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]], files: dict[str, Path]) -> None:
+        super().__init__(files)
+        self._shapes = shapes
+        self._device = META
+        self._asked_for: set[str] = set()
+
+    @classmethod
+    def of(cls, weights: Weights) -> Headers:
+        """Read the headers of the files behind `weights`."""
+        files = dict(weights._files)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in sorted(set(files.values())):
+            with safe_open(path, framework="pt", device="cpu") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return cls(shapes, files)
+
+    @property
+    def asked_for(self) -> int:
+        """How many tensors a model has asked for."""
+        return len(self._asked_for)
+
+    def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """Return a tensor without content; raise `CheckpointError` as `Weights.get` does."""
+        found = self._shapes.get(name)
+        if found is None or (shape is not None and found != tuple(shape)):
+            has = "no such tensor" if found is None else f"it with shape {found}"
+            wanted = f" of shape {tuple(shape)}" if shape is not None else ""
+            raise CheckpointError(
+                f"config.json wants a tensor {name!r}{wanted}; the weights have {has}. They do not belong together."
+            )
+        self._asked_for.add(name)
+        return torch.empty(found, device=self._device)
+
+    def load_model(self, checkpoint: Checkpoint) -> None:
+        """Have a checkpoint's model ask for all its tensors, with the adapters of every language.
+
+        Raises
+        ------
+        CheckpointError
+            If one is missing or of another shape.
+        """
+        self._device = META if checkpoint.model_type == "xmod" else CPU  # transformers' models copy what they get
+        model = ColBERT.load(replace(checkpoint, weights=self), self._device, torch.float32)
+        if isinstance(model.backbone, XmodEncoder):
+            for name in checkpoint.adapters:
+                _ = model.backbone.bank[name]
+
+    def not_finite(self) -> list[str]:
+        """Read all tensors; return the names of those that hold NaN or an infinity."""
+        return [name for name in self._files if not bool(torch.isfinite(Weights.get(self, name).float()).all())]

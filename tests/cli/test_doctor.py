@@ -1,0 +1,436 @@
+"""What doctor finds in a sound installation, and in damaged checkpoints and indexes; and what it says mends them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+from reference.tiny import build_tiny_bert, build_tiny_xmod
+from safetensors.numpy import load_file, save_file
+from typer.testing import Result
+
+from ragatouille_xm import health
+from ragatouille_xm.index.codebook import Codebook
+from ragatouille_xm.index.manifest import Manifest
+from ragatouille_xm.index.qdrant import EdgeIndex
+
+Run = Callable[..., Result]
+
+
+def checks(result: Result, section: str) -> dict[str, dict[str, Any]]:
+    """Return what a run with --json said of a section, by name."""
+    assert result.exit_code in (0, 1), result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == any(line["status"] == "fault" for line in lines)
+    return {line["name"]: line for line in lines if line["section"] == section}
+
+
+def faults(result: Result, section: str) -> dict[str, dict[str, Any]]:
+    return {name: check for name, check in checks(result, section).items() if check["status"] == "fault"}
+
+
+@pytest.fixture
+def index(root: Path) -> Path:
+    """Return the folder of an index that may be damaged."""
+    return root / "colbert" / "indexes" / "mine"
+
+
+# what is well
+
+
+def test_all_is_well(run: Run, shared: Path) -> None:
+    result = run("doctor", "--root", shared)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert [line for line in lines if line and not line.startswith(" ")] == [
+        "Packages", "Devices", "Caches", "Index mine", "Nothing is wrong.",
+    ]  # fmt: skip
+    assert f"  ✓ torch             {torch.__version__}" in lines
+    assert any(line.startswith("  ✓ python") for line in lines)
+    assert "passages: 4, parts: 1, dimensions: 32" in " ".join(result.stdout.split())
+
+
+def test_json_has_a_line_for_each_check(run: Run, shared: Path, checkpoint: Path) -> None:
+    result = run("doctor", "--root", shared, "--index", "mine", "--checkpoint", checkpoint, "--json")
+    assert result.exit_code == 0
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert all(set(line) == {"section", "name", "found", "status", "remedy"} for line in lines)
+    assert set(checks(result, "Packages")) >= {"ragatouille-xm", "python", "torch", "transformers", "qdrant-edge-py"}
+    assert set(checks(result, "Caches")) == {"hub cache", "hub", "own cache"}
+    assert set(checks(result, f"Checkpoint {checkpoint}")) == {"checkpoint", "settings", "tokeniser", "weights"}
+    assert set(checks(result, "Index mine")) == {"manifest", "parts", "checkpoint"}
+
+
+def test_long_lines_are_folded_below_their_beginning(run: Run, shared: Path) -> None:
+    result = run("doctor", "--root", shared, "--index", "mine")
+    section = result.stdout[result.stdout.index("Index mine") :].splitlines()
+    assert max(map(len, section)) <= 100
+    assert all(line.startswith((" " * 22, "  ✓ ")) for line in section[1:4])
+
+
+@pytest.mark.parametrize("build", [build_tiny_xmod, build_tiny_bert])
+def test_a_whole_checkpoint(run: Run, tmp_path: Path, build: Callable[..., Path]) -> None:
+    folder = build(tmp_path / "tiny")
+    quick = checks(run("doctor", "--checkpoint", folder, "--root", tmp_path, "--json"), f"Checkpoint {folder}")
+    assert {check["status"] for check in quick.values()} == {"ok"}
+    assert "values not read (--full)" in quick["weights"]["found"]
+    full = checks(run("doctor", "--checkpoint", folder, "--root", tmp_path, "--full", "--json"), f"Checkpoint {folder}")
+    assert "all values finite" in full["weights"]["found"]
+    assert full["checksums"]["status"] == "note", "a plain folder has none"
+
+
+# indexes
+
+
+def damaged(run: Run, index: Path, *options: str) -> dict[str, dict[str, Any]]:
+    found = faults(run("doctor", "--root", index.parents[2], "--index", "mine", "--json", *options), "Index mine")
+    for check in found.values():
+        assert check["remedy"]
+    return found
+
+
+def rebuild(index: Path, checkpoint: Path | None = None) -> str:
+    """Return the command that builds the index anew."""
+    with_checkpoint = f" --checkpoint {checkpoint.resolve()}" if checkpoint else ""
+    return f"ragatouille-xm index PATH --name mine --root {index.resolve().parents[2]}{with_checkpoint}"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 99}', "[" * 100_000, "\x00"])
+def test_a_damaged_manifest(run: Run, index: Path, content: str) -> None:
+    (index / "manifest.json").write_text(content, encoding="utf-8")
+    found = damaged(run, index)
+    assert set(found) == {"manifest"}
+    assert found["manifest"]["remedy"] == rebuild(index)
+
+
+def test_a_missing_manifest(run: Run, index: Path) -> None:
+    (index / "manifest.json").unlink()
+    assert "it has no manifest.json" in damaged(run, index)["manifest"]["found"]
+    result = run("doctor", "--root", index.parents[2])
+    assert result.exit_code == 1, "also without being named"
+    assert "1 thing wrong; what mends it is below each." in result.stdout
+    assert "→ ragatouille-xm index PATH --name mine" in result.stdout
+
+
+def test_an_index_of_colbert_ai_is_named_as_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for name in ("plan.json", "metadata.json"):
+        (tmp_path / "old" / name).write_text("{}", encoding="utf-8")
+    found = checks(run("doctor", "--root", tmp_path, "--index", tmp_path / "old", "--json"), "Index old")
+    assert found["manifest"]["status"] == "note"
+    assert found["manifest"]["remedy"] == f"ragatouille-xm convert {tmp_path / 'old'} --name old"
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _replace_by_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [_remove, _shorten, _replace_by_a_folder])
+def test_a_damaged_file_of_a_part(run: Run, index: Path, checkpoint: Path, damage: Callable[[Path], None]) -> None:
+    [part] = index.glob("part-*")
+    victims = sorted(path for path in part.rglob("*.dat") if path.stat().st_size)
+    damage(victims[len(victims) // 2])
+    found = damaged(run, index)
+    assert set(found) == {part.name}
+    assert victims[len(victims) // 2].name in found[part.name]["found"]
+    assert found[part.name]["remedy"] == rebuild(index, checkpoint)
+
+
+def test_a_missing_part(run: Run, index: Path) -> None:
+    [part] = index.glob("part-*")
+    shutil.rmtree(part)
+    assert set(damaged(run, index)) == {part.name}
+
+
+def test_changed_bytes_that_sizes_do_not_show(run: Run, index: Path) -> None:
+    """One token vector, with zeros where its numbers were."""
+    opened = EdgeIndex.open(index)
+    [(_, vectors)] = opened.scroll(with_vectors=True)
+    opened.close()
+    assert vectors is not None
+    row = vectors.vectors[0].numpy().tobytes()
+    [file] = [path for path in index.rglob("*") if path.is_file() and row in path.read_bytes()]
+    file.write_bytes(file.read_bytes().replace(row, bytes(len(row))))
+    [fault] = damaged(run, index).values()
+    assert fault["found"] == "passage 0 has token vectors that are not of unit length"
+
+
+def test_a_manifest_that_does_not_say_what_the_parts_hold(run: Run, index: Path) -> None:
+    good = (index / "manifest.json").read_text(encoding="utf-8")
+    [part] = index.glob("part-*")
+
+    def after(old: str, new: str) -> str:
+        assert old in good
+        (index / "manifest.json").write_text(good.replace(old, new), encoding="utf-8")
+        [(name, fault)] = damaged(run, index).items()
+        assert name in (part.name, "manifest")
+        return str(fault["found"])
+
+    assert "it holds 4 passages instead of 5" in after('"passages": 4', '"passages": 5')
+    assert "pid 3 was never handed out: the next is 2" in after('"next_pid": 4', '"next_pid": 2')
+    assert "0 of its pids are deleted, not 1" in after('"deleted": []', '"deleted": [77]')
+    assert "no token vectors of 16 dimensions" in after('"dim": 32', '"dim": 16')
+    assert "cannot be so" in after('"deleted": []', '"deleted": [0, 1, 2, 3, 4]')
+
+
+def test_a_damaged_codebook(run: Run, index: Path) -> None:
+    manifest = json.loads((index / "manifest.json").read_text(encoding="utf-8"))
+    manifest["codebook"] = {"version": 1, "tokens": 9}
+    (index / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert set(damaged(run, index)) == {"codebook"}
+    Codebook(torch.ones(4, 32)).save(index / "codebook-1.safetensors")
+    assert "does not hold unit vectors of 32 dimensions" in damaged(run, index)["codebook"]["found"]
+    Codebook(torch.eye(32)).save(index / "codebook-1.safetensors")
+    assert damaged(run, index) == {}
+
+
+def test_what_a_writer_left_behind_is_a_note(run: Run, index: Path) -> None:
+    (index / "part-000000000000").mkdir()
+    found = checks(run("doctor", "--root", index.parents[2], "--index", index, "--json"), "Index mine")
+    assert found["leftovers"]["status"] == "note"
+    assert "part-000000000000" in found["leftovers"]["found"]
+
+
+def test_full_reads_every_passage(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    lines = [json.dumps({"id": str(i), "text": f"the book {i}", "lang": "en"}) for i in range(70)]
+    (tmp_path / "many.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    run("index", tmp_path / "many.jsonl", "--name", "many", "--checkpoint", checkpoint, "--root", tmp_path)
+    run("delete", "many", "3", "--root", tmp_path)
+    quick = checks(run("doctor", "--root", tmp_path, "--json"), "Index many")["parts"]["found"]
+    assert "64 of 70 passages" in quick
+    full = checks(run("doctor", "--root", tmp_path, "--json", "--full"), "Index many")["parts"]["found"]
+    assert "all passages sound" in full
+
+
+def test_the_checkpoint_behind_an_index(run: Run, index: Path, checkpoint: Path, tmp_path: Path) -> None:
+    manifest = Manifest.read(index)
+    good = (index / "manifest.json").read_text(encoding="utf-8")
+    other = build_tiny_xmod(tmp_path / "other", seed=1)
+    (index / "manifest.json").write_text(good.replace(manifest.checkpoint, str(other)), encoding="utf-8")
+    fault = damaged(run, index)["checkpoint"]
+    assert f"{manifest.fingerprint} filled the index: other weights" in fault["found"]
+    (index / "manifest.json").write_text(good.replace(manifest.checkpoint, "/gone/away"), encoding="utf-8")
+    fault = damaged(run, index)["checkpoint"]
+    assert "There is no checkpoint folder '/gone/away'" in fault["found"]
+    assert fault["remedy"] == "put a whole copy of the checkpoint at /gone/away"
+
+
+def test_an_index_that_is_not_there_is_bad_input(run: Run, shared: Path) -> None:
+    result = run("doctor", "--index", "yours", "--root", shared)
+    assert result.exit_code == 2
+    assert "There is no index 'yours'" in result.stderr
+    nothing = run("doctor", "--root", shared / "elsewhere")
+    assert nothing.exit_code == 0, "no index yet is no fault"
+
+
+# checkpoints
+
+
+def broken(run: Run, folder: Path, *options: str) -> dict[str, dict[str, Any]]:
+    found = faults(
+        run("doctor", "--checkpoint", folder, "--root", folder / "none", "--json", *options), f"Checkpoint {folder}"
+    )
+    for check in found.values():
+        assert check["remedy"] == f"put a whole copy of the checkpoint at {folder}"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "name", "told"),
+    [
+        ("config.json", None, "checkpoint", "has no readable config.json"),
+        ("config.json", b"{", "checkpoint", "not valid JSON"),
+        ("artifact.metadata", b"[]", "checkpoint", "does not hold a JSON object"),
+        ("model.safetensors", None, "checkpoint", "has no weights"),
+        ("model.safetensors", b"\x10", "checkpoint", "not a readable safetensors file"),
+        ("tokenizer.json", None, "tokeniser", "has no tokeniser"),
+        ("tokenizer.json", b"{}", "tokeniser", "cannot be loaded"),
+    ],
+)
+def test_a_damaged_checkpoint(run: Run, tmp_path: Path, file: str, content: bytes | None, name: str, told: str) -> None:
+    folder = build_tiny_xmod(tmp_path / "tiny")
+    (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
+    found = broken(run, folder)
+    assert set(found) == {name}
+    assert told in found[name]["found"]
+
+
+def test_weights_cut_short(run: Run, tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path / "tiny")
+    _shorten(folder / "model.safetensors")
+    assert "not a readable safetensors file" in broken(run, folder)["checkpoint"]["found"]
+
+
+@pytest.mark.parametrize("build", [build_tiny_xmod, build_tiny_bert])
+def test_weights_that_are_not_what_config_json_wants(run: Run, tmp_path: Path, build: Callable[..., Path]) -> None:
+    folder = build(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    changed = config | {"intermediate_size": 48}
+    (folder / "config.json").write_text(json.dumps(changed), encoding="utf-8")
+    fault = broken(run, folder)["weights"]["found"]
+    assert "layer.0.intermediate.dense.weight' of shape (48, 32); the weights have it with shape (64, 32)" in fault
+
+
+def test_an_adapter_that_is_missing(run: Run, tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["languages"].append("sw_KE")
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    fault = broken(run, folder)["weights"]["found"]
+    assert "adapter_modules.sw_KE.dense1.weight' of shape (16, 32); the weights have no such tensor" in fault
+
+
+def test_values_that_are_not_finite(run: Run, tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path / "tiny")
+    weights = load_file(folder / "model.safetensors")
+    weights["linear.weight"][3, 5] = np.nan
+    save_file(weights, folder / "model.safetensors")
+    assert broken(run, folder) == {}
+    assert "linear.weight has values that are not finite" in broken(run, folder, "--full")["weights"]["found"]
+
+
+def test_a_vocabulary_larger_than_the_embeddings(run: Run, tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 100}), encoding="utf-8")
+    assert "but the model has only 100" in broken(run, folder)["tokeniser"]["found"]
+
+
+def test_pickled_weights_and_missing_settings_are_notes(run: Run, tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path / "pickled", bin=True)
+    found = checks(run("doctor", "--checkpoint", folder, "--root", tmp_path, "--json"), f"Checkpoint {folder}")
+    assert [check["status"] for check in found.values()] == ["note"]
+    folder = build_tiny_xmod(tmp_path / "bare")
+    (folder / "artifact.metadata").unlink()
+    found = checks(run("doctor", "--checkpoint", folder, "--root", tmp_path, "--json"), f"Checkpoint {folder}")
+    assert found["settings"]["status"] == "note"
+
+
+# the hub's cache
+
+
+@pytest.fixture
+def hub(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a hub cache that has ``some/xmod``, laid out as the hub's client does it."""
+    repo = tmp_path / "hub" / "models--some--xmod"
+    snapshot, blobs = repo / "snapshots" / ("a" * 40), repo / "blobs"
+    for folder in (snapshot, blobs, repo / "refs"):
+        folder.mkdir(parents=True)
+    (repo / "refs" / "main").write_text("a" * 40, encoding="utf-8")
+    for path in checkpoint.iterdir():
+        content = path.read_bytes()
+        large = path.suffix == ".safetensors"
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+        blob = blobs / (hashlib.sha256(content) if large else git).hexdigest()
+        blob.write_bytes(content)
+        (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    return snapshot
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the hub's client makes links only where the system lets it")
+def test_checksums_of_the_hubs_cache(run: Run, hub: Path, tmp_path: Path) -> None:
+    arguments = ("doctor", "--checkpoint", "some/xmod", "--root", tmp_path, "--full", "--json")
+    whole = checks(run(*arguments), "Checkpoint some/xmod")
+    assert whole["checksums"]["status"] == "ok"
+    assert f"{len(list(hub.iterdir()))} files agree" in whole["checksums"]["found"]
+    blob = (hub / "model.safetensors").resolve()
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    fault = faults(run(*arguments), "Checkpoint some/xmod")["checksums"]
+    assert "model.safetensors is damaged" in fault["found"]
+    assert fault["remedy"] == "hf download some/xmod --force-download"
+
+
+def test_a_checkpoint_that_would_have_to_be_fetched(
+    run: Run, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("doctor", "--checkpoint", "some/other", "--root", tmp_path, "--json")
+    [check] = checks(run(*arguments), "Checkpoint some/other").values()
+    assert (check["status"], check["remedy"]) == ("note", "hf download some/other")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    [check] = faults(run(*arguments), "Checkpoint some/other").values()
+    assert check["remedy"] == "unset HF_HUB_OFFLINE; hf download some/other"
+    assert checks(run(*arguments), "Caches")["hub"]["status"] == "note"
+    [check] = faults(run("doctor", "--checkpoint", "not an id", "--json"), "Checkpoint not an id").values()
+    assert "not an id" in check["found"]
+
+
+# the installation
+
+
+def test_packages_that_are_missing_or_too_old(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"torch": "2.0.1", "typer": "0.1"}
+    original = metadata.version
+
+    def version(name: str) -> str:
+        if name == "tqdm":
+            raise metadata.PackageNotFoundError(name)
+        return versions.get(name) or original(name)
+
+    monkeypatch.setattr(health.installation, "version", version)
+    found = faults(run("doctor", "--root", tmp_path, "--json"), "Packages")
+    assert {name: check["remedy"] for name, check in found.items()} == {
+        "torch": 'pip install "torch>=2.6"',
+        "typer": 'pip install "typer>=0.16"',
+        "tqdm": 'pip install "tqdm>=4.66"',
+    }
+    assert found["tqdm"]["found"] == "not installed; >=4.66 is needed"
+
+
+def test_a_package_that_cannot_be_imported(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        if name == "qdrant_edge":
+            raise ImportError("libwhatever.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(health.installation, "import_module", fail)
+    found = faults(run("doctor", "--root", tmp_path, "--json"), "Packages")
+    assert set(found) == {"import qdrant_edge"}
+    assert found["import qdrant_edge"]["remedy"] == "pip install --force-reinstall --no-deps qdrant-edge-py"
+
+
+def test_a_gpu_that_torch_cannot_use(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(health.installation.shutil, "which", lambda name: f"/usr/bin/{name}")
+    check = checks(run("doctor", "--root", tmp_path, "--json"), "Devices")["GPU"]
+    assert check["status"] == "note"
+    assert "torch is built for the CPU" in check["found"]
+
+
+def test_gpus_are_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = type("Properties", (), {"name": "Some GPU", "total_memory": 80 << 30})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
+    check = checks(run("doctor", "--root", tmp_path, "--json"), "Devices")["GPU"]
+    assert check["found"].startswith("Some GPU (80 GiB), Some GPU (80 GiB)")
+
+
+def test_a_cache_that_cannot_be_written_to(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("RAGATOUILLE_XM_CACHE", str(tmp_path / "file" / "cache"))
+    [(name, fault)] = faults(run("doctor", "--root", tmp_path, "--json"), "Caches").items()
+    assert name == "own cache"
+    assert fault["remedy"] == "export RAGATOUILLE_XM_CACHE=/a/folder/of/yours"
