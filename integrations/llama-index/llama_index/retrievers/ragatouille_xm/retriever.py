@@ -41,7 +41,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     ----------
     model : RAGPretrainedModel
     index_name : str, optional
-        By default the index that the model built or opened last before the retriever was made.
+        By default the index that the model used last before the retriever was made.
     similarity_top_k : int
         How many nodes to return. It can be assigned to.
     filters : MetadataFilters or mapping, optional

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from reference.tiny import build_tiny_xmod
+
+from ragatouille_xm import RAGPretrainedModel
+
+TEXTS = [
+    "The library opens in the morning and the book is in the garden.",
+    "La bibliothèque est au bord de la rivière, et le livre est dans le jardin.",
+    "图书馆在北京市，今天有水和火，明年有雨雪。",
+    "Das Buch ist in der Bibliothek und das Brot ist im Garten am Fluss.",
+    "図書館は東京にあります。今日の天気は雨です。",
+]
+IDS = ["en", "fr", "zh", "de", "ja"]
+METADATAS = [{"year": 2018 + i, "file_name": f"{IDS[i]}.txt"} for i in range(5)]
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> RAGPretrainedModel:
+    folder: Path = build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
+    return RAGPretrainedModel.from_pretrained(folder, verbose=0, device="cpu")
+
+
+@pytest.fixture
+def empty(loaded: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
+    """Return a model without an index; the weights are shared between tests."""
+    return RAGPretrainedModel(loaded.encoder, tmp_path / "root", verbose=0)
+
+
+@pytest.fixture
+def rag(empty: RAGPretrainedModel) -> RAGPretrainedModel:
+    empty.index(TEXTS, IDS, METADATAS, index_name="first")
+    return empty
+
+
+class Recorder(BaseEventHandler):
+    events: list[Any] = Field(default_factory=list)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Recorder"
+
+    def handle(self, event: Any, **kwargs: Any) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Return what records the events of LlamaIndex's instrumentation."""
+    handler, dispatcher = Recorder(), get_dispatcher()
+    dispatcher.add_event_handler(handler)
+    yield handler
+    dispatcher.event_handlers.remove(handler)

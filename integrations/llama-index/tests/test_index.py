@@ -1,0 +1,395 @@
+"""The index: insert, update, delete, refresh, persist, load, long documents."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+import pytest
+from llama_index.core import Document, StorageContext
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import IndexNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+from llama_index.retrievers.ragatouille_xm import RagatouilleXMIndex, RagatouilleXMRetriever
+
+from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import FilterError, InputError
+
+from .conftest import IDS, METADATAS, TEXTS
+
+DOCUMENTS = [
+    Document(text=text, id_=each, metadata=metadata) for text, each, metadata in zip(TEXTS, IDS, METADATAS, strict=True)
+]
+
+
+@pytest.fixture
+def index(empty: RAGPretrainedModel) -> RagatouilleXMIndex:
+    return RagatouilleXMIndex.from_documents(DOCUMENTS, model=empty, index_name="news")
+
+
+def found(index: RagatouilleXMIndex, query: str, **options: Any) -> list[str]:
+    return [node.node.ref_doc_id for node in index.as_retriever(**options).retrieve(query)]
+
+
+def texts(index: RagatouilleXMIndex) -> dict[str, str]:
+    """Return the text of every document that the index finds."""
+    return {node.node.ref_doc_id: node.text for node in index.as_retriever(similarity_top_k=100).retrieve("book")}
+
+
+def in_folder(index: RagatouilleXMIndex) -> set[str]:
+    """Return the node ids that the index folder has."""
+    results = index.model.search("book", index_name=index.index_id, k=10_000)
+    return {result["document_id"] for result in results}
+
+
+# what comes back
+
+
+def test_nodes_come_back_as_they_went_in(empty: RAGPretrainedModel) -> None:
+    nodes = [
+        TextNode(
+            id_="one",
+            text=TEXTS[0],
+            metadata={"year": 2020, "nested": {"a": [1]}},
+            excluded_llm_metadata_keys=["year"],
+            excluded_embed_metadata_keys=["nested"],
+            metadata_template="{key} is {value}",
+            start_char_idx=5,
+            relationships={
+                NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc", metadata={"x": 1}, hash="h"),
+                NodeRelationship.NEXT: RelatedNodeInfo(node_id="two"),
+            },
+        ),
+        TextNode(id_="two", text=TEXTS[1]),
+        IndexNode(id_="three", text=TEXTS[2], index_id="inner"),
+    ]
+    index = RagatouilleXMIndex(nodes, model=empty)
+    for node in nodes:
+        best = index.as_retriever(similarity_top_k=1).retrieve(node.text)[0]
+        assert best.node == node
+        assert type(best.node) is type(node)
+        assert type(best.score) is float
+        assert best.node.get_content(MetadataMode.LLM) == node.get_content(MetadataMode.LLM)
+
+
+def test_documents_are_found_in_their_own_language(index: RagatouilleXMIndex) -> None:
+    for text, each in zip(TEXTS, IDS, strict=True):
+        assert found(index, text, similarity_top_k=1) == [each]
+        language = MetadataFilters(filters=[MetadataFilter(key="language", value=each)])
+        assert found(index, "book", filters=language) == [each]
+
+
+def test_filters_and_doc_ids(index: RagatouilleXMIndex) -> None:
+    late = MetadataFilters(filters=[MetadataFilter(key="year", value=2021, operator=">=")])
+    assert sorted(found(index, "book", filters=late)) == ["de", "ja"]
+    assert found(index, "book", filters=late, doc_ids=["ja", "en"]) == ["ja"]
+    assert sorted(found(index, "book", doc_ids=["ja", "en"], similarity_top_k=2)) == ["en", "ja"]
+    for key in ("document_id", "doc_id", "ref_doc_id"):
+        assert found(index, "book", filters=MetadataFilters(filters=[MetadataFilter(key=key, value="zh")])) == ["zh"]
+    words = MetadataFilters(filters=[MetadataFilter(key="file_name", value="z", operator="text_match")])
+    with pytest.raises(FilterError, match="TEXT_MATCH"):
+        index.as_retriever(filters=words)
+
+
+def test_the_async_retriever_finds_the_same(index: RagatouilleXMIndex) -> None:
+    retriever = index.as_retriever(similarity_top_k=3)
+    assert asyncio.run(retriever.aretrieve("book")) == retriever.retrieve("book")
+
+
+# long documents
+
+
+def long_document(name: str, n: int) -> Document:
+    sentences = (
+        f"The {name} library number {i} opens in the morning, and the train is in the garden." for i in range(n)
+    )
+    return Document(text=" ".join(sentences), id_=name)
+
+
+@pytest.mark.parametrize("k", [1, 4, 9, 100])
+def test_a_node_of_many_passages_comes_back_once(empty: RAGPretrainedModel, k: int) -> None:
+    nodes = [TextNode(id_=f"n{i}", text=long_document(f"river{i}", 20).text) for i in range(12)]
+    index = RagatouilleXMIndex(nodes, model=empty, max_document_length=48)
+    results = empty.search("the train in the garden", k=10_000, exact=True)
+    assert len(results) > 100
+    best: dict[str, float] = {}
+    for result in results:
+        best.setdefault(result["document_id"], result["score"])
+    got = index.as_retriever(similarity_top_k=k, exact=True).retrieve("the train in the garden")
+    assert {node.node_id: node.score for node in got} == pytest.approx(dict(list(best.items())[:k]), abs=1e-5)
+    assert len(got) == min(k, 12)
+
+
+def test_a_long_node_hides_no_other(empty: RAGPretrainedModel) -> None:
+    """One node has all the best passages: there are still k nodes."""
+    winner = TextNode(id_="winner", text="The library opens in the morning. " * 400)
+    others = [TextNode(id_=f"other{i}", text=text) for i, text in enumerate(TEXTS[1:])]
+    index = RagatouilleXMIndex([winner, *others], model=empty, max_document_length=32)
+    first = {result["document_id"] for result in empty.search("The library opens in the morning.", k=50)}
+    assert first == {"winner"}
+    nodes = index.as_retriever(similarity_top_k=4).retrieve("The library opens in the morning.")
+    assert nodes[0].node_id == "winner"
+    assert len({node.node_id for node in nodes}) == 4
+
+
+def test_long_documents_through_the_sentence_splitter(empty: RAGPretrainedModel) -> None:
+    documents = [long_document("English", 1500), long_document("other", 300)]
+    index = RagatouilleXMIndex.from_documents(
+        documents, model=empty, transformations=[SentenceSplitter(chunk_size=512, chunk_overlap=32)]
+    )
+    ids = set(index.index_struct.nodes_dict)
+    assert len(ids) > 40
+    nodes = index.as_retriever(similarity_top_k=20).retrieve("The English library number 1234 opens in the morning")
+    assert len({node.node_id for node in nodes}) == 20
+    assert {node.node_id for node in nodes} <= ids
+    whole = documents[0].text
+    for node in nodes:
+        if node.node.ref_doc_id == "English":
+            assert whole[node.node.start_char_idx : node.node.end_char_idx] == node.text
+    index.delete_ref_doc("English", delete_from_docstore=True)
+    assert set(index.ref_doc_info) == {"other"}
+    assert {node.node.ref_doc_id for node in index.as_retriever(similarity_top_k=100).retrieve("library")} == {"other"}
+
+
+# insert, update, delete, refresh
+
+
+def test_insert_update_and_delete(index: RagatouilleXMIndex) -> None:
+    assert set(index.ref_doc_info) == set(IDS)
+    index.insert(Document(text="El libro está en el río.", id_="es"))
+    assert texts(index) == dict(zip(IDS, TEXTS, strict=True)) | {"es": "El libro está en el río."}
+    index.update_ref_doc(Document(text="Winter bread.", id_="es"))
+    assert texts(index)["es"] == "Winter bread."
+    assert len(index.ref_doc_info["es"].node_ids) == 1
+    index.delete_ref_doc("es", delete_from_docstore=True)
+    assert set(index.ref_doc_info) == set(IDS)
+    assert "es" not in texts(index)
+    assert in_folder(index) == set(index.index_struct.nodes_dict)
+    index.delete_ref_doc("es", delete_from_docstore=True)  # there is none, which is logged
+    index.delete_nodes(["no such node"])
+
+
+def test_deleting_twice_and_keeping_the_nodes(index: RagatouilleXMIndex) -> None:
+    for _ in range(2):
+        index.delete_ref_doc("fr")
+    assert "fr" not in found(index, TEXTS[1])
+    assert set(index.ref_doc_info) == set(IDS) - {"fr"}
+    assert index.docstore.get_ref_doc_info("fr") is not None
+
+
+def test_refresh_inserts_and_updates_what_changed(index: RagatouilleXMIndex) -> None:
+    changed = [DOCUMENTS[0], Document(text="Das Brot.", id_="de"), Document(text="New.", id_="new")]
+    assert index.refresh_ref_docs(changed) == [False, True, True]
+    assert index.refresh_ref_docs(changed) == [False, False, False]
+    assert set(index.ref_doc_info) == {*IDS, "new"}
+    assert (texts(index)["de"], texts(index)["en"]) == ("Das Brot.", TEXTS[0])
+    assert len(in_folder(index)) == 6
+
+
+def test_the_same_asynchronously_without_blocking_the_event_loop(
+    empty: RAGPretrainedModel, index: RagatouilleXMIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    for name in ("update_in_index", "delete_from_index"):
+        monkeypatch.setattr(empty, name, _noting(getattr(empty, name), threads))
+
+    async def main() -> list[bool]:
+        await asyncio.gather(*(index.ainsert(Document(text=f"Library {i}.", id_=f"n{i}")) for i in range(12)))
+        await index.aupdate_ref_doc(Document(text="Winter bread.", id_="n3"))
+        await index.adelete_ref_doc("n4", delete_from_docstore=True)
+        return await index.arefresh_ref_docs([DOCUMENTS[0], Document(text="Brot.", id_="n5")])
+
+    assert asyncio.run(main()) == [False, True]
+    assert set(index.ref_doc_info) == {*IDS, *(f"n{i}" for i in range(12) if i != 4)}
+    assert (texts(index)["n3"], texts(index)["n5"]) == ("Winter bread.", "Brot.")
+    assert in_folder(index) == set(index.index_struct.nodes_dict)
+    assert threads
+    assert get_ident() not in threads
+
+
+def _noting(function: Any, threads: set[int]) -> Any:
+    return lambda *args, **kwargs: (threads.add(get_ident()), function(*args, **kwargs))[1]
+
+
+def test_sixteen_threads_insert(index: RagatouilleXMIndex) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda i: index.insert(Document(text=f"Library {i}.", id_=f"n{i}")), range(32)))
+    assert set(index.ref_doc_info) == {*IDS, *(f"n{i}" for i in range(32))}
+    assert in_folder(index) == set(index.index_struct.nodes_dict)
+
+
+def test_nodes_of_the_same_id_are_replaced(index: RagatouilleXMIndex) -> None:
+    index.insert_nodes([TextNode(id_="x", text="Winter bread.")])
+    index.insert_nodes([TextNode(id_="x", text="El río.")])
+    assert [
+        node.text for node in index.as_retriever(similarity_top_k=100).retrieve("bread") if node.node_id == "x"
+    ] == ["El río."]
+    index.insert_nodes([TextNode(id_="x", text="")])
+    assert "x" not in in_folder(index)
+
+
+def test_nodes_without_text_are_not_found(empty: RAGPretrainedModel, caplog: pytest.LogCaptureFixture) -> None:
+    index = RagatouilleXMIndex([TextNode(id_="a", text="  "), TextNode(id_="b", text="Bread.")], model=empty)
+    assert [node.node_id for node in index.as_retriever().retrieve("bread")] == ["b"]
+    assert "1 nodes have no text" in caplog.text
+    index.delete_nodes(["a"], delete_from_docstore=True)
+    assert not index.docstore.document_exists("a")
+
+
+def test_an_empty_index(empty: RAGPretrainedModel) -> None:
+    index = RagatouilleXMIndex([], model=empty)
+    assert index.as_retriever().retrieve("book") == []
+    assert index.ref_doc_info == {}
+    index.insert(DOCUMENTS[1])
+    assert found(index, "livre") == ["fr"]
+
+
+def test_objects_are_entered(empty: RAGPretrainedModel, rag: RAGPretrainedModel) -> None:
+    inner = RagatouilleXMRetriever(rag, "first", 1)
+    node = IndexNode(id_="link", text="All about libraries.", index_id="inner", obj=inner)
+    index = RagatouilleXMIndex([], objects=[node], model=empty)
+    retriever = index.as_retriever()
+    assert [each.node.ref_doc_id for each in retriever.retrieve(TEXTS[3])] == ["de"]
+    assert [each.node.ref_doc_id for each in asyncio.run(retriever.aretrieve(TEXTS[3]))] == ["de"]
+
+
+# options
+
+
+def test_languages_can_be_given(empty: RAGPretrainedModel) -> None:
+    nodes = [TextNode(id_=each, text=TEXTS[0], metadata={"lang": each}) for each in ("fr", "de")]
+
+    def languages(**options: Any) -> list[str]:
+        index = RagatouilleXMIndex(nodes, model=empty, overwrite=True, **options)
+        index.insert_nodes([TextNode(id_="late", text=TEXTS[0], metadata={"lang": "ja"})])
+        return [each["language"] for each in empty.get_passages(["fr", "de", "late"], index_name=index.index_id)]
+
+    assert languages() == ["en", "en", "en"]
+    assert languages(language="de") == ["de", "de", "de"]
+    assert languages(language=lambda node: node.metadata["lang"]) == ["fr", "de", "ja"]
+    assert languages(language=lambda node: None) == ["en", "en", "en"]
+
+
+def test_metadata_can_be_encoded_and_does_not_decide_the_language(empty: RAGPretrainedModel) -> None:
+    metadata = {"title": "The opening of the library in the morning", "secret": "x"}
+    node = TextNode(id_="fr", text=TEXTS[1], metadata=metadata, excluded_embed_metadata_keys=["secret"])
+    for mode, content in (
+        (MetadataMode.NONE, node.text),
+        (MetadataMode.EMBED, f"title: {metadata['title']}\n\n{node.text}"),
+    ):
+        RagatouilleXMIndex([node], model=empty, overwrite=True, metadata_mode=mode)
+        stored = empty.get_passages("fr")
+        assert "".join(each["content"] for each in stored).split() == content.split()
+        assert {each["language"] for each in stored} == {"fr"}
+
+
+def test_an_index_is_not_replaced_by_accident(index: RagatouilleXMIndex, empty: RAGPretrainedModel) -> None:
+    context = StorageContext.from_defaults()
+    with pytest.raises(InputError, match="There is an index 'news' already.*overwrite=True"):
+        RagatouilleXMIndex([TextNode(text="a", id_="a")], model=empty, index_name="news", storage_context=context)
+    assert not context.docstore.docs
+    assert found(index, TEXTS[1], similarity_top_k=1) == ["fr"]
+    other = RagatouilleXMIndex([TextNode(text="a", id_="a")], model=empty, index_name="news", overwrite=True)
+    assert in_folder(other) == {"a"}
+
+
+# bad input
+
+
+def test_what_cannot_be_stored_leaves_everything_as_it_was(
+    index: RagatouilleXMIndex, empty: RAGPretrainedModel, tmp_path: Path
+) -> None:
+    bad = [TextNode(id_="ok", text="Bread."), TextNode(id_="bad", text="River.", metadata={"path": {1, 2}})]
+    with pytest.raises(ValueError, match="Metadata 'path' has a value that cannot be stored: a set"):
+        index.insert_nodes(bad)
+    with pytest.raises(ValueError, match="Metadata 'path'"):
+        asyncio.run(index.ainsert_nodes(bad))
+    assert not index.docstore.document_exists("ok")
+    assert "ok" not in in_folder(index)
+
+    index.insert_nodes([TextNode(id_="ok", text="Before.")])
+    with pytest.raises(ValueError, match="Metadata 'path'"):
+        index.insert_nodes(bad)
+    assert index.docstore.get_document("ok").text == "Before."
+
+    context = StorageContext.from_defaults()
+    with pytest.raises(ValueError, match="Metadata 'path'"):
+        RagatouilleXMIndex(bad, model=empty, index_name="never", storage_context=context)
+    assert not context.docstore.docs
+    assert not empty.indexes.path("never").exists()
+
+
+def test_unusable_parameters(empty: RAGPretrainedModel, index: RagatouilleXMIndex) -> None:
+    with pytest.raises(ValueError, match="model is a str"):
+        RagatouilleXMIndex([], model="colbert")
+    with pytest.raises(ValueError, match="cannot be a folder's name"):
+        RagatouilleXMIndex([], model=empty, index_name="a/b")
+    with pytest.raises(ValueError, match="similarity_top_k=0"):
+        index.as_retriever(similarity_top_k=0)
+    with pytest.raises(ValueError, match="A query is blank"):
+        index.as_retriever().retrieve(" ")
+    with pytest.raises(ValueError, match="its id is the name of its folder"):
+        index.set_index_id("other")
+    shutil.rmtree(empty.indexes.path("news"))
+    with pytest.raises(ValueError, match="no longer there"):
+        index.as_retriever().retrieve("book")
+
+
+# persist and load
+
+
+def test_persist_and_load(index: RagatouilleXMIndex, empty: RAGPretrainedModel, tmp_path: Path) -> None:
+    index.storage_context.persist(str(tmp_path / "storage"))
+    before = index.as_retriever().retrieve("book")
+
+    fresh = RAGPretrainedModel(empty.encoder, tmp_path / "root", verbose=0)
+    context = StorageContext.from_defaults(persist_dir=str(tmp_path / "storage"))
+    again = RagatouilleXMIndex.load(context, model=fresh, index_name="news")
+    assert again.index_id == "news"
+    assert again.as_retriever().retrieve("book") == before
+    assert again.ref_doc_info == index.ref_doc_info
+    assert again.refresh_ref_docs([*DOCUMENTS, Document(text="New bread.", id_="new")]) == [False] * 5 + [True]
+    again.delete_ref_doc("en", delete_from_docstore=True)
+    again.storage_context.persist(str(tmp_path / "storage"))
+
+    context = StorageContext.from_defaults(persist_dir=str(tmp_path / "storage"))
+    third = RagatouilleXMIndex.load(context, model=fresh, index_name="news")
+    assert set(third.ref_doc_info) == {"fr", "zh", "de", "ja", "new"}
+    assert set(texts(third)) == {"fr", "zh", "de", "ja", "new"}
+
+
+def test_two_indexes_in_one_storage(index: RagatouilleXMIndex, empty: RAGPretrainedModel, tmp_path: Path) -> None:
+    RagatouilleXMIndex(
+        [TextNode(text="Bread.", id_="b")], model=empty, index_name="other", storage_context=index.storage_context
+    )
+    index.storage_context.persist(str(tmp_path / "storage"))
+    context = StorageContext.from_defaults(persist_dir=str(tmp_path / "storage"))
+    assert len(RagatouilleXMIndex.load(context, model=empty, index_name="news").as_retriever().retrieve("book")) == 5
+    other = RagatouilleXMIndex.load(context, model=empty, index_name="other")
+    assert [node.node_id for node in other.as_retriever().retrieve("book")] == ["b"]
+
+
+def test_what_is_not_there_cannot_be_loaded(index: RagatouilleXMIndex, empty: RAGPretrainedModel) -> None:
+    with pytest.raises(ValueError, match=r"The storage has no index 'llama_index'; it has \['news'\]"):
+        RagatouilleXMIndex.load(index.storage_context, model=empty)
+    empty.close()
+    shutil.rmtree(empty.indexes.path("news"))
+    with pytest.raises(ValueError, match="no longer there"):
+        RagatouilleXMIndex.load(index.storage_context, model=empty, index_name="news")
+
+
+def test_nodes_that_were_not_persisted_are_passed_over(
+    index: RagatouilleXMIndex, empty: RAGPretrainedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index.storage_context.persist(str(tmp_path / "storage"))
+    index.insert_nodes([TextNode(text=f"The book {i}.", id_=f"lost{i}") for i in range(20)])
+    context = StorageContext.from_defaults(persist_dir=str(tmp_path / "storage"))
+    again = RagatouilleXMIndex.load(context, model=empty, index_name="news")
+    caplog.set_level(logging.WARNING)
+    assert sorted(found(again, "The book 3.", similarity_top_k=5)) == sorted(IDS)
+    assert "20 nodes of the index are not in the document store" in caplog.text

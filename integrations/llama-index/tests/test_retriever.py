@@ -1,0 +1,256 @@
+"""The retriever: its nodes, its parameters, async, threads, objects, events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, get_ident
+from typing import Any
+from uuid import UUID
+
+import pytest
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
+from llama_index.core.instrumentation.events.retrieval import RetrievalEndEvent, RetrievalStartEvent
+from llama_index.core.schema import MetadataMode, NodeRelationship, NodeWithScore, ObjectType, QueryBundle, TextNode
+from llama_index.core.settings import Settings
+from llama_index.retrievers.ragatouille_xm import RagatouilleXMRetriever
+
+from ragatouille_xm import RAGPretrainedModel
+
+from .conftest import IDS, METADATAS, TEXTS
+
+LONG = " ".join(f"The library number {i} opens in the morning, and the train is in the garden." for i in range(60))
+
+
+def documents(nodes: list[NodeWithScore]) -> list[str]:
+    return [node.node.ref_doc_id for node in nodes]
+
+
+# nodes
+
+
+def test_a_text_finds_itself_with_everything_that_belongs_to_it(rag: RAGPretrainedModel) -> None:
+    for text, document_id, metadata in zip(TEXTS, IDS, METADATAS, strict=True):
+        best = RagatouilleXMRetriever(rag, similarity_top_k=1).retrieve(text)[0]
+        node = best.node
+        assert (node.text, node.metadata["language"], node.metadata["document_id"]) == (text, document_id, document_id)
+        assert {key: node.metadata[key] for key in metadata} == metadata
+        source = node.relationships[NodeRelationship.SOURCE]
+        assert (source.node_id, source.metadata, node.ref_doc_id) == (document_id, metadata, document_id)
+        assert source.node_type == ObjectType.DOCUMENT
+        assert type(best.score) is float
+        assert json.loads(best.model_dump_json())["score"] == best.score
+
+
+def test_the_llm_sees_the_users_metadata_alone(rag: RAGPretrainedModel) -> None:
+    node = RagatouilleXMRetriever(rag, similarity_top_k=1).retrieve(TEXTS[1])[0].node
+    expected = f"year: 2019\nfile_name: fr.txt\n\n{TEXTS[1]}"
+    assert node.get_content(MetadataMode.LLM) == node.get_content(MetadataMode.EMBED) == expected
+
+
+def test_metadata_of_the_user_comes_before_that_of_the_index(empty: RAGPretrainedModel) -> None:
+    empty.index(TEXTS[:1], ["a"], [{"language": "English", "passage_id": "p. 7"}], index_name="own")
+    node = RagatouilleXMRetriever(empty).retrieve("library")[0].node
+    assert node.metadata == {"language": "English", "passage_id": "p. 7", "document_id": "a"}
+    assert "language: English" in node.get_content(MetadataMode.LLM)
+
+
+def test_passages_of_long_documents_are_nodes_of_their_own(empty: RAGPretrainedModel) -> None:
+    empty.index([LONG, LONG], ["a", "b"], index_name="long", max_document_length=64)
+    nodes = RagatouilleXMRetriever(empty, similarity_top_k=200).retrieve("the train")
+    assert len({node.node_id for node in nodes}) == len(nodes) > 20
+    assert set(documents(nodes)) == {"a", "b"}
+
+
+def test_equal_texts_of_two_documents_both_come_back(empty: RAGPretrainedModel) -> None:
+    empty.index([TEXTS[0]] * 2, ["a", "b"], index_name="twins")
+    assert sorted(documents(RagatouilleXMRetriever(empty).retrieve(TEXTS[0]))) == ["a", "b"]
+
+
+def test_node_ids_are_stable_uuids_and_unlike_those_of_another_index(rag: RAGPretrainedModel) -> None:
+    def ids(name: str) -> set[str]:
+        return {node.node_id for node in RagatouilleXMRetriever(rag, name).retrieve(TEXTS[0])}
+
+    before = ids("first")
+    rag.close()
+    assert ids("first") == before
+    assert all(str(UUID(each)) == each for each in before)
+    rag.index([text[::-1] for text in TEXTS], IDS, index_name="second")
+    assert not before & ids("second")
+
+
+# parameters
+
+
+def test_top_k_filters_doc_ids_language_and_min_score(rag: RAGPretrainedModel) -> None:
+    def found(**options: Any) -> list[str]:
+        return documents(RagatouilleXMRetriever(rag, **options).retrieve(TEXTS[0]))
+
+    every = found(exact=True)
+    assert sorted(every) == sorted(IDS)
+    assert found(similarity_top_k=2) == every[:2]
+    assert found(doc_ids=["fr", "zh"], similarity_top_k=1) == [each for each in every if each in ("fr", "zh")][:1]
+    assert found(doc_ids=[]) == []
+    assert found(filters={"year": {"$gte": 2021}}) == [each for each in every if each in ("de", "ja")]
+    assert found(filters={"year": {"$gte": 2021}}, doc_ids=["ja", "en"]) == ["ja"]
+    second = RagatouilleXMRetriever(rag).retrieve(TEXTS[0])[1].score
+    assert found(min_score=second + 1e-3) == ["en"]
+    scores = [RagatouilleXMRetriever(rag, language=each).retrieve(TEXTS[0])[0].score for each in ("en", "ja")]
+    assert scores[0] != scores[1]
+
+
+def test_top_k_can_be_assigned_to(rag: RAGPretrainedModel) -> None:
+    retriever = RagatouilleXMRetriever(rag)
+    retriever.similarity_top_k = 2
+    assert len(retriever.retrieve("book")) == retriever.similarity_top_k == 2
+    with pytest.raises(ValueError, match="similarity_top_k=0 is not usable"):
+        retriever.similarity_top_k = 0
+
+
+def test_it_stays_with_the_index_that_was_in_use(rag: RAGPretrainedModel) -> None:
+    retriever = RagatouilleXMRetriever(rag)
+    rag.index(["Another library."], ["other"], index_name="second")
+    assert documents(RagatouilleXMRetriever(rag).retrieve("library")) == ["other"]
+    assert "other" not in documents(retriever.retrieve("library"))
+    assert "en" in documents(RagatouilleXMRetriever(rag, "first").retrieve("library"))
+
+
+def test_the_model_makes_one(rag: RAGPretrainedModel) -> None:
+    retriever = rag.as_llama_index_retriever(similarity_top_k=2, filters={"year": 2019})
+    assert isinstance(retriever, RagatouilleXMRetriever)
+    assert documents(retriever.retrieve("book")) == ["fr"]
+
+
+def test_a_query_transforms_strings_are_searched_for(rag: RAGPretrainedModel) -> None:
+    retriever = RagatouilleXMRetriever(rag, similarity_top_k=2)
+    one = QueryBundle("anything", custom_embedding_strs=[TEXTS[2]])
+    assert documents(retriever.retrieve(one))[0] == "zh"
+    two = QueryBundle("anything", custom_embedding_strs=[TEXTS[0], TEXTS[3]])
+    assert sorted(documents(retriever.retrieve(two))) == ["de", "en"]
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"similarity_top_k": 0}, "similarity_top_k=0 is not usable: give a whole number of at least 1."),
+        ({"similarity_top_k": -3}, "similarity_top_k=-3"),
+        ({"similarity_top_k": True}, "similarity_top_k=True"),
+        ({"similarity_top_k": "2"}, "similarity_top_k='2'"),
+        ({"filters": {"year": {"$near": 3}}}, r"Unknown operator '\$near'"),
+        ({"filters": [("year", 3)]}, "filters is a list; give MetadataFilters"),
+        ({"model": "colbert-xm"}, "model is a str; give a ragatouille_xm.RAGPretrainedModel."),
+    ],
+)
+def test_unusable_parameters(rag: RAGPretrainedModel, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        RagatouilleXMRetriever(**{"model": rag, **options})
+
+
+def test_an_unknown_parameter_is_refused(rag: RAGPretrainedModel) -> None:
+    with pytest.raises(TypeError, match="top_k"):
+        RagatouilleXMRetriever(rag, top_k=3)
+
+
+@pytest.mark.parametrize("query", ["", "  ", QueryBundle(""), QueryBundle("a", custom_embedding_strs=[])])
+def test_a_blank_query(rag: RAGPretrainedModel, query: str | QueryBundle) -> None:
+    retriever = RagatouilleXMRetriever(rag)
+    with pytest.raises(ValueError, match="A query is blank"):
+        retriever.retrieve(query)
+    with pytest.raises(ValueError, match="A query is blank"):
+        asyncio.run(retriever.aretrieve(query))
+
+
+def test_indexes_that_are_not_there(rag: RAGPretrainedModel, empty: RAGPretrainedModel, tmp_path: Path) -> None:
+    retriever = RagatouilleXMRetriever(rag)
+    shutil.rmtree(rag.indexes.path("first"))
+    with pytest.raises(ValueError, match="no longer there"):
+        retriever.retrieve("book")
+    with pytest.raises(ValueError, match="never"):
+        RagatouilleXMRetriever(rag, "never").retrieve("book")
+    bare = RAGPretrainedModel(rag.encoder, tmp_path / "elsewhere", verbose=0)
+    with pytest.raises(ValueError, match="No index is open"):
+        RagatouilleXMRetriever(bare).retrieve("book")
+
+
+def test_an_unknown_language(rag: RAGPretrainedModel) -> None:
+    with pytest.raises(ValueError, match=r"'\?' is not a language"):
+        RagatouilleXMRetriever(rag, language="?").retrieve("book")
+
+
+# async and threads
+
+
+def test_fifty_searches_at_once_leave_the_event_loop_free(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, in_threads, search = Event(), set(), rag.search
+
+    def wait_and_search(*args: Any, **kwargs: Any) -> Any:
+        assert let_go.wait(30), "the search ran on the event loop, which could not let it go"
+        in_threads.add(get_ident())
+        return search(*args, **kwargs)
+
+    monkeypatch.setattr(rag, "search", wait_and_search)
+    retriever = RagatouilleXMRetriever(rag, similarity_top_k=1)
+
+    async def main() -> list[list[NodeWithScore]]:
+        tasks = [asyncio.create_task(retriever.aretrieve(text)) for text in TEXTS * 10]
+        for _ in range(100):
+            await asyncio.sleep(0)  # all have started, and none can finish before the loop goes on
+        assert not any(task.done() for task in tasks)
+        let_go.set()
+        return await asyncio.gather(*tasks)
+
+    assert [documents(nodes) for nodes in asyncio.run(main())] == [[each] for each in IDS * 10]
+    assert get_ident() not in in_threads
+
+
+def test_sixteen_threads(rag: RAGPretrainedModel) -> None:
+    retriever = RagatouilleXMRetriever(rag, similarity_top_k=1)
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(retriever.retrieve, TEXTS * 10))
+    assert [documents(nodes) for nodes in found] == [[each] for each in IDS * 10]
+
+
+# objects
+
+
+def test_an_object_stands_in_for_a_document(rag: RAGPretrainedModel) -> None:
+    rag.index(["Inner library."], ["inner"], index_name="second")
+    inner = RagatouilleXMRetriever(rag, "second")
+    outer = RagatouilleXMRetriever(rag, "first", 2, object_map={"en": inner}, doc_ids=["en", "fr"])
+    assert sorted(documents(outer.retrieve(TEXTS[0]))) == ["fr", "inner"]
+    assert sorted(documents(asyncio.run(outer.aretrieve(TEXTS[0])))) == ["fr", "inner"]
+    node = TextNode(text="Instead.")
+    outer = RagatouilleXMRetriever(rag, "first", 1, object_map={"en": node})
+    assert [each.node for each in outer.retrieve(TEXTS[0])] == [node]
+
+
+# events
+
+
+def test_instrumentation_and_callbacks_carry_the_nodes(rag: RAGPretrainedModel, recorder: Any) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    retriever = RagatouilleXMRetriever(rag, callback_manager=CallbackManager([debug]))
+    for nodes in (retriever.retrieve("book"), asyncio.run(retriever.aretrieve("book"))):
+        assert len(nodes) == 5
+        assert recorder.of(RetrievalStartEvent)[-1].str_or_query_bundle == "book"
+        assert recorder.of(RetrievalEndEvent)[-1].nodes == nodes
+        start, end = debug.get_event_pairs(CBEventType.RETRIEVE)[-1]
+        assert start.payload == {EventPayload.QUERY_STR: "book"}
+        assert end.payload == {EventPayload.NODES: nodes}
+
+
+def test_the_callbacks_of_the_settings_are_the_default(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    monkeypatch.setattr(Settings, "_callback_manager", CallbackManager([debug]))
+    RagatouilleXMRetriever(rag).retrieve("book")
+    assert len(debug.get_event_pairs(CBEventType.RETRIEVE)) == 1
