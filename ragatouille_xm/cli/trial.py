@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import IndexDamagedError, IndexNotFoundError
+from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
 from .app import app, facade
 from .show import counted, plain, results, say, say_patience, show_results
 
@@ -72,7 +72,7 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
     try:
         index = model.indexes.get(name).index
         how = "by an earlier run"
-    except (IndexNotFoundError, IndexDamagedError):
+    except (IndexNotFoundError, IndexDamagedError, IndexFormatError):
         model.index(
             [document.text for document in sample],
             [document.id for document in sample],

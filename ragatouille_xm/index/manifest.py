@@ -13,7 +13,7 @@ from uuid import uuid4
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError, PassageIndexError
 from .durable import ASIDE, TRASH, remove_tree, write_durably
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 was that of development versions before 0.1.0
 MANIFEST = "manifest.json"
 PART, CODEBOOK, SUFFIX = "part-", "codebook-", ".safetensors"
 WAY_OUT = "Index the documents again, or restore the folder from a copy."
@@ -142,7 +142,7 @@ class Manifest:
         IndexDamagedError
             If it cannot be understood.
         IndexFormatError
-            If a newer version wrote it.
+            If it is of another format.
         """
         path = folder / MANIFEST
         try:
@@ -154,10 +154,15 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise IndexDamagedError(f"{str(path)!r} cannot be read: {error}. {WAY_OUT}") from error
         version = content.get("format_version") if isinstance(content, dict) else None
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if isinstance(version, int) and version != FORMAT_VERSION:
+            way_out = (
+                "Upgrade it: pip install -U ragatouille-xm"
+                if version > FORMAT_VERSION
+                else "Index the documents again, or open it with the version that wrote it."
+            )
             raise IndexFormatError(
                 f"The index at {str(folder)!r} has format version {version}; this version of ragatouille-xm reads "
-                f"{FORMAT_VERSION} and older. Upgrade it: pip install -U ragatouille-xm"
+                f"{FORMAT_VERSION}. {way_out}"
             )
         try:
             return cls._from_json(content)

@@ -301,7 +301,8 @@ def _payload(passage: Passage) -> dict[str, Any]:
         "document_id": passage.document_id,
         "text": passage.text,
         "language": passage.language,
-        "metadata": None if passage.metadata is None else dict(passage.metadata),
+        # As text: the engine may change the last digit of a float.
+        "metadata": None if passage.metadata is None else json.dumps(dict(passage.metadata), ensure_ascii=False),
     }
     try:
         payload |= filter_payload(passage)
@@ -325,7 +326,9 @@ def _sparse(centroids: torch.Tensor) -> edge.SparseVector:
 
 def _stored(record: edge.Record) -> Stored:
     payload = record.payload or {}
-    passage = Passage(int(record.id), *(payload.get(name) for name in OWN))  # type: ignore[arg-type]
+    own: list[Any] = [payload.get(name) for name in OWN]
+    document_id, text, language, metadata = own
+    passage = Passage(int(record.id), document_id, text, language, None if metadata is None else json.loads(metadata))
     vectors = record.vector
     return Stored(passage, np.asarray(vectors[VECTORS], np.float16) if isinstance(vectors, dict) else None)
 

@@ -3,12 +3,15 @@
 What filters see in a passage is stored beside it, so that the engine's answer is the one of `corpus.filters.matches`:
 
 - ``terms``: one text for each field that it has and for each value in it; equality is looking up a text.
-- ``numbers`` and ``instants``: for each field that has such values, under a name that is safe in a path, a list of
-  64-bit floats; a range is the engine's.
+- ``instants``: for each field that has some, under a name that is safe in a path, a list of whole numbers; a range is the
+  engine's.
+- ``numbers``: likewise, but a float is stored as two whole numbers that sort as it does, since the engine may change
+  the last digit of a float that it stores.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from datetime import datetime
 from hashlib import blake2b
@@ -21,6 +24,7 @@ from ..corpus.metadata import OWN_FIELDS, Scalar, equality_key, fields_of, insta
 from ..types import Passage
 
 TERMS, NUMBERS, INSTANTS = "terms", "numbers", "instants"
+HALVES = ("high", "low")
 LONGEST_TERM = 80  # characters: longer ones are stored as a hash, for the index of terms is in memory
 
 NOTHING = edge.HasIdCondition(set())
@@ -30,15 +34,16 @@ _RANGES = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
 def filter_payload(passage: Passage) -> dict[str, Any]:
     """Return what is stored of a passage for filters to find it."""
     terms: set[str] = set()
-    numbers: dict[str, list[float]] = {}
-    instants: dict[str, list[float]] = {}
+    numbers: dict[str, list[dict[str, int]]] = {}
+    instants: dict[str, list[int]] = {}
     for field, values in fields_of(passage).items():
         if field not in OWN_FIELDS:
             terms.add(_term(field))
             terms.update(_term(field, value) for value in values)
-        for ranged, number in ((numbers, range_value), (instants, instant)):
-            if found := [n for value in values if (n := number(value)) is not None]:
-                ranged[_slot(field)] = found
+        if found := [n for value in values if (n := range_value(value)) is not None]:
+            numbers[_slot(field)] = [dict(zip(HALVES, _halves(n), strict=True)) for n in found]
+        if found := [n for value in values if (n := instant(value)) is not None]:
+            instants[_slot(field)] = [int(n) for n in found]
     payload = {TERMS: sorted(terms), NUMBERS: numbers, INSTANTS: instants}
     return {name: content for name, content in payload.items() if content}
 
@@ -78,13 +83,42 @@ def is_storable(text: str) -> bool:
     return True
 
 
-def _range(condition: Compare) -> edge.FieldCondition | edge.HasIdCondition:
-    is_moment = isinstance(condition.value, datetime)
-    bound = instant(condition.value) if is_moment else range_value(condition.value)
+def _range(condition: Compare) -> edge.FieldCondition | edge.NestedCondition | edge.HasIdCondition:
+    """Return the condition that a value in a field is beyond a bound."""
+    beyond, slot = _RANGES[condition.op], _slot(condition.field)
+    if isinstance(condition.value, datetime):
+        moment = instant(condition.value)
+        return NOTHING if moment is None else edge.FieldCondition(f"{INSTANTS}.{slot}", range=_beyond(beyond, moment))
+    bound = range_value(condition.value)
     if bound is None:
         return NOTHING
-    key = f"{INSTANTS if is_moment else NUMBERS}.{_slot(condition.field)}"
-    return edge.FieldCondition(key, range=edge.RangeFloat(**{_RANGES[condition.op]: bound}))
+    (high, low), (high_bound, low_bound) = HALVES, _halves(bound)
+    equal = edge.FieldCondition(high, range=edge.RangeFloat(gte=high_bound, lte=high_bound))
+    return edge.NestedCondition(
+        f"{NUMBERS}.{slot}",
+        edge.Filter(
+            should=[
+                edge.FieldCondition(high, range=_beyond(beyond[:2], high_bound)),
+                edge.Filter(must=[equal, edge.FieldCondition(low, range=_beyond(beyond, low_bound))]),
+            ]
+        ),
+    )
+
+
+def _beyond(bound: str, value: float) -> edge.RangeFloat:
+    return edge.RangeFloat(**{bound: value})
+
+
+def _halves(number: float) -> tuple[int, int]:
+    """Return the upper and the lower 32 bits of a whole number that sorts as `number` does.
+
+    Examples
+    --------
+    >>> _halves(-1e300) < _halves(-1.5) < _halves(-0.0) == _halves(0.0) < _halves(5e-324) < _halves(1.5)
+    True
+    """
+    bits = int.from_bytes(struct.pack(">d", number + 0.0), "big")
+    return divmod(~bits % 2**64 if bits >> 63 else bits | 1 << 63, 2**32)
 
 
 def _term(field: str, *value: Scalar) -> str:

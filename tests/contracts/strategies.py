@@ -93,7 +93,23 @@ scalars = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-2, 2),
-    st.sampled_from([0.0, -0.0, 1.0, 1.5, -2.0, 1e300, 2**53, 2**53 + 1, float(2**53), 2**63 - 1, -(2**63)]),
+    st.sampled_from(
+        [
+            0.0,
+            -0.0,
+            1.0,
+            1.5,
+            -2.0,
+            1e300,
+            0.1 + 0.2,
+            1790000000.1234567,
+            2**53,
+            2**53 + 1,
+            float(2**53),
+            2**63 - 1,
+            -(2**63),
+        ]
+    ),
     st.sampled_from(["", "a", "A", "1", "true", "fr", "é\u0301", "2024-02-29", "2024-02-29T23:30:00-01:00", "x" * 300]),
 )
 values = st.recursive(
@@ -104,7 +120,9 @@ values = st.recursive(
 metadatas = st.none() | st.dictionaries(st.sampled_from(KEYS), values, max_size=4)
 languages = st.sampled_from(["fr", "zh-TW", "de"])
 
-bounds = st.integers(-2, 2) | st.sampled_from([1.5, 2**53, 1e300, "2024-03-01", "2024-02-29T23:00:00Z"])
+bounds = st.integers(-2, 2) | st.sampled_from(
+    [1.5, 0.1 + 0.2, 1790000000.1234567, 2**53, 1e300, "2024-03-01", "2024-02-29T23:00:00Z"]
+)
 operators = st.one_of(
     st.tuples(st.sampled_from(["$eq", "$ne"]), scalars),
     st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(scalars, max_size=3)),

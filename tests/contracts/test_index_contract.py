@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from operator import eq, ge, lt
+
 import numpy as np
 import pytest
 import torch
@@ -160,6 +163,27 @@ def test_a_filter_that_few_of_many_pass(engine):
     assert_search(engine.index, query("q"), 9, passages, engine.tolerance, {"rare": True})
     assert_search(engine.index, query("q"), 9, passages, engine.tolerance, {"document_id": {"$in": ["d3", "d44"]}})
     assert_search(engine.index, query("q"), 9, passages, engine.tolerance, {"rare": False})
+
+
+def test_numbers_and_moments_keep_their_last_digit(index):
+    source = random.Random(0)
+    numbers = [0.1 + 0.2, 5e-324, -1.7976931348623157e308, 2**53 + 2.0]
+    numbers += [source.uniform(-1.9e9, 1.9e9) for _ in range(30)] + [source.gauss(0, 1) for _ in range(30)]
+    moments = [f"2031-05-17T08:{minute:02}:07.{minute:06}Z" for minute in range(5)]
+    values = [*numbers, *moments]
+    put(index, *(passage(i, f"d{i}", metadata={"x": [value], "y": value}) for i, value in enumerate(values)))
+    assert [p.metadata for p in everything(index)] == [{"x": [value], "y": value} for value in values]
+
+    def found(**condition):
+        return {p.pid for p in everything(index, parse_filter(condition))}
+
+    def ordered(key, within):
+        return {i for i, other in enumerate(values) if type(other) is type(key) and within(other, key)}
+
+    for value in values:
+        assert found(x=value) == ordered(value, eq)
+        assert found(x={"$gte": value}) == found(y={"$gte": value}) == ordered(value, ge)
+        assert found(x={"$lt": value}) == found(y={"$lt": value}) == ordered(value, lt)
 
 
 # --- Life of an index

@@ -60,7 +60,7 @@ def test_there_is_no_index(place):
 
 
 def test_a_newer_format_is_refused_whatever_is_in_it(place):
-    (place / "manifest.json").write_text('{"format_version": 2, "everything": "else"}')
+    (place / "manifest.json").write_text('{"format_version": 3, "everything": "else"}')
     with pytest.raises(IndexFormatError, match="2.*pip install -U"):
         Manifest.read(place)
 
