@@ -335,6 +335,8 @@ def test_unusable_parameters(empty: RAGPretrainedModel, index: RagatouilleXMInde
         RagatouilleXMIndex([], model="colbert")
     with pytest.raises(ValueError, match="cannot be a folder's name"):
         RagatouilleXMIndex([], model=empty, index_name="a/b")
+    with pytest.raises(ValueError, match=r"RagatouilleXMIndex has no options \['embed_model'\]"):
+        RagatouilleXMIndex([], model=empty, embed_model="default")
     with pytest.raises(ValueError, match="similarity_top_k=0"):
         index.as_retriever(similarity_top_k=0)
     with pytest.raises(ValueError, match="A query is blank"):

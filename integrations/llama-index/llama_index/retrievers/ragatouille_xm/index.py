@@ -159,6 +159,8 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         await asyncio.to_thread(self.insert_nodes, nodes, **insert_kwargs)
 
     def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
+        if build_kwargs:  # the base class hands over what nobody knows
+            raise InputError(f"RagatouilleXMIndex has no options {sorted(build_kwargs)}. Leave them out.")
         struct = IndexDict(index_id=self._index_name)
         texts, ids, metadatas, languages = self._columns(nodes)
         self._model.index(

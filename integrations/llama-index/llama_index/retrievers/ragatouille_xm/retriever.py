@@ -23,7 +23,6 @@ from llama_index.core.settings import Settings
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import IndexNotFoundError, InputError
-from ragatouille_xm.retriever import check_k
 
 from .filters import Filters, compile_filters
 
@@ -190,7 +189,5 @@ def check_model(model: object) -> None:
 
 def check_top(n: object, name: str) -> None:
     """Refuse what is not a positive whole number, by the name that users know it by."""
-    try:
-        check_k(n)
-    except InputError as error:
-        raise InputError(str(error).replace("k=", f"{name}=", 1)) from None
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InputError(f"{name}={n!r} is not usable: give a whole number of at least 1.")
