@@ -1,17 +1,20 @@
 """RAGatouille's own sessions, run again with ours: same calls, same keys, same ids, same order.
 
 Recorded from RAGatouille 0.0.9.post2: on the demo checkpoint (reference/make_migration.py), whose adapters are all the
-same, so that RAGatouille's ``en_XX`` is as good as the right one; and on a tiny one (reference/make_behaviour.py), whose
-texts ours is told to put through English as RAGatouille does.
+same, so that RAGatouille's ``en_XX`` is as good as the right one; and on a tiny one (reference/make_behaviour.py),
+whose texts ours is told to put through English as RAGatouille does.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
+import sys
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -110,6 +113,39 @@ def test_what_is_added_is_found_as_ragatouille_finds_it_after_reopening(
     reopened = [theirs[0][0] for theirs in STEPS["add_to_index, from_index, search"]]
     assert found == reopened
     assert found != [theirs[0][0] for theirs in STEPS["add_to_index, search"]]
+
+
+# the page
+
+
+def test_the_code_of_the_migration_page_runs(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "migration.md").read_text(encoding="utf-8")
+    upstream = ModuleType("ragatouille")
+    upstream.RAGPretrainedModel = type("RAGPretrainedModel", (Upstream,), dict(vars(Upstream)))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ragatouille", upstream)
+    monkeypatch.setattr("ragatouille_xm.model.checkpoint._from_hub", lambda name: checkpoint)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file: checkpoint / file)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 4
+    scope: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, scope)
+    assert isinstance(scope["RAG"], RAGPretrainedModel)
+    assert (scope["ranks"], set(scope["ranking"].data)) == ([1, 2], {7, 9})
+    opened = RAGPretrainedModel.from_index("experiments/colbert/indexes/my_index", verbose=0)
+    opened.add_to_index(["Un pain."], ["new"])
+    assert scope["searcher"].search("Un pain.", k=1, pids=[2])[0] == [2]
+
+
+class Upstream:
+    """RAGatouille's class, as far as the plugin can see."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path): ...
+
+    @classmethod
+    def from_index(cls, index_path): ...
 
 
 # single calls on a tiny checkpoint
