@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-test
+OLDEST := $(VENV)/oldest
+MEMBERS := --editable integrations/langchain --editable integrations/llama-index
 
-.PHONY: demo test lint clean
+.PHONY: demo test notebooks clean
 
 demo: $(INSTALLED)  ## the main job on real multilingual text
 	$(BIN)/ragatouille-xm demo
@@ -16,6 +18,10 @@ test: $(TESTED)  ## everything that must hold
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n auto integrations
+
+notebooks: $(TESTED)  ## run them, and keep what they print
+	$(BIN)/python notebooks/execute.py
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
@@ -24,8 +30,10 @@ $(INSTALLED): $(BIN)/pip pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]"
 	touch $@
 
-$(TESTED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,test]"
+$(TESTED): $(INSTALLED) integrations/*/pyproject.toml integrations/oldest.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,test]" $(MEMBERS)
+	rm -rf $(OLDEST)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(OLDEST) --requirement integrations/oldest.txt
 	touch $@
 
 clean:
