@@ -13,6 +13,7 @@
     │   ├── IndexDamagedError           … has a missing or unreadable part
     │   ├── IndexFormatError            … is of a newer format, or of another checkpoint
     │   ├── IndexLockedError            … is being written by another process
+    │   ├── ReadOnlyIndexError          … is of another program's format, which is searched only
     │   └── StorageError                … could not be written (disk full, no permission)
     └── MissingExtraError (ImportError) an optional package is not installed
 
@@ -64,6 +65,10 @@ class IndexFormatError(PassageIndexError):
 
 class IndexLockedError(PassageIndexError):
     """Another process is writing to the index."""
+
+
+class ReadOnlyIndexError(PassageIndexError):
+    """The index is of another program's format: it can be searched, not changed."""
 
 
 class StorageError(PassageIndexError, OSError):

@@ -9,9 +9,67 @@ from .config import INDEXES_FOLDER
 from .corpus.cutting import Cutter
 from .corpus.passages import Document
 from .encoder import Encoder
-from .errors import IndexFormatError, InputError
+from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
+from .index.plaid.engine import PlaidIndex
+from .index.plaid.folder import PlaidFolder
+from .index.plaid.records import Collection
 from .index.qdrant import EdgeIndex
+from .languages import AdapterTable
+from .model.checkpoint import locate
 from .retriever import Retriever
+
+
+def open_index(path: str | Path, collection: Collection | None = None) -> EdgeIndex | PlaidFolder:
+    """Open what is in an index folder: an index of our own, or one of colbert-ai or RAGatouille.
+
+    Parameters
+    ----------
+    path : str or Path
+    collection : str, Path or sequence of str, optional
+        The texts of a colbert-ai folder that has none: see `ragatouille_xm.index.plaid.records.read_records`.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexDamagedError, IndexFormatError
+        If there is no usable index at `path`.
+    InputError
+        If `collection` is not usable, or the index has its texts itself.
+    """
+    try:
+        index = EdgeIndex.open(path)
+    except IndexNotFoundError:
+        if not PlaidFolder.recognises(Path(path)):
+            raise
+        return PlaidFolder.open(path, collection)
+    if collection is not None:
+        index.close()
+        raise InputError(f"The index at {str(path)!r} has its texts already: leave out the collection.")
+    return index
+
+
+def checkpoint_of(index: EdgeIndex | PlaidFolder, given: str | Path | None = None) -> str | Path:
+    """Return the checkpoint to search an index with: the one given, or the one that filled it.
+
+    Raises
+    ------
+    CheckpointError
+        If none is given and the one that filled it is no longer to be found.
+    """
+    if given is not None:
+        return given
+    way_out = "Say where the checkpoint is now: checkpoint=, or --checkpoint on the command line."
+    if not index.checkpoint:
+        raise CheckpointError(f"The index at {str(index.folder)!r} does not name its checkpoint. {way_out}")
+    try:
+        locate(index.checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} It filled the index at {str(index.folder)!r}. {way_out}") from error
+    return index.checkpoint
+
+
+def default_language(adapters: AdapterTable) -> str:
+    """Return the language of texts that colbert-ai has encoded: it takes the checkpoint's default adapter for all."""
+    return "en" if adapters.default is None else adapters.resolve(adapters.default)
 
 
 class Indexes:
@@ -62,18 +120,35 @@ class Indexes:
         if name is None:
             raise InputError("No index is open. Call index(), or give index_name=.")
         if name not in self._opened:
-            self.register(name, EdgeIndex.open(self.path(name)))
+            self.register(name, open_index(self.path(name)))
         self.current = name
         return self._opened[name]
 
-    def register(self, name: str, index: EdgeIndex) -> None:
+    def register(self, name: str, index: EdgeIndex | PlaidFolder, language: str | None = None) -> None:
         """Take over an open index, which becomes the one used last.
+
+        Parameters
+        ----------
+        name : str
+        index : EdgeIndex or PlaidFolder
+        language : str, optional
+            For a folder of colbert-ai, which stores none: that of all passages, and so of the queries; by default the
+            checkpoint's default adapter's.
 
         Raises
         ------
         IndexFormatError
             If another checkpoint filled it.
+        InputError
+            If a language is given for an index that has the language of each passage.
         """
+        if isinstance(index, PlaidFolder):
+            self._opened[name] = self._over(index, language)
+            self.current = name
+            return
+        if language is not None:
+            index.close()
+            raise InputError(f"The index {name!r} has the language of each passage: leave out language={language!r}.")
         mine, theirs = self.encoder.checkpoint, index.manifest
         if theirs.fingerprint != mine.fingerprint:
             index.close()
@@ -83,6 +158,17 @@ class Indexes:
             )
         self._opened[name] = Retriever(self.encoder, index, int(theirs.settings["max_document_length"]))
         self.current = name
+
+    def _over(self, folder: PlaidFolder, language: str | None) -> Retriever:
+        """Return a retriever over a folder of colbert-ai, which does not tell which weights filled it."""
+        if folder.codec.dim != self.encoder.dim:
+            raise IndexFormatError(
+                f"The index at {str(folder.folder)!r} has vectors of {folder.codec.dim} dimensions, the checkpoint "
+                f"{self.encoder.checkpoint.name!r} {self.encoder.dim}: another one filled it ({folder.checkpoint!r})."
+            )
+        adapters = self.encoder.adapters
+        resolved = None if language is None else adapters.resolve(language)
+        return Retriever(self.encoder, PlaidIndex(folder, default_language(adapters), resolved), folder.doc_maxlen)
 
     def build(
         self,

@@ -15,8 +15,7 @@ from .encoder import Encoder
 from .errors import InputError
 from .frameworks import FrameworkMethods
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped, tokens_at_once
-from .index.qdrant import EdgeIndex
-from .indexes import Indexes
+from .indexes import Indexes, checkpoint_of, open_index
 from .types import DetectedLanguage
 
 if TYPE_CHECKING:
@@ -101,8 +100,21 @@ class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
+        checkpoint: str | Path | None = None,
+        language: str | None = None,
+        collection: str | Path | Sequence[str] | None = None,
     ) -> RAGPretrainedModel:
-        """Open an index together with the checkpoint that filled it; parameters as for `from_pretrained`.
+        """Open an index together with the checkpoint that filled it; other parameters as for `from_pretrained`.
+
+        Parameters
+        ----------
+        index_path : str or Path
+            An index of ours, or of colbert-ai or RAGatouille, which is searched as it is and not changed.
+        checkpoint : str or Path, optional
+            Where the checkpoint is now, if it has moved.
+        language, collection : optional
+            Of a colbert-ai folder: the language of all passages, by default the checkpoint's default adapter's; the
+            texts (a list, or a ``.tsv`` or ``.json`` file), if the folder has none.
 
         Raises
         ------
@@ -112,10 +124,10 @@ class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
             If its checkpoint is no longer to be found.
         """
         path = Path(index_path)
-        index = EdgeIndex.open(path)
+        index = open_index(path, collection)
         try:
             model = cls.from_pretrained(
-                index.manifest.checkpoint,
+                checkpoint_of(index, checkpoint),
                 n_gpu,
                 verbose,
                 str(Indexes.root_of(path)),
@@ -123,7 +135,7 @@ class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
                 dtype=dtype,
                 language_detector=language_detector,
             )
-            model.indexes.register(path.name, index)
+            model.indexes.register(path.name, index, language)
         except BaseException:
             index.close()
             raise

@@ -43,6 +43,7 @@ def test_error_names() -> None:
         "IndexDamagedError": ["PassageIndexError"],
         "IndexFormatError": ["PassageIndexError"],
         "IndexLockedError": ["PassageIndexError"],
+        "ReadOnlyIndexError": ["PassageIndexError"],
         "StorageError": ["PassageIndexError", "OSError"],
         "MissingExtraError": ["RagatouilleXMError", "ImportError"],
     }

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from . import doctor, filling, finding, trial  # they register their commands
+from . import doctor, filling, finding, moving, trial  # they register their commands
 from .app import app
 
-__all__ = ["app", "doctor", "filling", "finding", "main", "trial"]
+__all__ = ["app", "doctor", "filling", "finding", "main", "moving", "trial"]
 
 
 def main() -> None:

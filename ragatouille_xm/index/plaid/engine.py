@@ -1,0 +1,189 @@
+"""Searches a folder of colbert-ai or RAGatouille as it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from ...config import SearchConfig
+from ...corpus.filters import Condition, matches
+from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
+from ...scoring import maxsim, top_k
+from ...types import Hits, Passage, TokenVectors
+from ..checks import check_search
+from .folder import PlaidFolder
+
+TOKENS_AT_ONCE = 2**14  # decoded in one go
+SCORES_AT_ONCE = 2**24
+
+
+class PlaidIndex:
+    """Passages in an index folder of colbert-ai or RAGatouille, which is only read.
+
+    Implements `ragatouille_xm.index.base.PassageIndex`; what would change it raises `ReadOnlyIndexError`. Codes and
+    residuals stay on disk and are decoded for the passages that are scored. Safe to search from many threads.
+
+    Parameters
+    ----------
+    folder : PlaidFolder
+    default : str
+        Language of the passages. The format stores none: colbert-ai sends all texts through one adapter.
+    language : str, optional
+        Language of all passages, whatever a folder written by `export_plaid` says of them.
+
+    Notes
+    -----
+    Scores are exact over the decoded vectors. The first stage is PLAID's: the centroids nearest to each query row
+    give candidates, and the best by the similarities of their centroids alone are decoded. Santhanam et al., "PLAID:
+    An Efficient Engine for Late Interaction Retrieval", CIKM 2022.
+    """
+
+    def __init__(self, folder: PlaidFolder, default: str, language: str | None = None) -> None:
+        self.folder = folder.folder
+        self.checkpoint = folder.checkpoint
+        self.settings: Mapping[str, Any] = {"max_document_length": folder.doc_maxlen}
+        self._opened: PlaidFolder | None = folder
+        self._dim = folder.codec.dim
+        self._passages = folder.passages(language, default)
+        self._languages = Counter(p.language for p in self._passages if p is not None)
+        self._documents = {p.document_id for p in self._passages if p is not None}
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self._dim
+
+    def __len__(self) -> int:
+        return self._languages.total()
+
+    def languages(self) -> dict[str, int]:
+        """Return the number of passages of each language, most frequent first, ties by code."""
+        return dict(sorted(self._languages.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def contains(self, document_ids: Sequence[str]) -> set[str]:
+        """Return those of `document_ids` that have passages here."""
+        return self._documents.intersection(document_ids)
+
+    def reserve(self, n: int) -> NoReturn:
+        """Raise `ReadOnlyIndexError`."""
+        self._refuse()
+
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> NoReturn:
+        """Raise `ReadOnlyIndexError`."""
+        self._refuse()
+
+    def delete(self, document_ids: Sequence[str]) -> NoReturn:
+        """Raise `ReadOnlyIndexError`."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ReadOnlyIndexError(
+            f"The index at {str(self.folder)!r} is of colbert-ai's format, which is searched here, but not changed. "
+            f"Move it into our format: ragatouille-xm convert {self.folder} --name NAME"
+        )
+
+    def search(
+        self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
+    ) -> Hits:
+        """Return the best `k` passages by MaxSim among those that `filter` admits."""
+        check_search(queries, k, self._dim)
+        opened, queries = self._open(), queries.detach().float().cpu()
+        admitted = torch.tensor([p is not None and matches(filter, p) for p in self._passages], dtype=torch.bool)
+        pids = admitted.nonzero().squeeze(1)
+        if config.exact or len(pids) <= config.candidates_for(k):
+            at_once = max(SCORES_AT_ONCE // max(len(pids), 1), 1)
+            parts = [top_k(_score(opened, some, pids), pids, k) for some in queries.split(at_once)]
+        else:
+            parts = [self._search_one(opened, query, k, admitted, config) for query in queries]
+        none = Hits(np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32))
+        return Hits(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
+
+    def _search_one(
+        self, opened: PlaidFolder, query: torch.Tensor, k: int, admitted: torch.Tensor, config: SearchConfig
+    ) -> Hits:
+        """Search for one query ``(q, dim)`` among the passages that `admitted` (n,) marks."""
+        similarities = query @ opened.codec.centroids.T
+        cells = similarities.topk(min(config.probes, similarities.shape[1])).indices.unique()
+        reached = torch.zeros_like(admitted)
+        for cell in cells.tolist():
+            start = int(opened.ends[cell - 1]) if cell else 0
+            reached[opened.inverted[start : int(opened.ends[cell])].long()] = True
+        pids = (reached & admitted).nonzero().squeeze(1)
+        if len(pids) < k:  # passages that share no centroid with the query may qualify
+            pids = admitted.nonzero().squeeze(1)
+        limit = config.candidates_for(k)
+        if len(pids) > limit:
+            pids = pids[_score_by_centroids(opened, similarities.T, pids).topk(limit).indices].sort().values
+        return top_k(_score(opened, query[None], pids), pids, k)
+
+    def fetch(self, pids: Sequence[int]) -> list[Passage]:
+        """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
+        self._open()
+        found = [self._passages[pid] if 0 <= pid < len(self._passages) else None for pid in pids]
+        for pid, passage in zip(pids, found, strict=True):
+            if passage is None:
+                raise KeyError(pid)
+        return [_copy(passage) for passage in found if passage is not None]
+
+    def scroll(
+        self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
+    ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
+        """Yield everything that `filter` admits, in batches, by growing pid."""
+        if batch_size < 1:
+            raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
+        opened = self._open()
+        found = [passage for passage in self._passages if passage is not None and matches(filter, passage)]
+        for start in range(0, len(found), batch_size):
+            batch = [_copy(passage) for passage in found[start : start + batch_size]]
+            yield batch, opened.vectors(torch.tensor([passage.pid for passage in batch])) if with_vectors else None
+
+    def optimize(self) -> None:
+        """Do nothing: the folder stays as it is."""
+
+    def close(self) -> None:
+        """Let go of the files. Closing twice is allowed."""
+        self._opened = None
+
+    def _open(self) -> PlaidFolder:
+        if (opened := self._opened) is None:
+            raise PassageIndexError(f"The index at {str(self.folder)!r} was closed. Open it again.")
+        return opened
+
+
+def _copy(passage: Passage) -> Passage:
+    """Return `passage` with metadata of its own, so that nobody can change what is stored."""
+    return replace(passage, metadata=deepcopy(passage.metadata)) if passage.metadata else passage
+
+
+def _blocks(opened: PlaidFolder, pids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Cut pids into runs of not many more than `TOKENS_AT_ONCE` tokens."""
+    runs = opened.lengths[pids].cumsum(0) // TOKENS_AT_ONCE
+    blocks: tuple[torch.Tensor, ...] = pids.split(runs.unique_consecutive(return_counts=True)[1].tolist())
+    return blocks
+
+
+def _score(opened: PlaidFolder, queries: torch.Tensor, pids: torch.Tensor) -> torch.Tensor:
+    """Return the scores ``(Q, n)`` of passages ``(n,)``, growing, over their decoded vectors."""
+    scores = [torch.empty(len(queries), 0)]
+    for block in _blocks(opened, pids):
+        decoded = opened.vectors(block)
+        scores.append(maxsim(queries, decoded.vectors, decoded.lengths))
+    return torch.cat(scores, 1)
+
+
+def _score_by_centroids(opened: PlaidFolder, similarities: torch.Tensor, pids: torch.Tensor) -> torch.Tensor:
+    """Return the scores ``(n,)`` of passages, growing, as if each token were its centroid ``(P, q)``."""
+    scores = []
+    for block in _blocks(opened, pids):
+        owners = torch.repeat_interleave(opened.lengths[block])
+        best = torch.full((len(block), similarities.shape[1]), -torch.inf)
+        tokens = similarities[opened.codes(block)]
+        best.scatter_reduce_(0, owners[:, None].expand_as(tokens), tokens, "amax")
+        scores.append(best.sum(1))
+    return torch.cat(scores)

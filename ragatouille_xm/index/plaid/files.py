@@ -1,0 +1,90 @@
+"""Files of a colbert-ai folder, read without trusting them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import IndexDamagedError
+
+METADATA, PLAN, CENTROIDS, BUCKETS, IVF = "metadata.json", "plan.json", "centroids.pt", "buckets.pt", "ivf.pid.pt"
+AVERAGE = "avg_residual.pt"
+COLLECTION, DOCUMENT_IDS, DOCUMENT_METADATA = "collection.json", "pid_docid_map.json", "docid_metadata_map.json"
+LANGUAGES = "languages.json"  # ours: the language of each passage; the other programs pass over it
+WAY_OUT = "Restore the folder from a copy, or index the documents again."
+
+
+def damaged(path: Path, why: str) -> IndexDamagedError:
+    """Return the error that says what is wrong with a file."""
+    return IndexDamagedError(f"{str(path)!r} {why}. {WAY_OUT}")
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Raise what goes wrong with the content of a file as an `IndexDamagedError` that names the file."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, f"does not hold what it should: {error}") from error
+
+
+def load_tensors(path: Path) -> Any:
+    """Read what `torch.save` wrote, tensors only: no code in the file is ever run. Large ones are mapped, not read.
+
+    Raises
+    ------
+    IndexDamagedError
+        If the file is missing, damaged, or holds anything but tensors.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except FileNotFoundError as error:
+        raise damaged(path, "is missing") from error
+    except Exception as error:  # unpickling fails in as many ways as there are files
+        raise damaged(
+            path,
+            f"cannot be read as plain tensors ({type(error).__name__}): it is damaged, or holds code",
+        ) from error
+
+
+def load_tensor(path: Path, ndim: int, *, integer: bool) -> torch.Tensor:
+    """Read one tensor of `ndim` dimensions, of whole numbers or of others."""
+    value = load_tensors(path)
+    with blaming(path):
+        return checked(value, ndim, integer=integer)
+
+
+def checked(value: object, ndim: int, *, integer: bool) -> torch.Tensor:
+    """Return `value`, or raise a `ValueError` unless it is a tensor of that kind."""
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(f"{type(value).__name__} in the place of a tensor")
+    kind = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    if value.ndim != ndim or kind != integer or value.is_complex():
+        raise ValueError(f"a tensor of shape {tuple(value.shape)} and type {value.dtype}")
+    if value.is_floating_point() and not value.isfinite().all():
+        raise ValueError("numbers that are not finite")
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raise `IndexDamagedError` if it is missing or is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise damaged(path, "is missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, f"cannot be read: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise damaged(path, "does not hold a JSON object")
+    return value
