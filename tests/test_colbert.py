@@ -18,6 +18,7 @@ from ragatouille_xm.colbert import ColBERTConfig, Collection, Indexer, Queries, 
 from ragatouille_xm.colbert.data import Queries as QueriesOfData
 from ragatouille_xm.colbert.infra import Run as RunOfInfra
 from ragatouille_xm.errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
+from ragatouille_xm.moving import export_index
 
 RECORDED = json.loads((Path(__file__).parent / "reference" / "colbert.json").read_text(encoding="utf-8"))
 DOCUMENTS = [
@@ -234,6 +235,18 @@ def test_an_index_that_ragatouilles_names_have_built(checkpoint: Path, tmp_path:
         r["passage_id"] for r in model.search("book", k=9, doc_ids=["de", "ja"])
     ]
     assert searcher.collection[1] == DOCUMENTS[1]
+
+
+def test_a_folder_of_colbert_ai(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    export_index(root / "colbert" / "indexes" / "mine", folder)
+    (folder / "collection.json").unlink(missing_ok=True)  # colbert-ai itself writes none
+    opened = Searcher(folder, collection=DOCUMENTS)
+    for pid, text in enumerate(DOCUMENTS):
+        assert opened.search(text, k=1)[0] == [pid]
+    assert opened.search("book", k=5, pids=[4, 2])[1] == [1, 2]
+    assert opened.collection[3] == DOCUMENTS[3]
+    opened.close()
 
 
 def test_replacing_an_index_begins_again_at_pid_0(checkpoint: Path, inside: Path) -> None:

@@ -14,7 +14,7 @@ from ..encoder import Encoder
 from ..errors import InputError
 from ..in_memory import Languages
 from ..index.base import PassageIndex
-from ..index.qdrant import EdgeIndex
+from ..index.manifest import MANIFEST
 from ..pretrained import RAGPretrainedModel
 from ..retriever import Result
 from ..text.tokenizer import ColBERTTokenizer
@@ -37,7 +37,8 @@ class Searcher:
     checkpoint : str or Path, optional
         By default the one that filled the index; to be given where that has moved.
     collection : list of str, str, Path or Collection, optional
-        What ``searcher.collection[pid]`` looks passages up in; by default the index.
+        What ``searcher.collection[pid]`` looks passages up in; by default the index. To be given for a folder of
+        colbert-ai that has no texts.
     config : ColBERTConfig, optional
     index_root : str or Path, optional
         Folder that the index is in.
@@ -75,13 +76,17 @@ class Searcher:
         named = self.config.index_folder / index
         path = named if named.is_dir() or not Path(index).is_dir() else Path(index)
         self.index = str(path)
-        if checkpoint is None:
-            self.model = RAGPretrainedModel.from_index(path, verbose=0, device=self.config.device)
-        else:
-            self.model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0, device=self.config.device)
-            self.model.indexes.register(path.name, EdgeIndex.open(path))
+        given = None if collection is None else Collection.cast(collection)
+        has_texts = given is None or (path / MANIFEST).exists()  # a folder of colbert-ai may have none
+        self.model = RAGPretrainedModel.from_index(
+            path,
+            verbose=0,
+            device=self.config.device,
+            checkpoint=checkpoint,
+            collection=None if has_texts or given is None else list(given),
+        )
         self._retriever = self.model.indexes.get()
-        self.collection = Indexed(self._retriever.index) if collection is None else Collection.cast(collection)
+        self.collection = Indexed(self._retriever.index) if given is None else given
         self.configure()
 
     def configure(self, **options: Any) -> None:

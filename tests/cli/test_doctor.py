@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub.constants
@@ -23,6 +24,7 @@ from ragatouille_xm import health
 from ragatouille_xm.index.codebook import Codebook
 from ragatouille_xm.index.manifest import Manifest
 from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.moving import export_index
 
 Run = Callable[..., Result]
 
@@ -122,13 +124,19 @@ def test_a_missing_manifest(run: Run, index: Path) -> None:
     assert "→ ragatouille-xm index PATH --name mine" in result.stdout
 
 
-def test_an_index_of_colbert_ai_is_named_as_one(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    for name in ("plan.json", "metadata.json"):
-        (tmp_path / "old" / name).write_text("{}", encoding="utf-8")
-    found = checks(run("doctor", "--root", tmp_path, "--index", tmp_path / "old", "--json"), "Index old")
-    assert found["manifest"]["status"] == "note"
-    assert found["manifest"]["remedy"] == f"ragatouille-xm convert {tmp_path / 'old'} --name old"
+def test_an_index_of_colbert_ai(run: Run, index: Path, checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    export_index(index, folder)
+    arguments = ("doctor", "--root", tmp_path, "--index", folder, "--json")
+    found = checks(run(*arguments), "Index old")
+    assert {name: check["status"] for name, check in found.items()} == {"files": "note", "checkpoint": "ok"}
+    assert "4 passages in the format of colbert-ai" in found["files"]["found"]
+    assert found["files"]["remedy"] == f"ragatouille-xm convert {folder} --name old"
+    _shorten(next(folder.glob("*.residuals.pt")))
+    [(name, fault)] = faults(run(*arguments), "Index old").items()
+    assert name == "files"
+    assert "residuals.pt" in fault["found"]
+    assert "ragatouille-xm index PATH --name old" in fault["remedy"]
 
 
 def _remove(path: Path) -> None:
@@ -434,3 +442,10 @@ def test_a_cache_that_cannot_be_written_to(run: Run, tmp_path: Path, monkeypatch
     [(name, fault)] = faults(run("doctor", "--root", tmp_path, "--json"), "Caches").items()
     assert name == "own cache"
     assert fault["remedy"] == "export RAGATOUILLE_XM_CACHE=/a/folder/of/yours"
+
+
+def test_a_disk_without_room_for_a_checkpoint(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.installation.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    found = checks(run("doctor", "--root", tmp_path, "--json"), "Caches")
+    for name in ("hub cache", "own cache"):
+        assert (found[name]["status"], found[name]["found"][-10:]) == ("note", "1 GiB free")
