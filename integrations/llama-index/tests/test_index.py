@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -222,10 +223,17 @@ def _noting(function: Any, threads: set[int]) -> Any:
     return lambda *args, **kwargs: (threads.add(get_ident()), function(*args, **kwargs))[1]
 
 
-def test_sixteen_threads_insert(index: RagatouilleXMIndex) -> None:
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda i: index.insert(Document(text=f"Library {i}.", id_=f"n{i}")), range(16)))
-    assert set(index.ref_doc_info) == {*IDS, *(f"n{i}" for i in range(16))}
+def test_sixteen_threads_insert_nodes_of_one_document(index: RagatouilleXMIndex) -> None:
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc")}
+    nodes = [TextNode(id_=f"n{i}", text=f"Library {i}.", relationships=source) for i in range(16)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda node: index.insert_nodes([node]), nodes))
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(index.ref_doc_info["doc"].node_ids) == sorted(node.node_id for node in nodes)
     assert in_folder(index) == set(index.index_struct.nodes_dict)
 
 
@@ -282,7 +290,7 @@ def test_languages_can_be_given(empty: RAGPretrainedModel) -> None:
 
 
 def test_metadata_can_be_encoded_and_does_not_decide_the_language(empty: RAGPretrainedModel) -> None:
-    metadata = {"title": "The opening of the library in the morning", "secret": "x"}
+    metadata = {"title": TEXTS[0] * 4, "secret": "x"}
     node = TextNode(id_="fr", text=TEXTS[1], metadata=metadata, excluded_embed_metadata_keys=["secret"])
     for mode, content in (
         (MetadataMode.NONE, node.text),
