@@ -23,6 +23,7 @@ from ..health import (
     examine_devices,
     examine_index,
     examine_packages,
+    gathered,
 )
 from .app import app
 from .finding import JsonOption
@@ -74,7 +75,7 @@ def doctor(
     sections += [(f"Index {folder.name}", examine_index(folder, full=full)) for folder in _folders(index, root)]
     faults = 0
     for title, checks in sections:
-        seen = list(checks)
+        seen = gathered(checks)
         faults += sum(check.status == FAULT for check in seen)
         if as_json:
             show_json({"section": title, **check._asdict()} for check in seen)

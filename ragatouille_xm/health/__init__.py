@@ -8,7 +8,7 @@ from __future__ import annotations
 from .checkpoint import examine_checkpoint
 from .index import examine_index
 from .installation import examine_caches, examine_devices, examine_packages
-from .report import FAULT, NOTE, OK, Check
+from .report import FAULT, NOTE, OK, Check, gathered
 
 __all__ = [
     "FAULT",
@@ -20,4 +20,5 @@ __all__ = [
     "examine_devices",
     "examine_index",
     "examine_packages",
+    "gathered",
 ]

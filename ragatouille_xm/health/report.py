@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import RagatouilleXMError
@@ -39,6 +39,17 @@ def attempt(name: str, look: Callable[[], Check], remedy: str | None = None) -> 
         return look()
     except Exception as error:  # what is damaged fails in as many ways as there are libraries that read it
         return Check(name, told(error), FAULT, remedy)
+
+
+def gathered(checks: Iterable[Check]) -> list[Check]:
+    """Return checks up to the first that fails in a way that nobody foresaw, such as a missing package."""
+    seen: list[Check] = []
+    try:
+        for check in checks:
+            seen.append(check)  # noqa: PERF402 (those before the failure are kept)
+    except Exception as error:
+        seen.append(Check("stopped", told(error), FAULT, "mend what is wrong above, and run this again"))
+    return seen
 
 
 def told(error: BaseException) -> str:

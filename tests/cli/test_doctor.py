@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -337,9 +339,17 @@ def test_pickled_weights_and_missing_settings_are_notes(run: Run, tmp_path: Path
 
 
 @pytest.fixture
-def hub(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a hub cache that has ``some/xmod``, laid out as the hub's client does it."""
-    repo = tmp_path / "hub" / "models--some--xmod"
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of an empty hub cache, which is used."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def hub(checkpoint: Path, cache: Path) -> Path:
+    """Return the folder of ``some/xmod`` in the hub's cache, laid out as the hub's client does it."""
+    repo = cache / "models--some--xmod"
     snapshot, blobs = repo / "snapshots" / ("a" * 40), repo / "blobs"
     for folder in (snapshot, blobs, repo / "refs"):
         folder.mkdir(parents=True)
@@ -351,8 +361,6 @@ def hub(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         blob = blobs / (hashlib.sha256(content) if large else git).hexdigest()
         blob.write_bytes(content)
         (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     return snapshot
 
 
@@ -372,7 +380,7 @@ def test_checksums_of_the_hubs_cache(run: Run, hub: Path, tmp_path: Path) -> Non
 
 
 def test_a_checkpoint_that_would_have_to_be_fetched(
-    run: Run, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("doctor", "--checkpoint", "some/other", "--root", tmp_path, "--json")
     [check] = checks(run(*arguments), "Checkpoint some/other").values()
@@ -416,6 +424,21 @@ def test_a_package_that_cannot_be_imported(run: Run, tmp_path: Path, monkeypatch
     found = faults(run("doctor", "--root", tmp_path, "--json"), "Packages")
     assert set(found) == {"import qdrant_edge"}
     assert found["import qdrant_edge"]["remedy"] == "pip install --force-reinstall --no-deps qdrant-edge-py"
+
+
+@pytest.mark.parametrize("module", ["torch", "huggingface_hub"])
+def test_without_a_package_there_is_still_a_diagnosis(shared: Path, checkpoint: Path, module: str) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; from ragatouille_xm.cli import app; "
+        f"app(['doctor', '--root', {str(shared)!r}, '--checkpoint', {str(checkpoint)!r}])"
+    )
+    home = str(Path(health.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": home, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "wrong; what mends it is below each." in done.stdout
+    assert module in done.stdout
 
 
 def test_a_gpu_that_torch_cannot_use(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
