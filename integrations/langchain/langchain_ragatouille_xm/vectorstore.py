@@ -123,7 +123,7 @@ class RagatouilleXMVectorStore(VectorStore):
         )
         return filled
 
-    def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
+    def delete(self, ids: Sequence[str] | None = None) -> bool:  # type: ignore[override]  # as for add_texts
         """Delete documents by id, or all of them where `ids` is None; ids that are not here are passed over."""
         retriever = self.model.indexes.get(self.index_name)
         if ids is None:
