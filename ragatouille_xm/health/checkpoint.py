@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
 
 DEMO = "demo"
+CHECKSUMS = "checksums.json"
 
 
 def examine_checkpoint(name: str, *, full: bool = False) -> Iterator[Check]:
@@ -20,7 +22,7 @@ def examine_checkpoint(name: str, *, full: bool = False) -> Iterator[Check]:
 
     Its settings, tokeniser and the headers of its weights are read, and the shape of every tensor that the model would
     ask for is compared with ``config.json``. With `full`, all weights are read: every number must be finite, and every
-    file that the hub's cache has a checksum of must agree with it.
+    file that the hub's cache, or the demo, has a checksum of must agree with it.
     """
     remedy = remedy_for(name)
     checkpoint = open_checkpoint(name)
@@ -124,22 +126,29 @@ def _weights(checkpoint: Checkpoint, full: bool, remedy: str) -> Check:
 
 
 def _checksums(folder: Path, remedy: str) -> Check:
-    """Compare files with the names that the hub's cache gave them: SHA-256 of large ones, git's SHA-1 of others."""
-    named = [path for path in sorted(folder.iterdir()) if path.is_symlink() and path.resolve().parent.name == "blobs"]
-    for path in named:
-        if _digest(path.resolve()) != path.resolve().name:
-            return Check("checksums", f"{path.name} is damaged: its checksum is not the hub's", FAULT, remedy)
-    if not named:
+    """Compare files with the checksums that the hub's cache named them by, or the demo's own list has."""
+    expected = {
+        path.name: path.resolve().name
+        for path in sorted(folder.iterdir())
+        if path.is_symlink() and path.resolve().parent.name == "blobs"
+    }
+    if (folder / CHECKSUMS).is_file():
+        recorded = json.loads((folder / CHECKSUMS).read_bytes())
+        expected |= {name: entry["sha256"] for name, entry in recorded.items()}
+    for name, checksum in expected.items():
+        if _digest(folder / name, checksum) != checksum:
+            return Check("checksums", f"{name} is damaged: its checksum is another one", FAULT, remedy)
+    if not expected:
         return Check("checksums", "none are known of this folder", NOTE)
-    return Check("checksums", f"{len(named)} files agree with the hub's")
+    return Check("checksums", f"{len(expected)} files agree with their checksums")
 
 
-def _digest(blob: Path) -> str:
-    """Return what the hub's cache calls a file of this content, in the form that the file is called."""
+def _digest(path: Path, like: str) -> str:
+    """Return the checksum of a file, of the same kind as `like`: SHA-256, or git's SHA-1 for the hub's small files."""
     digest = hashlib.sha256()
-    if len(blob.name) == 40:
-        digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
-    with blob.open("rb") as file:
+    if len(like) == 40:
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

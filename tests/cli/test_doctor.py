@@ -379,6 +379,17 @@ def test_checksums_of_the_hubs_cache(run: Run, hub: Path, tmp_path: Path) -> Non
     assert fault["remedy"] == "hf download some/xmod --force-download"
 
 
+def test_checksums_that_a_folder_brings_along(run: Run, tmp_path: Path) -> None:
+    """As the demo checkpoint does."""
+    folder = build_tiny_xmod(tmp_path / "tiny")
+    recorded = {path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in folder.iterdir()}
+    (folder / "checksums.json").write_text(json.dumps(recorded), encoding="utf-8")
+    assert broken(run, folder, "--full") == {}
+    with (folder / "config.json").open("a", encoding="utf-8") as file:
+        file.write(" ")
+    assert broken(run, folder, "--full")["checksums"]["found"].startswith("config.json is damaged")
+
+
 def test_a_checkpoint_that_would_have_to_be_fetched(
     run: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
