@@ -10,6 +10,7 @@ from .corpus.cutting import Cutter
 from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
+from .index.base import PassageIndex
 from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
 from .index.plaid.records import Collection
@@ -17,6 +18,8 @@ from .index.qdrant import EdgeIndex
 from .languages import AdapterTable
 from .model.checkpoint import locate
 from .retriever import Retriever
+
+ENGLISH = "en"
 
 
 def open_index(path: str | Path, collection: Collection | None = None) -> EdgeIndex | PlaidFolder:
@@ -37,14 +40,23 @@ def open_index(path: str | Path, collection: Collection | None = None) -> EdgeIn
     """
     try:
         index = EdgeIndex.open(path)
-    except IndexNotFoundError:
+    except IndexNotFoundError as error:
         if not PlaidFolder.recognises(Path(path)):
-            raise
+            raise IndexNotFoundError(
+                f"There is no index at {str(path)!r}, neither of ours (it has no manifest.json) nor of colbert-ai. "
+                "Check the path, or index documents first."
+            ) from error
         return PlaidFolder.open(path, collection)
     if collection is not None:
         index.close()
         raise InputError(f"The index at {str(path)!r} has its texts already: leave out the collection.")
     return index
+
+
+def open_passages(path: str | Path) -> PassageIndex:
+    """Open what is in an index folder, without its checkpoint; where colbert-ai tells no language, it is English."""
+    index = open_index(path)
+    return PlaidIndex(index, ENGLISH) if isinstance(index, PlaidFolder) else index
 
 
 def checkpoint_of(index: EdgeIndex | PlaidFolder, given: str | Path | None = None) -> str | Path:
@@ -69,7 +81,7 @@ def checkpoint_of(index: EdgeIndex | PlaidFolder, given: str | Path | None = Non
 
 def default_language(adapters: AdapterTable) -> str:
     """Return the language of texts that colbert-ai has encoded: it takes the checkpoint's default adapter for all."""
-    return "en" if adapters.default is None else adapters.resolve(adapters.default)
+    return ENGLISH if adapters.default is None else adapters.resolve(adapters.default)
 
 
 class Indexes:

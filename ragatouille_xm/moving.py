@@ -14,7 +14,7 @@ from .index.plaid.export import export_plaid
 from .index.plaid.folder import PlaidFolder
 from .index.plaid.records import Collection
 from .index.qdrant import EdgeIndex
-from .indexes import checkpoint_of, default_language
+from .indexes import checkpoint_of, default_language, open_index
 from .languages import AdapterTable
 from .model.checkpoint import DEMO, load_checkpoint, locate
 
@@ -124,7 +124,9 @@ def export_index(
     StorageError
         If the folder cannot be written.
     """
-    index = EdgeIndex.open(source)
+    index = open_index(source)
+    if isinstance(index, PlaidFolder):
+        raise InputError(f"The index at {str(source)!r} is of colbert-ai's format already: copy the folder.")
     try:
         name = str(checkpoint if checkpoint is not None else index.checkpoint)
         return export_plaid(

@@ -147,9 +147,9 @@ def delete(
 ) -> None:
     """Delete documents from an index, all of them or, if one is not there, none."""
     folder = find_index(index, root)
-    from ..index.qdrant import EdgeIndex
+    from ..indexes import open_passages
 
-    opened = EdgeIndex.open(folder)  # no checkpoint is needed
+    opened = open_passages(folder)  # no checkpoint is needed
     try:
         missing = set(ids) - opened.contains(ids)
         if missing:

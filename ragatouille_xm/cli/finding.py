@@ -157,9 +157,9 @@ def _detected(texts: list[str], documents: Iterable[Document]) -> Iterator[dict[
 
 
 def _languages_of_index(folder: Path) -> dict[str, int]:
-    from ..index.qdrant import EdgeIndex
+    from ..indexes import open_passages
 
-    index = EdgeIndex.open(folder)  # no checkpoint is needed
+    index = open_passages(folder)  # no checkpoint is needed
     try:
         return index.languages()
     finally:

@@ -11,6 +11,8 @@ import typer
 from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError, InputError
 
+MARKS = ("manifest.json", "plan.json")  # of an index of ours, and of colbert-ai's
+
 IndexArgument = Annotated[str, typer.Argument(help="Name of an index, or its folder.", metavar="INDEX")]
 RootOption = Annotated[Path, typer.Option(help="Where named indexes are.")]
 
@@ -37,9 +39,9 @@ def find_index(index: str, root: Path) -> Path:
         If there is neither.
     """
     for folder in (_home(root) / index, Path(index)):
-        if os.path.exists(folder / "manifest.json"):  # Path.exists raises for a name that is too long
+        if any(os.path.exists(folder / name) for name in MARKS):  # Path.exists raises for a name that is too long
             return folder
-    names = sorted(path.parent.name for path in _home(root).glob("*/manifest.json"))
+    names = sorted({path.parent.name for name in MARKS for path in _home(root).glob(f"*/{name}")})
     there = f"There are: {', '.join(names)}." if names else "Build one: ragatouille-xm index PATH --name NAME"
     raise IndexNotFoundError(f"There is no index {index!r}, neither below {str(root)!r} nor as a folder. {there}")
 

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -74,9 +74,8 @@ def export_plaid(
     with tqdm(total=2 * len(index), desc="exporting", unit="passage", disable=None if progress else True) as bar:
         sample, tokens = _sample(index, bar)
         codec, average = ResidualCodec.fit(sample, _partitions(tokens), bits)
-        with _written_aside(target) as aside:
+        with _written_aside(target) as aside, closing(Writer(aside, codec, chunk)) as writer:
             check_space(aside, tokens * (codec.packed_dim + 8))
-            writer = Writer(aside, codec, chunk)
             for passages, vectors in index.scroll(with_vectors=True):
                 if vectors is not None:
                     writer.add(passages, vectors)

@@ -171,8 +171,8 @@ class PlaidFolder:
 
 def _read_codec(folder: Path, dim: int, nbits: int) -> ResidualCodec:
     centroids = load_tensor(folder / CENTROIDS, 2, integer=False)
-    if centroids.shape[1] != dim:
-        raise damaged(folder / CENTROIDS, f"has {centroids.shape[1]} dimensions, but {METADATA} says {dim}")
+    if centroids.shape[1] != dim or not len(centroids):
+        raise damaged(folder / CENTROIDS, f"has the shape {tuple(centroids.shape)}, but {METADATA} wants (P, {dim})")
     buckets = load_tensors(folder / BUCKETS)
     with blaming(folder / BUCKETS):
         cutoffs, weights = (checked(each, 1, integer=False) for each in buckets)

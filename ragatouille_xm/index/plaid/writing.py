@@ -54,6 +54,7 @@ class Writer:
         self._languages = _Stream(folder / LANGUAGES, "[]")
         self._ids = _Stream(folder / DOCUMENT_IDS, "{}")
         self._metadata = _Stream(folder / DOCUMENT_METADATA, "{}")
+        self._streams = (self._collection, self._languages, self._ids, self._metadata)
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
         """Write passages behind those that were added before."""
@@ -107,8 +108,8 @@ class Writer:
             Most tokens of a passage.
         """
         self._flush()
-        for stream in (self._collection, self._languages, self._ids, self._metadata):
-            stream.close()
+        for stream in self._streams:
+            stream.end()
         if not self._described:
             (self._folder / DOCUMENT_METADATA).unlink()
         codec = self._codec
@@ -117,6 +118,11 @@ class Writer:
         torch.save(torch.tensor(average), self._folder / AVERAGE)
         torch.save((self._inverted(), self._sizes), self._folder / IVF)
         self._configure({"checkpoint": checkpoint, "index_name": name, "doc_maxlen": doc_maxlen}, name)
+
+    def close(self) -> None:
+        """Let go of the files, finished or not."""
+        for stream in self._streams:
+            stream.close()
 
     def _inverted(self) -> torch.Tensor:
         """Return the passages of each centroid, one centroid after the other, int32."""
@@ -174,6 +180,9 @@ class _Stream:
         self._file.write(f"{self._separator}{name}{json.dumps(value)}")
         self._separator = ",\n"
 
-    def close(self) -> None:
+    def end(self) -> None:
         self._file.write(self._end if self._separator == ",\n" else self._separator + self._end)
+        self._file.close()
+
+    def close(self) -> None:
         self._file.close()
