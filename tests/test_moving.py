@@ -356,3 +356,12 @@ def test_exports_that_cannot_be(model: RAGPretrainedModel, tmp_path: Path) -> No
     with pytest.raises(InputError, match="has no passages"):
         export_index(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_names_the_demo_checkpoint_by_its_folder(demo_path: Path, tmp_path: Path) -> None:
+    rag = RAGPretrainedModel.from_pretrained("demo", verbose=0, device="cpu", index_root=str(tmp_path))
+    path = rag.index(["Ceci est un document.", "这是第二个文档。"], ["a", "b"], index_name="mine")
+    export_index(path, tmp_path / "out")
+    assert PlaidFolder.open(tmp_path / "out").checkpoint == str(demo_path)
+    again = RAGPretrainedModel.from_index(tmp_path / "out", verbose=0, device="cpu")
+    assert ids(again.search(["Où est le document ?", "第二个"], k=1)[0]) == ["a"]

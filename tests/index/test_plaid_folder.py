@@ -266,6 +266,17 @@ DISAGREEMENTS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("ivf.pid.pt", "ivf.pid.pt", lambda i: (i[0] + 1, i[1])),
     ("ivf.pid.pt", "ivf.pid.pt", lambda i: (i[0], -i[1])),
     ("ivf.pid.pt", "ivf.pid.pt", lambda i: i[0]),
+    # What takes no room in a file, and all of the memory if it is believed
+    ("doclens.0.json", "doclens.0.json", lambda d: [10**30, *d]),
+    ("doclens.0.json", "0.codes.pt", lambda d: [2**62, 2**62, 2**62, 2**62, *d]),
+    ("metadata.json", "metadata.json", lambda m: m.update(num_chunks=float("inf"))),
+    ("metadata.json", "doclens.1.json", lambda m: m.update(num_chunks=10**12)),
+    ("0.codes.pt", "0.codes.pt", lambda c: c[:1].expand(10**13)),
+    ("0.residuals.pt", "0.residuals.pt", lambda r: r[:1].expand(10**13, -1)),
+    ("centroids.pt", "centroids.pt", lambda c: torch.empty(10**10, 32, device="meta")),
+    ("centroids.pt", "centroids.pt", lambda c: c.float().to_sparse()),
+    ("centroids.pt", "centroids.pt", lambda c: c.to(torch.complex64)),
+    ("0.codes.pt", "0.codes.pt", lambda c: c.bool()),
 ]
 
 

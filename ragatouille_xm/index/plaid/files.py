@@ -17,6 +17,8 @@ METADATA, PLAN, CENTROIDS, BUCKETS, IVF = "metadata.json", "plan.json", "centroi
 AVERAGE = "avg_residual.pt"
 COLLECTION, DOCUMENT_IDS, DOCUMENT_METADATA = "collection.json", "pid_docid_map.json", "docid_metadata_map.json"
 LANGUAGES = "languages.json"  # ours: the language of each passage; the other programs pass over it
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WAY_OUT = "Restore the folder from a copy, or index the documents again."
 
 
@@ -30,7 +32,7 @@ def blaming(path: Path) -> Iterator[None]:
     """Raise what goes wrong with the content of a file as an `IndexDamagedError` that names the file."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise damaged(path, f"does not hold what it should: {error}") from error
 
 
@@ -64,10 +66,14 @@ def checked(value: object, ndim: int, *, integer: bool) -> torch.Tensor:
     """Return `value`, or raise a `ValueError` unless it is a tensor of that kind."""
     if not isinstance(value, torch.Tensor):
         raise ValueError(f"{type(value).__name__} in the place of a tensor")
-    kind = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
-    if value.ndim != ndim or kind != integer or value.is_complex():
+    if value.ndim != ndim or value.dtype not in (_INTEGERS if integer else _FLOATS):
         raise ValueError(f"a tensor of shape {tuple(value.shape)} and type {value.dtype}")
-    if value.is_floating_point() and not value.isfinite().all():
+    whole = value.layout == torch.strided and value.device.type == "cpu"
+    if (
+        not whole or value.untyped_storage().nbytes() < value.numel() * value.itemsize
+    ):  # a small file can claim any size
+        raise ValueError(f"a tensor of shape {tuple(value.shape)} without the numbers for it")
+    if not integer and not value.isfinite().all():
         raise ValueError("numbers that are not finite")
     return value
 

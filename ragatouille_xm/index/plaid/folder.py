@@ -190,11 +190,11 @@ def _read_chunk(folder: Path, number: int, codec: ResidualCodec) -> tuple[Chunk,
         lengths = torch.from_numpy(np.array(doclens, dtype=np.int64).reshape(len(doclens)))
         if (lengths < 0).any():
             raise ValueError("a negative length")
-    tokens = int(lengths.sum())
     path = folder / f"{number}.codes.pt"
     codes = load_tensor(path, 1, integer=True)
-    if len(codes) != tokens:
-        raise damaged(path, f"has {len(codes)} tokens, but doclens.{number}.json {tokens}")
+    tokens = len(codes)
+    if (lengths > tokens).any() or int(lengths.sum()) != tokens:
+        raise damaged(path, f"has {tokens} tokens, not as many as doclens.{number}.json")
     if tokens and not 0 <= int(codes.min()) <= int(codes.max()) < len(codec.centroids):
         raise damaged(path, f"names centroids that {CENTROIDS} does not have")
     path = folder / f"{number}.residuals.pt"
