@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_index.core import Document
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.retrievers.ragatouille_xm import RagatouilleXMIndex
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
@@ -21,6 +23,9 @@ TEXTS = [
 ]
 IDS = ["en", "fr", "zh", "de", "ja"]
 METADATAS = [{"year": 2018 + i, "file_name": f"{IDS[i]}.txt"} for i in range(5)]
+DOCUMENTS = [
+    Document(text=text, id_=each, metadata=metadata) for text, each, metadata in zip(TEXTS, IDS, METADATAS, strict=True)
+]
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +44,20 @@ def empty(loaded: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
 def rag(empty: RAGPretrainedModel) -> RAGPretrainedModel:
     empty.index(TEXTS, IDS, METADATAS, index_name="first")
     return empty
+
+
+@pytest.fixture
+def index(empty: RAGPretrainedModel) -> RagatouilleXMIndex:
+    return RagatouilleXMIndex.from_documents(DOCUMENTS, model=empty, index_name="news")
+
+
+def found(index: RagatouilleXMIndex, query: str, **options: Any) -> list[str]:
+    return [node.node.ref_doc_id for node in index.as_retriever(**options).retrieve(query)]
+
+
+def texts(index: RagatouilleXMIndex) -> dict[str, str]:
+    """Return the text of every document that the index finds."""
+    return {node.node.ref_doc_id: node.text for node in index.as_retriever(similarity_top_k=100).retrieve("book")}
 
 
 class Recorder(BaseEventHandler):
