@@ -1,4 +1,4 @@
-"""Run notebooks on the demo checkpoint, each in an empty folder, and keep what they print: ``python notebooks/execute.py``."""
+"""Run notebooks on the demo checkpoint, each in an empty folder, and keep what they print: ``make notebooks``."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
     │   └── DuplicateDocumentError      a document id that the index already has
     ├── CheckpointError                 a checkpoint is missing, damaged or of an unknown kind
     ├── PassageIndexError               an index …
-    │   ├── IndexNotFoundError          … is not where it should be
+    │   ├── IndexNotFoundError          … is not where it should be (an InputError too)
     │   ├── IndexDamagedError           … has a missing or unreadable part
     │   ├── IndexFormatError            … is of a newer format, or of another checkpoint
     │   ├── IndexLockedError            … is being written by another process
@@ -51,7 +51,7 @@ class PassageIndexError(RagatouilleXMError):
     """Base of what can go wrong with an index."""
 
 
-class IndexNotFoundError(PassageIndexError, FileNotFoundError):
+class IndexNotFoundError(PassageIndexError, InputError, FileNotFoundError):
     """There is no index at that place or of that name."""
 
 

@@ -11,6 +11,7 @@ from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
 from .index.base import PassageIndex
+from .index.manifest import MANIFEST
 from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
 from .index.plaid.records import Collection
@@ -99,6 +100,7 @@ class Indexes:
         self.root = Path(root)
         self.current: str | None = None
         self._opened: dict[str, Retriever] = {}
+        self._known: dict[str, tuple[Path, str | None]] = {}  # folder, and language given, of those opened before
 
     @staticmethod
     def root_of(path: Path) -> Path:
@@ -107,7 +109,7 @@ class Indexes:
         return above[min(2, len(above) - 1)]
 
     def path(self, name: str) -> Path:
-        """Return the folder of an index.
+        """Return the folder of an index: where it was opened before, or where one of that name belongs.
 
         Raises
         ------
@@ -116,10 +118,15 @@ class Indexes:
         """
         if not isinstance(name, str) or not name.strip() or name in (".", "..") or any(c in name for c in "/\\\0"):
             raise InputError(f"index_name={name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
-        return self.root / INDEXES_FOLDER / name
+        return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name
+
+    def has(self, name: str) -> bool:
+        """Return whether there is an index of that name, ours or colbert-ai's, whole or not."""
+        path = self.path(name)
+        return (path / MANIFEST).exists() or PlaidFolder.recognises(path)
 
     def get(self, name: str | None = None) -> Retriever:
-        """Return an index, opened if need be; by default the one used last.
+        """Return an index, opened if need be; by default the one that was built, opened or asked for last.
 
         Raises
         ------
@@ -132,7 +139,8 @@ class Indexes:
         if name is None:
             raise InputError("No index is open. Call index(), or give index_name=.")
         if name not in self._opened:
-            self.register(name, open_index(self.path(name)))
+            _, language = self._known.get(name, (None, None))
+            self.register(name, open_index(self.path(name)), language)
         self.current = name
         return self._opened[name]
 
@@ -155,8 +163,7 @@ class Indexes:
             If a language is given for an index that has the language of each passage.
         """
         if isinstance(index, PlaidFolder):
-            self._opened[name] = self._over(index, language)
-            self.current = name
+            self._keep(name, self._over(index, language), index.folder, language)
             return
         if language is not None:
             index.close()
@@ -168,8 +175,10 @@ class Indexes:
                 f"The index {name!r} was filled by the checkpoint {theirs.checkpoint!r}, not by {mine.name!r}, or by "
                 "other weights of that name. Open it with from_index, or index the documents again."
             )
-        self._opened[name] = Retriever(self.encoder, index, int(theirs.settings["max_document_length"]))
-        self.current = name
+        self._keep(name, Retriever(self.encoder, index, int(theirs.settings["max_document_length"])), index.folder)
+
+    def _keep(self, name: str, retriever: Retriever, folder: Path, language: str | None = None) -> None:
+        self._opened[name], self._known[name], self.current = retriever, (folder, language), name
 
     def _over(self, folder: PlaidFolder, language: str | None) -> Retriever:
         """Return a retriever over a folder of colbert-ai, which does not tell which weights filled it."""

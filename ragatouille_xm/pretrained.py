@@ -195,7 +195,7 @@ class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
         if overwrite_index not in (True, False, "reuse", "force_silent_overwrite"):
             raise InputError(f"overwrite_index={overwrite_index!r} is not known. Use True or False.")
-        if overwrite_index is False and (self.indexes.path(name) / "manifest.json").exists():
+        if overwrite_index is False and self.indexes.has(name):
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
         path = self.indexes.build(
             name,
@@ -320,7 +320,7 @@ class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
         query : str or list of str
             Several are encoded in one pass.
         index_name : str, optional
-            By default the one that was built or opened last.
+            By default the one that was built, opened or named last.
         k : int
             How many results to return; fewer only where fewer passages qualify.
         force_fast : bool
@@ -366,7 +366,7 @@ class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
         document_ids : str or list of str
             Ids that the index does not have are passed over.
         index_name : str, optional
-            By default the index that was built or opened last.
+            By default the one that was built, opened or named last.
 
         Returns
         -------

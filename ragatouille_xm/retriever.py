@@ -273,6 +273,7 @@ def _check_ids(document_ids: object) -> None:
 
 
 def check_k(k: object) -> None:
+    """Raise `InputError` unless `k` is a positive whole number."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"k={k!r} is not usable: give a whole number of at least 1.")
 

@@ -39,7 +39,7 @@ def test_error_names() -> None:
         "DuplicateDocumentError": ["InputError"],
         "CheckpointError": ["RagatouilleXMError"],
         "PassageIndexError": ["RagatouilleXMError"],
-        "IndexNotFoundError": ["PassageIndexError", "FileNotFoundError"],
+        "IndexNotFoundError": ["PassageIndexError", "InputError", "FileNotFoundError"],
         "IndexDamagedError": ["PassageIndexError"],
         "IndexFormatError": ["PassageIndexError"],
         "IndexLockedError": ["PassageIndexError"],

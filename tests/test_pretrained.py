@@ -248,6 +248,14 @@ def test_passages_come_back_as_they_were_stored(rag: RAGPretrainedModel) -> None
         rag.get_passages([1])
 
 
+def test_an_index_from_elsewhere_opens_again(rag: RAGPretrainedModel, tmp_path: Path) -> None:
+    rag.close()
+    elsewhere = rag.indexes.path("first").rename(tmp_path / "moved")
+    again = RAGPretrainedModel.from_index(elsewhere, verbose=0)
+    again.close()
+    assert ids(again.search(DOCUMENTS[1], k=1)) == ids(again.search(DOCUMENTS[1], "moved", k=1)) == ["fr"]
+
+
 def test_an_index_may_start_empty(rag: RAGPretrainedModel) -> None:
     rag.index([], index_name="empty")
     assert rag.search("book") == rag.get_passages("fr") == []

@@ -3,8 +3,8 @@
 What filters see in a passage is stored beside it, so that the engine's answer is the one of `corpus.filters.matches`:
 
 - ``terms``: one text for each field that it has and for each value in it; equality is looking up a text.
-- ``instants``: for each field that has some, under a name that is safe in a path, a list of whole numbers; a range is the
-  engine's.
+- ``instants``: for each field that has some, under a name that is safe in a path, a list of whole numbers; a range is
+  the engine's.
 - ``numbers``: likewise, but a float is stored as two whole numbers that sort as it does, since the engine may change
   the last digit of a float that it stores.
 """

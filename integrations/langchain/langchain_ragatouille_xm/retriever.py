@@ -37,7 +37,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     ----------
     model : RAGPretrainedModel
     index_name : str, optional
-        By default the index that the model built or opened last before the retriever was made.
+        By default the index that the model used last before the retriever was made.
     k : int
         How many documents to return.
     filter : dict, optional

@@ -17,7 +17,7 @@ from llama_index.core.storage.docstore.types import RefDocInfo
 from llama_index.core.storage.storage_context import StorageContext
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.errors import IndexNotFoundError, InputError
+from ragatouille_xm.errors import InputError
 
 from .index_retriever import RETRIEVER_OPTIONS, RagatouilleXMIndexRetriever
 from .retriever import check_model
@@ -90,8 +90,8 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self._metadata_mode = metadata_mode
         self._lock = RLock()
         if index_struct is not None:
-            self._open()
-        elif not overwrite and (model.indexes.path(index_name) / "manifest.json").exists():
+            model.indexes.get(self._index_name)  # there has to be one
+        elif not overwrite and model.indexes.has(index_name):
             raise InputError(
                 f"There is an index {index_name!r} already. Open it with RagatouilleXMIndex.load, or give "
                 "overwrite=True or another index_name."
@@ -131,12 +131,6 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
     def model(self) -> RAGPretrainedModel:
         """The model that encodes nodes and queries."""
         return self._model
-
-    def _open(self) -> None:
-        try:
-            self._model.indexes.get(self._index_name)
-        except IndexNotFoundError as error:
-            raise InputError(str(error)) from error
 
     def set_index_id(self, index_id: str) -> None:
         """Refuse: the id is the name of the index folder."""

@@ -22,7 +22,7 @@ from llama_index.core.schema import (
 from llama_index.core.settings import Settings
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.errors import IndexNotFoundError, InputError
+from ragatouille_xm.errors import InputError
 
 from .filters import Filters, compile_filters
 
@@ -137,10 +137,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         ]
 
     def _search(self, query: str, k: int) -> list[dict[str, Any]]:
-        try:
-            found = self._model.search(query, index_name=self._index_name, k=k, **self._options)
-        except IndexNotFoundError as error:
-            raise InputError(str(error)) from error
+        found = self._model.search(query, index_name=self._index_name, k=k, **self._options)
         return cast("list[dict[str, Any]]", found)
 
     def _node(self, result: dict[str, Any]) -> TextNode:
