@@ -114,6 +114,11 @@ def test_by_name_below_the_root(model: RAGPretrainedModel, tmp_path: Path) -> No
     rag = RAGPretrainedModel(model.encoder, tmp_path, verbose=0)
     assert len(rag.search("book", index_name="old", k=20)) == 9
     assert len(rag.search("book", k=20)) == 9
+    with pytest.raises(InputError, match="There is an index 'old' already"):
+        rag.index(["One text."], index_name="old", overwrite_index=False)
+    rag.index(["One text."], index_name="old")  # beside colbert-ai's files, and what counts from now on
+    assert len(rag.search("book", k=20)) == 1
+    assert len(RAGPretrainedModel(model.encoder, tmp_path, verbose=0).search("book", index_name="old", k=20)) == 1
 
 
 def test_it_is_not_changed(checkpoints: dict[int, Path]) -> None:

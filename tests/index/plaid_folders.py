@@ -45,6 +45,16 @@ def exported(index: ExactIndex, folder: Path, **options: Any) -> PlaidIndex:
     return PlaidIndex(PlaidFolder.open(folder), "en")
 
 
+def assert_inverted(opened: PlaidFolder) -> None:
+    """Check that the passages of each centroid are those of which a token has it."""
+    pids = torch.arange(len(opened.lengths)).repeat_interleave(opened.lengths)
+    of = torch.cat([chunk.codes for chunk in opened.chunks]).long()
+    start = 0
+    for cell, end in enumerate(opened.ends.tolist()):
+        assert opened.inverted[start:end].tolist() == sorted(set(pids[of == cell].tolist()))
+        start = end
+
+
 def decoded(index: PlaidIndex) -> ExactIndex:
     """Return an exact index over the decoded vectors."""
     exact = ExactIndex(index.dim)

@@ -36,6 +36,7 @@ def test_more_bits_keep_more(nbits: int, least: float) -> None:
     codes, residuals = codec.encode(vectors)
     assert (codes.dtype, residuals.dtype, tuple(residuals.shape)) == (torch.int32, torch.uint8, (2000, 8 * nbits))
     again = codec.decode(codes, residuals)
+    assert all(map(torch.equal, codec.encode(vectors.half()), (codes, residuals)))  # colbert-ai sees float16
     assert torch.allclose(again.norm(dim=1), torch.ones(2000), atol=1e-5)
     assert float((again * vectors).sum(1).mean()) > least
     assert 0 < average < 0.2

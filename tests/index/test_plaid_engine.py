@@ -95,6 +95,23 @@ def test_the_first_stage_finds_what_is_near(tmp_path: Path) -> None:
         np.testing.assert_allclose(hits.scores[0], [true[p] for p in hits.pids[0].tolist()], atol=1e-5)
 
 
+def test_candidates_share_a_centroid_with_the_query_and_pass_the_filter(tmp_path: Path) -> None:
+    index = exported(filled(400, seed=3), tmp_path / "made")
+    opened = PlaidFolder.open(tmp_path / "made")
+    pids = torch.arange(400).repeat_interleave(opened.lengths)
+    codes = torch.cat([chunk.codes for chunk in opened.chunks])
+    condition = parse_filter({"language": "fr"})
+    for seed in range(20):
+        query = unit(1, 1, 32, seed=seed)
+        cell = (opened.codec.centroids @ query[0, 0]).argmax()
+        reached = set(pids[codes == cell].tolist())
+        for admitted, where in ((reached, None), ({pid for pid in reached if pid % 3 == 1}, condition)):
+            k = len(admitted)
+            if k:
+                hits = index.search(query, k, filter=where, config=SearchConfig(candidates=20, probes=1))
+                assert set(hits.pids[0].tolist()) == admitted
+
+
 def test_as_many_come_back_as_were_asked_for_and_qualify(tmp_path: Path) -> None:
     index = exported(filled(400, seed=3), tmp_path / "made")
     query = unit(1, 1, 32, seed=9)

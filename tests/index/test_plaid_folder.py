@@ -19,7 +19,7 @@ from ragatouille_xm.errors import IndexDamagedError, IndexNotFoundError, InputEr
 from ragatouille_xm.index.plaid.engine import PlaidIndex
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 
-from .plaid_folders import ANSWERS, NAMES, RECORDED
+from .plaid_folders import ANSWERS, NAMES, RECORDED, assert_inverted
 
 PASSAGES = ANSWERS["passages"]
 
@@ -50,13 +50,7 @@ def test_vectors_are_decoded_as_colbert_ai_decodes_them(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_inverted_lists_are_those_of_the_codes(name: str) -> None:
-    opened = PlaidFolder.open(RECORDED / name, texts_of(name))
-    pids = torch.arange(len(opened.lengths)).repeat_interleave(opened.lengths)
-    of = torch.cat([chunk.codes for chunk in opened.chunks]).long()
-    start = 0
-    for cell, end in enumerate(opened.ends.tolist()):
-        assert opened.inverted[start:end].tolist() == sorted(set(pids[of == cell].tolist()))
-        start = end
+    assert_inverted(PlaidFolder.open(RECORDED / name, texts_of(name)))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("nbits")])
@@ -75,6 +69,12 @@ def test_ragatouilles_ids_and_metadata() -> None:
     assert [(p.text, p.document_id, p.metadata) for p in passages] == [
         (text, f"doc-{i}", {"number": i}) for i, text in enumerate(PASSAGES[::2])
     ]
+
+
+def test_ragatouilles_texts_come_before_those_of_the_configuration(folder: Path) -> None:
+    change(folder / "metadata.json", lambda content: content["config"].update(collection=["another"] * 9))
+    passages = PlaidIndex(PlaidFolder.open(folder), "en").fetch(range(9))
+    assert [p.text for p in passages] == PASSAGES[::2]
 
 
 def test_what_ragatouille_deleted_is_gone_and_the_others_keep_their_texts() -> None:
