@@ -16,6 +16,7 @@ import torch
 from reference.tiny import build_tiny_bert, build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.colbert import Searcher
 from ragatouille_xm.errors import (
     CheckpointError,
     IndexDamagedError,
@@ -256,6 +257,9 @@ def test_an_index_of_ours_is_not_replaced_unasked(checkpoints: dict[int, Path], 
     assert convert_index(RECORDED / "ragatouille", target, checkpoint=checkpoints[32], overwrite=True) == 9
     index = EdgeIndex.open(target)
     assert [p.pid for passages, _ in index.scroll() for p in passages] == list(range(18, 27))  # no pid twice
+    assert index.first_pid == 18
+    pids, _, _ = Searcher(target).search("book", k=9)
+    assert sorted(pids) == list(range(9))  # positions in the collection, all the same
 
 
 def test_a_conversion_that_fails_leaves_nothing(

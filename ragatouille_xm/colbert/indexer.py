@@ -9,15 +9,13 @@ from typing import Any
 from ..corpus.cutting import whole
 from ..corpus.passages import read_documents
 from ..encoder import Encoder
-from ..errors import IndexLockedError, InputError
+from ..errors import InputError
 from ..in_memory import Languages, tokens_at_once
-from ..index.draft import first_pid
 from ..index.qdrant import EdgeIndex
 from ..retriever import Retriever
 from .data import Collection
 from .infra import ColBERTConfig, settled
 
-FIRST_PID = "first_pid"  # in the index's settings: the pid of the first passage of the collection
 OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")
 
 
@@ -107,7 +105,7 @@ class Indexer:
         return self.index_path
 
     def _build(self, path: Path, collection: Collection, languages: Languages) -> None:
-        checkpoint, first = self.encoder.checkpoint, first_pid(path)
+        checkpoint = self.encoder.checkpoint
         length = checkpoint.settings.doc_maxlen if self.config.doc_maxlen is None else self.config.doc_maxlen
         bsize = self.config.index_bsize
         with EdgeIndex.build(
@@ -115,10 +113,8 @@ class Indexer:
             dim=self.encoder.dim,
             checkpoint=checkpoint.name,
             fingerprint=checkpoint.fingerprint,
-            settings={"max_document_length": length, FIRST_PID: first},
+            settings={"max_document_length": length},
         ) as building:
-            if building.reserve(0) != first:
-                raise IndexLockedError(f"Another process has just built an index at {str(path)!r}. Try again.")
             Retriever(self.encoder, building, length).add(
                 read_documents(collection, map(str, count()), None, languages),
                 cut=whole,

@@ -19,7 +19,6 @@ from ..pretrained import RAGPretrainedModel
 from ..retriever import Result
 from ..text.tokenizer import ColBERTTokenizer
 from .data import Collection, Queries, Ranking
-from .indexer import FIRST_PID
 from .infra import ColBERTConfig, settled
 
 Filter = Callable[[torch.Tensor], torch.Tensor]
@@ -239,7 +238,7 @@ class Indexed:
 
 def first_pid(index: PassageIndex) -> int:
     """Return the pid of the first passage of the collection; asked for each time, for an index may be replaced."""
-    return int(getattr(index, "settings", {}).get(FIRST_PID, 0))
+    return int(getattr(index, "first_pid", 0))
 
 
 def _fill_queries_to(length: int, encoder: Encoder) -> None:

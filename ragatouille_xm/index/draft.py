@@ -134,7 +134,7 @@ def first_manifest(dim: int, checkpoint: str, fingerprint: str, settings: Mappin
     return Manifest(dim, checkpoint, fingerprint, dict(settings))
 
 
-def first_pid(folder: Path) -> int:
+def beginning(folder: Path) -> int:
     """Return where the pids of a new index begin: behind those of the one that it replaces, for searches under way."""
     try:
         return Manifest.read(folder).next_pid

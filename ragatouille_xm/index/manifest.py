@@ -85,6 +85,8 @@ class Manifest:
         Random; another one after every build from nothing.
     generation : int
         Grows with every change to what a search may find.
+    first_pid : int
+        The first pid of this build.
     next_pid : int
         The first pid that was never handed out.
     codebook : CodebookEntry or None
@@ -97,6 +99,7 @@ class Manifest:
     settings: Mapping[str, Any]
     build: str = field(default_factory=lambda: uuid4().hex)
     generation: int = 0
+    first_pid: int = 0
     next_pid: int = 0
     codebook: CodebookEntry | None = None
     parts: tuple[PartEntry, ...] = ()
@@ -179,6 +182,7 @@ class Manifest:
             settings=dict(content["settings"]),
             build=str(content["build"]),
             generation=int(content["generation"]),
+            first_pid=int(content.get("first_pid", 0)),
             next_pid=int(content["next_pid"]),
             codebook=None if codebook is None else CodebookEntry(int(codebook["version"]), int(codebook["tokens"])),
             parts=tuple(

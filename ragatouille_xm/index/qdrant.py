@@ -23,7 +23,7 @@ from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
 from .compaction import copy_alive, fit_codebook, needs_codebook, outgrown, without
-from .draft import DraftIndex, bytes_of, first_manifest, first_pid, new_name, next_version
+from .draft import DraftIndex, beginning, bytes_of, first_manifest, new_name, next_version
 from .durable import check_space, storage_errors
 from .lock import forget_lock, write_lock
 from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
@@ -150,7 +150,8 @@ class EdgeIndex(Reader):
         try:
             with write_lock(folder):
                 sweep(folder)
-                draft = DraftIndex(folder, replace(manifest, next_pid=first_pid(folder)))
+                first = beginning(folder)
+                draft = DraftIndex(folder, replace(manifest, first_pid=first, next_pid=first))
                 try:
                     yield draft
                     draft.finish().write(folder)
@@ -173,6 +174,11 @@ class EdgeIndex(Reader):
     def checkpoint(self) -> str:
         """Name of the checkpoint that filled it."""
         return self.manifest.checkpoint
+
+    @property
+    def first_pid(self) -> int:
+        """The first pid that was handed out when it was built from nothing."""
+        return self.manifest.first_pid
 
     @property
     def settings(self) -> Mapping[str, Any]:
