@@ -105,10 +105,10 @@ def _has_adapters(checkpoint: str | Path) -> bool:
     """Return whether a checkpoint is an X-MOD: of a hub id, no more than ``config.json`` is fetched."""
     from .model.checkpoint import DEMO
 
+    if checkpoint == DEMO:
+        return True
     path = Path(checkpoint).expanduser()
     if not path.is_dir():
-        if checkpoint == DEMO:
-            return True
         fetched = _fetch_config(str(checkpoint))
         if fetched is None:
             return False

