@@ -17,15 +17,15 @@ class SearchConfig:
     exact : bool
         Score every passage that qualifies, without a first stage.
     candidates : int or None
-        Passages that the first stage hands to MaxSim; by default the larger of 200 and 20 k.
+        Passages that the first stage hands to MaxSim; by default the larger of 400 and 20 k.
     probes : int
         Centroids looked up for each query token.
     """
 
     exact: bool = False
     candidates: int | None = None
-    probes: int = 16
+    probes: int = 32
 
     def candidates_for(self, k: int) -> int:
         """Return how many candidates to score for the best `k`."""
-        return max(self.candidates or max(200, 20 * k), k)
+        return max(self.candidates or max(400, 20 * k), k)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .text.detect import LanguageDetector
 
-FAST = SearchConfig(candidates=64, probes=4)
+FAST = SearchConfig(candidates=100, probes=16)
 
 
 class RAGPretrainedModel(InMemoryMethods, FrameworkMethods):

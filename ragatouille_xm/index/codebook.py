@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,19 +14,21 @@ from safetensors.torch import load_file, save
 from ..errors import IndexDamagedError
 from .durable import write_durably
 
-# Comparing a token with every centroid costs K·dim multiplications: more centroids would need a coarser level first.
-SMALLEST, LARGEST = 64, 8_192
+SMALLEST, LARGEST = 64, 32_768  # a query is compared with all of them: 8 ms on one core at the most
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
 SIMILARITIES_AT_ONCE = 2**24  # floats: 64 MiB
+IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
+CELLS_PROBED = 8
+TOKENS_AT_ONCE = 2**15  # among cells
 
 
 class Codebook:
     """Unit vectors among which every token has a nearest one.
 
-    A passage becomes the set of the centroids nearest to its tokens, each with weight 1. A query row gives each of its
-    best centroids `c` the weight ``s_c - s_p``, where `s` are the similarities and `p` is the best centroid that it
-    gives none; weights of several rows add up. The product of the two estimates how much better than "some token at
-    similarity ``s_p``" the passage answers each row.
+    A passage becomes the set of the centroids nearest to its tokens, a sparse vector of unit length. A query row gives
+    each of its best centroids `c` the weight ``s_c - s_p``, where `s` are the similarities and `p` is the best centroid
+    that it gives none; weights of several rows add up. The product of the two estimates how much better than "some
+    token at similarity ``s_p``" the passage answers each row; without the unit length, long passages are overrated.
 
     Parameters
     ----------
@@ -37,6 +40,8 @@ class Codebook:
     A first stage of centroids: Santhanam et al., "PLAID: An Efficient Engine for Late Interaction Retrieval", CIKM
     2022. Taking what a row has not probed for as similar as the best centroid that it has not: the missing similarity
     imputation of Lee et al., "Rethinking the Role of Token Retrieval in Multi-Vector Retrieval", NeurIPS 2023.
+    A large codebook is searched in two levels, so that 5 % of the tokens get another centroid than the nearest, less
+    similar by 0.003 on average; what a search finds does not suffer (`benchmarks/first_stage.py`).
 
     Examples
     --------
@@ -60,7 +65,7 @@ class Codebook:
         Examples
         --------
         >>> Codebook.size_for(0), Codebook.size_for(100_000), Codebook.size_for(10**9)
-        (64, 4096, 8192)
+        (64, 4096, 32768)
         """
         size: int = 2 ** int(math.log2(16 * math.sqrt(max(tokens, 1))))
         return min(max(size, SMALLEST), LARGEST)
@@ -97,16 +102,21 @@ class Codebook:
         return codebook
 
     def assign(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Return the nearest centroid of each row: ``(n, dim)`` → ``(n,)`` int64."""
+        """Return the nearest centroid of each row, or one nearly as near: ``(n, dim)`` → ``(n,)`` int64."""
         return torch.cat([self._nearest(block) for block in self._blocks(vectors)])
 
     def _blocks(self, vectors: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield the rows in float32, as many at a time as may be compared at once."""
-        for block in vectors.split(max(SIMILARITIES_AT_ONCE // len(self), 1)):
+        at_once = TOKENS_AT_ONCE if self._cells else max(SIMILARITIES_AT_ONCE // len(self), 1)
+        for block in vectors.split(at_once):
             yield block.float()
 
     def _nearest(self, block: torch.Tensor) -> torch.Tensor:
-        return (block @ self.centroids.T).argmax(1)
+        return self._cells.nearest(block) if self._cells else (block @ self.centroids.T).argmax(1)
+
+    @cached_property
+    def _cells(self) -> _Cells | None:
+        return _Cells(self.centroids) if len(self) >= IN_CELLS_FROM else None
 
     def query_weights(self, query: torch.Tensor, probes: int) -> tuple[list[int], list[float]]:
         """Return the centroids that a query probes, growing, and their weights.
@@ -137,3 +147,35 @@ class Codebook:
             raise IndexDamagedError(
                 f"{str(path)!r} cannot be read: {error}. Index the documents again, or restore the file from a copy."
             ) from error
+
+
+class _Cells:
+    """Centroids in √K cells of similar ones: a token is compared with those of the nearest few cells alone.
+
+    Parameters
+    ----------
+    centroids : torch.Tensor
+        Shape ``(K, dim)``, float32.
+    """
+
+    def __init__(self, centroids: torch.Tensor) -> None:
+        self._centres = Codebook.fit(centroids, math.isqrt(len(centroids)))
+        cells = self._centres.assign(centroids)
+        self._order = cells.argsort(stable=True)
+        self._sorted = centroids[self._order]  # cell by cell
+        self._ends = cells.bincount(minlength=len(self._centres)).cumsum(0).tolist()
+
+    def nearest(self, block: torch.Tensor) -> torch.Tensor:
+        """Return the nearest centroid of each row in the nearest cells: ``(n, dim)`` → ``(n,)`` int64."""
+        cells = (block @ self._centres.centroids.T).topk(CELLS_PROBED).indices.flatten()  # row by row
+        order = cells.argsort(stable=True)  # cell by cell, so that each is one matrix product
+        similarities = torch.full((len(cells),), -torch.inf)
+        found = torch.zeros_like(cells)
+        start = 0
+        for pairs, end in zip(order.split(cells.bincount(minlength=len(self._ends)).tolist()), self._ends, strict=True):
+            if len(pairs) and end > start:
+                best = (block[pairs // CELLS_PROBED] @ self._sorted[start:end].T).max(1)
+                similarities[pairs], found[pairs] = best.values, best.indices + start
+            start = end
+        chosen = similarities.view(-1, CELLS_PROBED).argmax(1, keepdim=True)
+        return self._order[found.view(-1, CELLS_PROBED).gather(1, chosen).squeeze(1)]

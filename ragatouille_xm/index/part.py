@@ -321,7 +321,7 @@ def _vectors(block: NDArray[np.float16], centroids: torch.Tensor | None) -> dict
 
 def _sparse(centroids: torch.Tensor) -> edge.SparseVector:
     distinct = centroids.unique().tolist()
-    return edge.SparseVector(distinct, [1.0] * len(distinct))
+    return edge.SparseVector(distinct, [len(distinct) ** -0.5] * len(distinct))
 
 
 def _stored(record: edge.Record) -> Stored:

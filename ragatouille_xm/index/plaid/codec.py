@@ -56,7 +56,8 @@ class ResidualCodec:
         if centroids.shape[1] * nbits % 8:
             raise ValueError(f"{centroids.shape[1]} dimensions of {nbits} bits do not fill bytes")
         self.nbits = nbits
-        self.centroids = centroids.float().contiguous()
+        self._codebook = Codebook(centroids)
+        self.centroids = self._codebook.centroids
         self.cutoffs = cutoffs.float().contiguous()
         self.weights = weights.float().contiguous()
         self._unpacked = self.weights[torch.from_numpy(_buckets_of_bytes(nbits))]  # (256, 8 / nbits)
@@ -104,7 +105,7 @@ class ResidualCodec:
     def encode(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the codes ``(n,)`` int32 and the packed residuals ``(n, packed_dim)`` uint8 of unit vectors."""
         vectors = vectors.half().float()  # as colbert-ai sees them
-        codes = Codebook(self.centroids).assign(vectors)
+        codes = self._codebook.assign(vectors)
         buckets = torch.bucketize(vectors - self.centroids[codes], self.cutoffs).numpy().astype(np.uint8)
         bits = (buckets[:, :, None] >> np.arange(self.nbits, dtype=np.uint8)) & 1
         return codes.int(), torch.from_numpy(np.packbits(bits.reshape(len(vectors), -1), axis=1))
