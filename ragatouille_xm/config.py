@@ -17,7 +17,7 @@ class SearchConfig:
     exact : bool
         Score every passage that qualifies, without a first stage.
     candidates : int or None
-        Passages that the first stage hands to MaxSim; by default the larger of 400 and 20 k.
+        Passages that the first stage hands to MaxSim; by default the larger of 600 and 20 k.
     probes : int
         Centroids looked up for each query token.
     """
@@ -28,4 +28,4 @@ class SearchConfig:
 
     def candidates_for(self, k: int) -> int:
         """Return how many candidates to score for the best `k`."""
-        return max(self.candidates or max(400, 20 * k), k)
+        return max(self.candidates or max(600, 20 * k), k)
