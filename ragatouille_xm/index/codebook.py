@@ -40,8 +40,8 @@ class Codebook:
     A first stage of centroids: Santhanam et al., "PLAID: An Efficient Engine for Late Interaction Retrieval", CIKM
     2022. Taking what a row has not probed for as similar as the best centroid that it has not: the missing similarity
     imputation of Lee et al., "Rethinking the Role of Token Retrieval in Multi-Vector Retrieval", NeurIPS 2023.
-    A large codebook is searched in two levels, so that 5 % of the tokens get another centroid than the nearest, less
-    similar by 0.003 on average; what a search finds does not suffer (`benchmarks/first_stage.py`).
+    A large codebook is searched in two levels: 3 % of the tokens get another centroid than the nearest, which costs
+    0.001 of similarity on average over all of them (`benchmarks/first_stage.py`).
 
     Examples
     --------
