@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .config import INDEXES_FOLDER
 from .corpus.cutting import Cutter
@@ -78,6 +79,31 @@ def checkpoint_of(index: EdgeIndex | PlaidFolder, given: str | Path | None = Non
     except CheckpointError as error:
         raise CheckpointError(f"{error} It filled the index at {str(index.folder)!r}. {way_out}") from error
     return index.checkpoint
+
+
+def build_index(
+    path: Path,
+    encoder: Encoder,
+    documents: Iterable[Document],
+    *,
+    cut: Cutter,
+    max_document_length: int,
+    batch_tokens: int | None,
+    total: int | None,
+    progress: bool,
+) -> None:
+    """Build an index of what `encoder` makes of documents, all or nothing; one at `path` serves until then."""
+    checkpoint = encoder.checkpoint
+    with EdgeIndex.build(
+        path,
+        dim=encoder.dim,
+        checkpoint=checkpoint.name,
+        fingerprint=checkpoint.fingerprint,
+        settings={"max_document_length": max_document_length},
+    ) as building:
+        Retriever(encoder, building, max_document_length).add(
+            documents, cut=cut, total=total, progress=progress, batch_tokens=batch_tokens
+        )
 
 
 def default_language(adapters: AdapterTable) -> str:
@@ -191,18 +217,8 @@ class Indexes:
         resolved = None if language is None else adapters.resolve(language)
         return Retriever(self.encoder, PlaidIndex(folder, default_language(adapters), resolved), folder.doc_maxlen)
 
-    def build(
-        self,
-        name: str,
-        documents: Iterable[Document],
-        *,
-        cut: Cutter,
-        max_document_length: int,
-        batch_tokens: int | None,
-        total: int | None,
-        progress: bool,
-    ) -> Path:
-        """Build an index aside and put it in the place of `name` in one step; an older one serves until then.
+    def build(self, name: str, documents: Iterable[Document], **options: Any) -> Path:
+        """Build an index aside and put it in the place of `name` in one step; `options` are those of `build_index`.
 
         Returns
         -------
@@ -210,17 +226,7 @@ class Indexes:
             The index's folder.
         """
         path = self.path(name)
-        checkpoint = self.encoder.checkpoint
-        with EdgeIndex.build(
-            path,
-            dim=self.encoder.dim,
-            checkpoint=checkpoint.name,
-            fingerprint=checkpoint.fingerprint,
-            settings={"max_document_length": max_document_length},
-        ) as building:
-            Retriever(self.encoder, building, max_document_length).add(
-                documents, cut=cut, total=total, progress=progress, batch_tokens=batch_tokens
-            )
+        build_index(path, self.encoder, documents, **options)
         if (replaced := self._opened.pop(name, None)) is not None:
             replaced.close()
         self.register(name, EdgeIndex.open(path))

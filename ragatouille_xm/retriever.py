@@ -272,10 +272,10 @@ def _check_ids(document_ids: object) -> None:
         raise InputError(f"document_ids is {document_ids!r}; give a list of strings.")
 
 
-def check_k(k: object) -> None:
-    """Raise `InputError` unless `k` is a positive whole number."""
+def check_k(k: object, name: str = "k") -> None:
+    """Raise `InputError` unless `k`, which users know as `name`, is a positive whole number."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k={k!r} is not usable: give a whole number of at least 1.")
+        raise InputError(f"{name}={k!r} is not usable: give a whole number of at least 1.")
 
 
 def _check_queries(queries: Sequence[object]) -> None:

@@ -11,8 +11,7 @@ from ..corpus.passages import read_documents
 from ..encoder import Encoder
 from ..errors import InputError
 from ..in_memory import Languages, tokens_at_once
-from ..index.qdrant import EdgeIndex
-from ..retriever import Retriever
+from ..indexes import build_index
 from .data import Collection
 from .infra import ColBERTConfig, settled
 
@@ -105,20 +104,17 @@ class Indexer:
         return self.index_path
 
     def _build(self, path: Path, collection: Collection, languages: Languages) -> None:
-        checkpoint = self.encoder.checkpoint
-        length = checkpoint.settings.doc_maxlen if self.config.doc_maxlen is None else self.config.doc_maxlen
+        length = (
+            self.encoder.checkpoint.settings.doc_maxlen if self.config.doc_maxlen is None else self.config.doc_maxlen
+        )
         bsize = self.config.index_bsize
-        with EdgeIndex.build(
+        build_index(
             path,
-            dim=self.encoder.dim,
-            checkpoint=checkpoint.name,
-            fingerprint=checkpoint.fingerprint,
-            settings={"max_document_length": length},
-        ) as building:
-            Retriever(self.encoder, building, length).add(
-                read_documents(collection, map(str, count()), None, languages),
-                cut=whole,
-                total=len(collection),
-                progress=self.verbose > 0,
-                batch_tokens=None if bsize is None else tokens_at_once(bsize, length),
-            )
+            self.encoder,
+            read_documents(collection, map(str, count()), None, languages),
+            cut=whole,
+            max_document_length=length,
+            batch_tokens=None if bsize is None else tokens_at_once(bsize, length),
+            total=len(collection),
+            progress=self.verbose > 0,
+        )

@@ -128,8 +128,8 @@ class RagatouilleXMVectorStore(VectorStore):
         retriever = self.model.indexes.get(self.index_name)
         if ids is None:
             self._make_empty(retriever.max_document_length)
-        elif present := {document.id for document in self.get_by_ids(list(ids))}:
-            self.model.delete_from_index(sorted(filter(None, present)), index_name=self.index_name)
+        elif present := {each["document_id"] for each in retriever.passages_of(list(ids))}:
+            retriever.delete(sorted(present))
         return True
 
     # ---- what comes out

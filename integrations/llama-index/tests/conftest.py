@@ -10,18 +10,11 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.retrievers.ragatouille_xm import RagatouilleXMIndex
+from reference.five import IDS, TEXTS
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
 
-TEXTS = [
-    "The library opens in the morning and the book is in the garden.",
-    "La bibliothèque est au bord de la rivière, et le livre est dans le jardin.",
-    "图书馆在北京市，今天有水和火，明年有雨雪。",
-    "Das Buch ist in der Bibliothek und das Brot ist im Garten am Fluss.",
-    "図書館は東京にあります。今日の天気は雨です。",
-]
-IDS = ["en", "fr", "zh", "de", "ja"]
 METADATAS = [{"year": 2018 + i, "file_name": f"{IDS[i]}.txt"} for i in range(5)]
 DOCUMENTS = [
     Document(text=text, id_=each, metadata=metadata) for text, each, metadata in zip(TEXTS, IDS, METADATAS, strict=True)

@@ -51,6 +51,7 @@ class PlaidIndex:
         self._opened: PlaidFolder | None = folder
         self._dim = folder.codec.dim
         self._passages = folder.passages(language, default)
+        self._living = torch.tensor([p is not None for p in self._passages], dtype=torch.bool)
         self._languages = Counter(p.language for p in self._passages if p is not None)
         self._documents = {p.document_id for p in self._passages if p is not None}
 
@@ -94,7 +95,7 @@ class PlaidIndex:
         """Return the best `k` passages by MaxSim among those that `filter` admits."""
         check_search(queries, k, self._dim)
         opened, queries = self._open(), queries.detach().float().cpu()
-        admitted = torch.tensor([p is not None and matches(filter, p) for p in self._passages], dtype=torch.bool)
+        admitted = self._living if filter is None else self._admitted_by(filter)
         pids = admitted.nonzero().squeeze(1)
         if config.exact or len(pids) <= config.candidates_for(k):
             at_once = max(SCORES_AT_ONCE // max(len(pids), 1), 1)
@@ -103,6 +104,9 @@ class PlaidIndex:
             parts = [self._search_one(opened, query, k, admitted, config) for query in queries]
         none = Hits(np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32))
         return Hits(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
+
+    def _admitted_by(self, filter: Condition) -> torch.Tensor:
+        return torch.tensor([p is not None and matches(filter, p) for p in self._passages], dtype=torch.bool)
 
     def _search_one(
         self, opened: PlaidFolder, query: torch.Tensor, k: int, admitted: torch.Tensor, config: SearchConfig

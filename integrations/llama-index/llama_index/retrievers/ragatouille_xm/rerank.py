@@ -13,8 +13,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
-
-from .retriever import check_top
+from ragatouille_xm.retriever import check_k
 
 dispatcher = get_dispatcher(__name__)
 
@@ -56,7 +55,7 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
     @field_validator("top_n", mode="before")
     @classmethod
     def _top_n_is_usable(cls, top_n: Any) -> Any:
-        check_top(top_n, "top_n")
+        check_k(top_n, "top_n")
         return top_n
 
     @classmethod

@@ -23,6 +23,7 @@ from llama_index.core.settings import Settings
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
+from ragatouille_xm.retriever import check_k
 
 from .filters import Filters, compile_filters
 
@@ -117,7 +118,7 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     @similarity_top_k.setter
     def similarity_top_k(self, similarity_top_k: int) -> None:
-        check_top(similarity_top_k, "similarity_top_k")
+        check_k(similarity_top_k, "similarity_top_k")
         self._similarity_top_k = similarity_top_k
 
     def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
@@ -182,9 +183,3 @@ def check_model(model: object) -> None:
     """Refuse what is not a model."""
     if not isinstance(model, RAGPretrainedModel):
         raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")
-
-
-def check_top(n: object, name: str) -> None:
-    """Refuse what is not a positive whole number, by the name that users know it by."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise InputError(f"{name}={n!r} is not usable: give a whole number of at least 1.")
