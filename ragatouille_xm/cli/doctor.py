@@ -62,7 +62,7 @@ def doctor(
     The installed versions, GPUs and caches; every index below --root, or the one that is named, with the checkpoint
     that filled it; and a checkpoint. Nothing is fetched or changed. Of an index, the files of each part are compared
     with the sizes that were recorded, passages are counted, and the vectors of some are read; of a checkpoint, names
-    and shapes of the weights are.
+    and shapes of the weights are. With --full, checksums are compared too.
     """
     say_patience("Looking")
     sections: list[Section] = [

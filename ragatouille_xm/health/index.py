@@ -25,7 +25,7 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
 
     Parts are opened, their files compared with the sizes that were recorded, and their passages counted; up to 64
     passages of each are read, all with `full`: texts and unit vectors must be there, and the passage be found by its
-    document's id and its language. There are no checksums: changed bytes are noticed where they show in that.
+    document's id and its language. With `full`, the checksums of the files are compared too.
     """
     try:
         from ..index.manifest import Manifest
@@ -102,16 +102,20 @@ def _parts(folder: Path, manifest: Manifest, full: bool) -> Iterator[Check]:
             yield Check(entry.name, found, FAULT, _rebuild(folder, manifest))
     if manifest.parts and not faults:
         total = sum(part.passages for part in manifest.parts)
-        read = f"{n_read:,} of {total:,} passages sound (--full reads all)" if n_read < total else "all passages sound"
-        yield Check("parts", f"files complete, counts as in the manifest; vectors of {read}")
+        read = f"{n_read:,} of {total:,} passages sound" if n_read < total else "all passages sound"
+        files = "whole, their checksums right" if full else "complete (--full compares checksums)"
+        yield Check("parts", f"files {files}, counts as in the manifest; vectors of {read}")
 
 
 def _examine_part(
     folder: Path, manifest: Manifest, entry: PartEntry, seen: set[int], full: bool
 ) -> tuple[str | None, int]:
     """Return what is wrong with a part, and the number of passages whose vectors were read."""
+    from ..index.inventory import altered_files
     from ..index.part import Part
 
+    if full and (altered := altered_files(folder / entry.name)):
+        return f"{altered[0]} is damaged: its checksum is another one", 0
     part = Part.load(folder / entry.name, entry.passages)
     try:
         alive = set(part.pids()) - set(entry.deleted)
@@ -166,9 +170,14 @@ def _codebook(folder: Path, manifest: Manifest) -> Check:
     import torch
 
     from ..index.codebook import Codebook
+    from ..index.inventory import checksum
 
     entry = manifest.codebook
     assert entry is not None
+    if entry.sha256 not in ("", checksum(folder / entry.file)):
+        return Check(
+            "codebook", f"{entry.file} is damaged: its checksum is another one", FAULT, _rebuild(folder, manifest)
+        )
     centroids = Codebook.load(folder / entry.file).centroids
     unit = torch.allclose(centroids.norm(dim=-1), torch.ones(len(centroids)), atol=UNIT)
     if centroids.ndim != 2 or centroids.shape[1] != manifest.dim or not unit:

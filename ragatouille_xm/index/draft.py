@@ -14,8 +14,10 @@ from uuid import uuid4
 from ..errors import InputError, PassageIndexError, StorageError
 from ..types import Passage, TokenVectors
 from .checks import check_add
+from .codebook import Codebook
 from .compaction import fit_codebook, needs_codebook
 from .durable import check_space
+from .inventory import checksum
 from .manifest import CODEBOOK, PART, SUFFIX, CodebookEntry, Manifest, PartEntry
 from .part import Part
 from .reading import Reader, Snapshot, View
@@ -104,8 +106,7 @@ class DraftIndex(Reader):
         manifest = replace(self._manifest, next_pid=self._next_pid, parts=(entry,) if entry.passages else ())
         if needs_codebook(manifest):
             codebook = fit_codebook([View(part)], self._tokens)
-            new = CodebookEntry(next_version(self._folder), self._tokens)
-            codebook.save(self._folder / new.file)
+            new = saved(codebook, self._folder, self._tokens)
             part.assign(codebook)
             manifest = replace(manifest, codebook=new)
         part.seal()
@@ -117,10 +118,13 @@ class DraftIndex(Reader):
             self._part.close()
 
 
-def next_version(folder: Path) -> int:
-    """Return the version of the next codebook: one that no file in `folder` has."""
+def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:
+    """Write a codebook under the name of a version that no file in `folder` has; `tokens` are those of the index."""
     versions = [path.stem.removeprefix(CODEBOOK) for path in folder.glob(f"{CODEBOOK}*{SUFFIX}")]
-    return max((int(version) for version in versions if version.isdigit()), default=0) + 1
+    version = max((int(version) for version in versions if version.isdigit()), default=0) + 1
+    path = folder / CodebookEntry(version, tokens).file
+    codebook.save(path)
+    return CodebookEntry(version, tokens, checksum(path))
 
 
 def first_manifest(dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any]) -> Manifest:

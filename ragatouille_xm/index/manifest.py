@@ -56,15 +56,22 @@ class CodebookEntry:
         Which file: ``codebook-<version>.safetensors``.
     tokens : int
         Token vectors that the index had when it was fitted.
+    sha256 : str
+        Of the file: see `ragatouille_xm.index.inventory.checksum`; empty in early indexes of format 2.
     """
 
     version: int
     tokens: int
+    sha256: str = ""
 
     @property
     def file(self) -> str:
         """Name of the file."""
         return f"{CODEBOOK}{self.version}{SUFFIX}"
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> CodebookEntry:
+        return cls(int(content["version"]), int(content["tokens"]), str(content.get("sha256", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +191,7 @@ class Manifest:
             generation=int(content["generation"]),
             first_pid=int(content.get("first_pid", 0)),
             next_pid=int(content["next_pid"]),
-            codebook=None if codebook is None else CodebookEntry(int(codebook["version"]), int(codebook["tokens"])),
+            codebook=None if codebook is None else CodebookEntry._from_json(codebook),
             parts=tuple(
                 PartEntry(str(p["name"]), int(p["passages"]), int(p["tokens"]), tuple(map(int, p["deleted"])))
                 for p in content["parts"]

@@ -19,11 +19,11 @@ from ..errors import IndexDamagedError, InputError, StorageError
 from ..types import Passage, TokenVectors
 from .codebook import Codebook
 from .durable import is_foreign, storage_errors, sync_tree
+from .inventory import check_sizes, write_inventory
 from .manifest import WAY_OUT
 from .qdrant_filters import TERMS, any_of, filter_payload
 
 VECTORS, CENTROIDS = "tok", "cent"
-INVENTORY = "files.json"
 OWN = ("document_id", "text", "language", "metadata")
 SEARCH_THREADS = 2  # of the engine, for each part
 POINTS_AT_ONCE = 512  # given to the engine, which holds them in float32
@@ -96,7 +96,7 @@ class Part:
             If the folder cannot be written to, which the engine needs even for reading.
         """
         try:
-            _check_files(folder)
+            check_sizes(folder)
             part = cls(folder, edge.EdgeShard.load(str(folder)))
         except BaseException as error:
             if not is_foreign(error):
@@ -171,7 +171,7 @@ class Part:
         with storage_errors(self.folder):
             self._shard.optimize()
             self._reopen()  # the first opening after a change tidies up files, which two readers must not do at once
-            (self.folder / INVENTORY).write_text(json.dumps(_sizes(self.folder), indent=1))
+            write_inventory(self.folder)
             sync_tree(self.folder)
 
     def recycle(self, touched: int) -> None:
@@ -271,24 +271,6 @@ class Part:
         """Release files and memory."""
         with storage_errors(self.folder):
             self._shard.close()
-
-
-def _sizes(folder: Path) -> dict[str, int | None]:
-    """Return the files of a part and their sizes, except of those that the engine writes anew on each opening."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != INVENTORY)
-    return {p.relative_to(folder).as_posix(): None if p.suffix == ".json" else p.stat().st_size for p in files}
-
-
-def _check_files(folder: Path) -> None:
-    """Raise `OSError` unless all files of a part are there in full: the engine makes some anew that are missing."""
-    try:
-        sizes: dict[str, int | None] = dict(json.loads((folder / INVENTORY).read_bytes()))
-    except (TypeError, ValueError) as error:
-        raise OSError(f"{INVENTORY} is not JSON: {error}") from error
-    for name, size in sizes.items():
-        found = (folder / name).stat().st_size
-        if size not in (None, found):
-            raise OSError(f"{name} has {found} bytes instead of {size}")
 
 
 def _damaged(folder: Path, error: object) -> IndexDamagedError:

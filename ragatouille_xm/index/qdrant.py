@@ -23,7 +23,7 @@ from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
 from .compaction import copy_alive, fit_codebook, needs_codebook, outgrown, without
-from .draft import DraftIndex, beginning, bytes_of, first_manifest, new_name, next_version
+from .draft import DraftIndex, beginning, bytes_of, first_manifest, new_name, saved
 from .durable import check_space, storage_errors
 from .lock import forget_lock, write_lock
 from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
@@ -365,9 +365,7 @@ class EdgeIndex(Reader):
         manifest, views = now.manifest, now.snapshot.views
         if needs_codebook(manifest):
             codebook = fit_codebook(views, manifest.tokens)
-            entry = CodebookEntry(next_version(self.folder), manifest.tokens)
-            codebook.save(self.folder / entry.file)
-            self._rewrite(now, manifest.parts, codebook, entry)
+            self._rewrite(now, manifest.parts, codebook, saved(codebook, self.folder, manifest.tokens))
         elif chosen := outgrown(manifest.parts):
             self._rewrite(now, chosen, now.snapshot.codebook, manifest.codebook)
 

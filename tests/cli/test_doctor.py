@@ -24,6 +24,7 @@ from typer.testing import Result
 
 from ragatouille_xm import health
 from ragatouille_xm.index.codebook import Codebook
+from ragatouille_xm.index.inventory import checksum
 from ragatouille_xm.index.manifest import Manifest
 from ragatouille_xm.index.qdrant import EdgeIndex
 from ragatouille_xm.moving import export_index
@@ -184,6 +185,20 @@ def test_changed_bytes_that_sizes_do_not_show(run: Run, index: Path) -> None:
     assert fault["found"] == "passage 0 has token vectors that are not of unit length"
 
 
+def test_changed_bytes_that_only_checksums_show(run: Run, index: Path) -> None:
+    """The first token vector, negated: of unit length still."""
+    opened = EdgeIndex.open(index)
+    [(_, vectors)] = opened.scroll(with_vectors=True)
+    opened.close()
+    assert vectors is not None
+    row = vectors.vectors[0].numpy()
+    [file] = [path for path in index.rglob("*") if path.is_file() and row.tobytes() in path.read_bytes()]
+    file.write_bytes(file.read_bytes().replace(row.tobytes(), (-row).tobytes()))
+    assert damaged(run, index) == {}
+    [fault] = damaged(run, index, "--full").values()
+    assert fault["found"].endswith(f"{file.name} is damaged: its checksum is another one")
+
+
 def test_a_manifest_that_does_not_say_what_the_parts_hold(run: Run, index: Path) -> None:
     good = (index / "manifest.json").read_text(encoding="utf-8")
     [part] = index.glob("part-*")
@@ -211,6 +226,11 @@ def test_a_damaged_codebook(run: Run, index: Path) -> None:
     assert "does not hold unit vectors of 32 dimensions" in damaged(run, index)["codebook"]["found"]
     Codebook(torch.eye(32)).save(index / "codebook-1.safetensors")
     assert damaged(run, index) == {}
+    manifest["codebook"]["sha256"] = checksum(index / "codebook-1.safetensors")
+    (index / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert damaged(run, index) == {}
+    Codebook(-torch.eye(32)).save(index / "codebook-1.safetensors")
+    assert "its checksum is another one" in damaged(run, index)["codebook"]["found"]
 
 
 def test_what_a_writer_left_behind_is_a_note(run: Run, index: Path) -> None:
@@ -229,6 +249,7 @@ def test_full_reads_every_passage(run: Run, checkpoint: Path, tmp_path: Path) ->
     assert "64 of 70 passages" in quick
     full = checks(run("doctor", "--root", tmp_path, "--json", "--full"), "Index many")["parts"]["found"]
     assert "all passages sound" in full
+    assert "checksums right" in full
 
 
 def test_the_checkpoint_behind_an_index(run: Run, index: Path, checkpoint: Path, tmp_path: Path) -> None:
