@@ -1,0 +1,181 @@
+"""Filling and changing the indexes of a model: RAGatouille's names over `Indexes` and `Retriever`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from operator import length_hint
+from pathlib import Path
+from typing import Any, Literal
+
+from .corpus.cutting import Cutter, make_cutter
+from .corpus.passages import read_documents
+from .encoder import Encoder
+from .errors import InputError
+from .in_memory import Languages, tokens_at_once
+from .indexes import Indexes
+
+
+class FillingMethods:
+    """The methods that build an index and change it."""
+
+    encoder: Encoder
+    indexes: Indexes
+    verbose: int
+
+    def index(
+        self,
+        collection: Iterable[str],
+        document_ids: Iterable[str] | None = None,
+        document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        index_name: str | None = None,
+        overwrite_index: bool | str = True,
+        max_document_length: int = 256,
+        split_documents: bool = True,
+        document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None = None,
+        bsize: int = 32,
+        use_faiss: bool = False,
+        *,
+        languages: Languages = None,
+    ) -> str:
+        """Build an index; one of the same name is replaced in one step, once the new one is complete.
+
+        Parameters
+        ----------
+        collection : iterable of str
+            The documents. They are streamed: memory does not grow with their number.
+        document_ids : iterable of str, optional
+            Unique; by default random UUIDs.
+        document_metadatas : iterable of dict, optional
+            JSON values, returned with results and usable in filters.
+        index_name : str, optional
+            By default made from the checkpoint's name.
+        overwrite_index : bool or str
+            False refuses to replace an index.
+        max_document_length : int
+            Most tokens of a passage, specials included; longer documents are split.
+        split_documents : bool
+            False cuts documents off at `max_document_length` instead of splitting them.
+        document_splitter_fn : callable, "sentences" or None
+            RAGatouille's hook, ``fn(documents, document_ids, chunk_size=…) -> [{"document_id", "content"}]``, or
+            ``fn(text) -> [chunk]``; None does not split. By default whole sentences are packed, in every script.
+        preprocessing_fn : callable or list of callables, optional
+            RAGatouille's hook, called after splitting.
+        bsize : int
+            Most passages of full length that go through the model at once.
+        use_faiss : bool
+            Accepted for compatibility; the index here is not built by faiss.
+        languages : str or sequence of (str or None), optional
+            Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
+
+        Returns
+        -------
+        str
+            The index's folder.
+        """
+        name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
+        if overwrite_index not in (True, False, "reuse", "force_silent_overwrite"):
+            raise InputError(f"overwrite_index={overwrite_index!r} is not known. Use True or False.")
+        if overwrite_index is False and self.indexes.has(name):
+            raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
+        path = self.indexes.build(
+            name,
+            read_documents(collection, document_ids, document_metadatas, languages),
+            cut=self._cutter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn),
+            max_document_length=max_document_length,
+            batch_tokens=tokens_at_once(bsize, max_document_length),
+            total=length_hint(collection) or None,
+            progress=self.verbose > 0,
+        )
+        return str(path)
+
+    def add_to_index(
+        self,
+        new_collection: list[str],
+        new_document_ids: list[str] | None = None,
+        new_document_metadatas: list[dict[str, Any]] | None = None,
+        index_name: str | None = None,
+        split_documents: bool = True,
+        document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None = None,
+        bsize: int = 32,
+        use_faiss: bool = False,
+        *,
+        languages: Languages = None,
+    ) -> None:
+        """Add documents to an index; parameters as for `index`. They are found as soon as it returns.
+
+        Raises
+        ------
+        DuplicateDocumentError
+            If the index has one of the documents already; nothing is added then.
+        """
+        self._add(
+            new_collection, new_document_ids, new_document_metadatas, languages, index_name, split_documents,
+            document_splitter_fn, preprocessing_fn, bsize, replace=False,
+        )  # fmt: skip
+
+    def update_in_index(
+        self,
+        collection: list[str],
+        document_ids: list[str],
+        document_metadatas: list[dict[str, Any]] | None = None,
+        index_name: str | None = None,
+        split_documents: bool = True,
+        document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None = None,
+        bsize: int = 32,
+        *,
+        languages: Languages = None,
+    ) -> None:
+        """Replace documents by id, and add those that the index does not have; parameters as for `index`."""
+        self._add(
+            collection, document_ids, document_metadatas, languages, index_name, split_documents,
+            document_splitter_fn, preprocessing_fn, bsize, replace=True,
+        )  # fmt: skip
+
+    def _add(
+        self,
+        texts: Iterable[str],
+        ids: Iterable[str] | None,
+        metadatas: Iterable[Mapping[str, Any] | None] | None,
+        languages: Languages,
+        index_name: str | None,
+        split_documents: bool,
+        splitter_fn: Callable[..., Any] | Literal["sentences"] | None,
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None,
+        bsize: int,
+        replace: bool,
+    ) -> None:
+        retriever = self.indexes.get(index_name)
+        length = retriever.max_document_length
+        documents = list(read_documents(texts, ids, metadatas, languages))  # all are checked before any is added
+        retriever.add(
+            documents,
+            cut=self._cutter(length, split_documents, splitter_fn, preprocessing_fn),
+            replace=replace,
+            total=len(documents),
+            progress=self.verbose > 0,
+            batch_tokens=tokens_at_once(bsize, length),
+        )
+
+    def _cutter(
+        self,
+        max_document_length: int,
+        split_documents: bool,
+        splitter_fn: Callable[..., Any] | Literal["sentences"] | None,
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None,
+    ) -> Cutter:
+        tokenizer = self.encoder.tokenizer
+        return make_cutter(
+            tokenizer.count,
+            max_document_length,
+            tokenizer.room(max_document_length),
+            splitter_fn if split_documents else None,
+            preprocessing_fn,
+        )
+
+    def delete_from_index(self, document_ids: str | list[str], index_name: str | None = None) -> int:
+        """Delete documents by id; return how many passages went. Unknown ids are warned of through `logging`."""
+        ids = [document_ids] if isinstance(document_ids, str) else document_ids
+        return self.indexes.get(index_name).delete(ids)
