@@ -1,0 +1,109 @@
+"""Measures of a ranking, per query and on average."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .extras import optional
+
+PerQuery = dict[str, float]
+"""A measure's value for each query, 0 to 1."""
+
+Ranking = Mapping[str, Sequence[str]]
+"""Document ids by query id, best first."""
+
+_MRR = re.compile(r"^MRR(?=@|$)", re.IGNORECASE)
+
+
+def check_measures(names: Sequence[str]) -> None:
+    """Check the names of measures before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If one of them is not a measure of ir_measures.
+    MissingExtraError
+        If ir_measures is not installed.
+
+    Examples
+    --------
+    >>> check_measures(["MRR@10", "R@100", "nDCG@10"])
+    """
+    for name in names:
+        _parse(name)
+
+
+def measure(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> dict[str, PerQuery]:
+    """Measure a ranking by each of several measures.
+
+    Computed by ir_measures (MacAvaney et al. 2022). The order of a ranking is what counts: trec_eval would order
+    documents of equal scores anew, by their ids.
+
+    Parameters
+    ----------
+    ranking : mapping
+        Document ids by query id, best first. A query that is not there has found nothing.
+    qrels : mapping
+        Grades by query id and document id. All its queries count.
+    names : sequence of str
+        As ir_measures has them, or ``"MRR@10"`` for its ``"RR@10"``.
+
+    Returns
+    -------
+    dict
+        By name of the measure, its value for each query of `qrels`.
+
+    Raises
+    ------
+    InputError
+        If a measure is not known.
+    MissingExtraError
+        If ir_measures is not installed.
+
+    Examples
+    --------
+    >>> measure({"q": ["b", "a"]}, {"q": {"a": 1}, "unanswered": {"a": 1}}, ["MRR@10"])
+    {'MRR@10': {'q': 0.5, 'unanswered': 0.0}}
+    """
+    measures = {name: _parse(name) for name in names}
+    run = {
+        query: {document: float(-rank) for rank, document in enumerate(ranking[query])}
+        for query in qrels
+        if ranking.get(query)
+    }
+    values: dict[str, PerQuery] = {name: dict.fromkeys(qrels, 0.0) for name in names}
+    if run:
+        ir_measures = optional("ir_measures", "Measuring")
+        by_measure: dict[Any, list[str]] = {}
+        for name, parsed in measures.items():
+            by_measure.setdefault(parsed, []).append(name)
+        for found in ir_measures.iter_calc(list(by_measure), {q: dict(grades) for q, grades in qrels.items()}, run):
+            for name in by_measure[found.measure]:
+                values[name][found.query_id] = float(found.value)
+    return values
+
+
+def mean(values: PerQuery, queries: Sequence[str] | None = None) -> float:
+    """Return the average over queries, by default all.
+
+    Examples
+    --------
+    >>> mean({"a": 1.0, "b": 0.5}), mean({"a": 1.0, "b": 0.5}, ["b"])
+    (0.75, 0.5)
+    """
+    return float(np.mean([values[query] for query in (values if queries is None else queries)]))
+
+
+def _parse(name: str) -> Any:
+    ir_measures = optional("ir_measures", f"The measure {name!r}")
+    try:
+        return ir_measures.parse_measure(_MRR.sub("RR", name))
+    except (ValueError, NameError, KeyError) as error:
+        raise InputError(
+            f"{name!r} is not a measure. Give MRR@10, R@100, nDCG@10, or another one of ir_measures (ir-measur.es)."
+        ) from error
