@@ -1,0 +1,83 @@
+"""Texts in batches of similar length, for models of one output a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ...errors import CheckpointError, InputError
+from ...text.batching import plan_batches
+
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
+
+Forward = Callable[[torch.Tensor, torch.Tensor, list[int]], torch.Tensor]
+"""From ids (b, L), mask (b, L) and the texts' positions to one row each, (b, …)."""
+
+
+def device_of(name: str | None) -> torch.device:
+    """Return a device that can be used, by default a GPU where there is one.
+
+    Raises
+    ------
+    InputError
+        If `name` cannot be used here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f'device={name!r} cannot be used here. Give "cpu", or "cuda" with a GPU.') from error
+    return device
+
+
+def load_pretrained(auto: Any, name: str, **options: Any) -> Any:
+    """Load a model or tokeniser of transformers.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be found, or is of another kind.
+    """
+    try:
+        return auto.from_pretrained(name, **options)
+    except Exception as error:  # transformers', the hub client's, safetensors' own
+        raise CheckpointError(
+            f"The checkpoint {name!r} cannot be loaded as {auto.__name__} ({type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no reason given'}). Check the hub "
+            "id and the connection, or give a local folder."
+        ) from error
+
+
+@torch.inference_mode()
+def run_batched(
+    rows: Sequence[list[int]], groups: Sequence[str], pad: int, device: torch.device, forward: Forward
+) -> torch.Tensor:
+    """Return `forward` of all texts, in their order, on the CPU as float32.
+
+    Parameters
+    ----------
+    rows : sequence of list of int
+        Token ids of each text.
+    groups : sequence of str
+        What should stand together: the adapter of each text.
+    pad : int
+        Id to fill shorter texts with; it is not attended to.
+    device : torch.device
+    forward : callable
+    """
+    outputs: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+    budget = TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE["cuda"])
+    for positions in plan_batches([len(row) for row in rows], groups, budget):
+        width = max(len(rows[i]) for i in positions)
+        gaps = [width - len(rows[i]) for i in positions]
+        ids = torch.tensor([rows[i] + [pad] * gap for i, gap in zip(positions, gaps, strict=True)])
+        mask = torch.tensor([[1] * len(rows[i]) + [0] * gap for i, gap in zip(positions, gaps, strict=True)])
+        for position, output in zip(
+            positions, forward(ids.to(device), mask.to(device), positions).float().cpu(), strict=True
+        ):
+            outputs[position] = output
+    return torch.stack(outputs) if outputs else torch.empty(0)

@@ -1,0 +1,125 @@
+"""Late interaction: a ColBERT checkpoint over our own index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ...config import SearchConfig
+from ...corpus.cutting import whole
+from ...corpus.passages import Document
+from ...encoder import Encoder
+from ...errors import IndexNotFoundError
+from ...index.qdrant import EdgeIndex
+from ...retriever import Retriever
+from ..datasets import Dataset, Query
+from ..measure import Ranking
+from .base import Found, Settings, System, routed
+from .weights_id import identity_of
+
+DOCUMENTS_AT_ONCE = 8192  # taken up again after these
+EXACT_UP_TO = 20_000  # passages: up to so many, every one is scored
+LEAST_CANDIDATES = 4096  # beyond: as many as colbert-ai looks at for 1,000 results, the depth of the published runs
+
+
+class LateInteraction:
+    """A ColBERT, each document one passage, cut off at the checkpoint's length.
+
+    Up to 20,000 passages every one is scored; beyond, those that the index's first stage hands on: the larger of 4,096
+    and 4 k, which is what colbert-ai does for that many results.
+
+    Parameters
+    ----------
+    name : str
+    settings : Settings
+        With a checkpoint.
+    """
+
+    first_stage: System | None = None
+    queries_at_once = 64
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+
+    def parameters(self, dataset: Dataset) -> dict[str, Any]:
+        """Return the checkpoint, the routing, and how the index is searched."""
+        return self.index_parameters(dataset) | {
+            "query_language": self.settings.query_language,
+            "search": f"exact up to {EXACT_UP_TO} passages, then max({LEAST_CANDIDATES}, 4 k) candidates",
+        }
+
+    def index_parameters(self, dataset: Dataset) -> dict[str, Any]:
+        """Return what the token vectors depend on."""
+        checkpoint = identity_of(str(self.settings.checkpoint))
+        return checkpoint | {"document_language": self.settings.document_language}
+
+    def prepare(self, dataset: Dataset, folder: Path, first: Ranking) -> LateInteractionSearcher:
+        """Add those documents to the index in `folder` that it does not have."""
+        encoder = Encoder.from_pretrained(str(self.settings.checkpoint), device=self.settings.device)
+        length = encoder.checkpoint.settings.doc_maxlen
+        retriever = Retriever(encoder, _opened(folder / "index", encoder, length), length)
+        if not (folder / "complete").exists():
+            self._fill(retriever, dataset)
+            (folder / "complete").touch()
+        return LateInteractionSearcher(retriever, self.settings)
+
+    def _fill(self, retriever: Retriever, dataset: Dataset) -> None:
+        stream: Iterator[Document] = dataset.documents()
+        with tqdm(
+            desc=f"indexing for {self.name}",
+            unit="document",
+            total=dataset.total,
+            disable=None if self.settings.progress else True,
+        ) as bar:
+            while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
+                there = retriever.index.contains([document.document_id for document in batch])
+                missing = [self._routed(document) for document in batch if document.document_id not in there]
+                if missing:
+                    retriever.add(missing, cut=whole, progress=False)
+                bar.update(len(batch))
+
+    def _routed(self, document: Document) -> Document:
+        return replace(document, language=routed(document.language, self.settings.document_language))
+
+
+class LateInteractionSearcher:
+    """An encoder and the index that it filled."""
+
+    def __init__(self, retriever: Retriever, settings: Settings) -> None:
+        self._retriever = retriever
+        self._settings = settings
+
+    def search(self, queries: Sequence[Query], k: int) -> list[Found]:
+        """Return the best `k` documents for each query."""
+        index = self._retriever.index
+        languages = [routed(query.language, self._settings.query_language) for query in queries]
+        found = self._retriever.search(
+            [query.text for query in queries],
+            k,
+            languages=languages,
+            config=SearchConfig(exact=len(index) <= EXACT_UP_TO, candidates=max(LEAST_CANDIDATES, 4 * k)),
+        )
+        return [[(each["document_id"], float(each["score"])) for each in results] for results in found]
+
+    def close(self) -> None:
+        """Release the index."""
+        self._retriever.close()
+
+
+def _opened(folder: Path, encoder: Encoder, length: int) -> EdgeIndex:
+    try:
+        return EdgeIndex.open(folder)
+    except IndexNotFoundError:
+        return EdgeIndex.create(
+            folder,
+            dim=encoder.dim,
+            checkpoint=encoder.checkpoint.name,
+            fingerprint=encoder.checkpoint.fingerprint,
+            settings={"max_document_length": length},
+        )

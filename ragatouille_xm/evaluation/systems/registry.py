@@ -1,0 +1,126 @@
+"""The systems by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from ...errors import InputError
+from .base import Settings, System
+
+
+class Entry(NamedTuple):
+    """A system that can be run by name.
+
+    Attributes
+    ----------
+    kind : str
+        As the published tables have it: lexical, cross-encoder, single-vector or multi-vector.
+    title : str
+        Its name in the tables.
+    checkpoint : str or None
+        The published one; None where it needs none, or where none is known for certain.
+    about : str
+    make : callable
+        From name and settings to the system.
+    """
+
+    kind: str
+    title: str
+    checkpoint: str | None
+    about: str
+    make: Callable[[str, Settings], System]
+
+    @property
+    def needs_checkpoint(self) -> bool:
+        """Whether there is a model in it."""
+        return self.kind != "lexical"
+
+
+def _bm25(name: str, settings: Settings) -> System:
+    from .bm25 import BM25
+
+    return BM25(name, settings)
+
+
+def _cross(scorer: str, modular: bool = False) -> Callable[[str, Settings], System]:
+    def make(name: str, settings: Settings) -> System:
+        from . import cross
+
+        first = _bm25("bm25", replace(settings, checkpoint=None))
+        return cross.CrossEncoder(name, settings, getattr(cross, scorer), first, modular)
+
+    return make
+
+
+def _single(modular: bool = False, **recipe: str | int | bool) -> Callable[[str, Settings], System]:
+    def make(name: str, settings: Settings) -> System:
+        from .single import Recipe, SingleVector
+
+        return SingleVector(name, settings, Recipe(**recipe), modular)  # type: ignore[arg-type]
+
+    return make
+
+
+def _late(name: str, settings: Settings) -> System:
+    from .late import LateInteraction
+
+    return LateInteraction(name, settings)
+
+
+SYSTEMS: dict[str, Entry] = {
+    "bm25": Entry("lexical", "BM25", None, "bm25s, with Pyserini's settings", _bm25),
+    "mono-mt5": Entry(
+        "cross-encoder", "mono-mT5", "unicamp-dl/mt5-base-mmarco-v2", "ranks BM25's best anew", _cross("MonoT5")
+    ),
+    "mono-mminilm": Entry(
+        "cross-encoder", "mono-mMiniLM", "unicamp-dl/mMiniLM-L6-v2-mmarco-v2", "ranks BM25's best anew",
+        _cross("Classifier"),
+    ),
+    "mono-xm": Entry(
+        "cross-encoder", "mono-XM", "antoinelouis/mono-xm", "ranks BM25's best anew, through adapters",
+        _cross("MonoXM", True),
+    ),
+    "dpr-x": Entry(
+        "single-vector", "DPR-X", "eugene-yang/dpr-xlmr-large-mtt-neuclir", "XLM-R, mean pooling",
+        _single(normalised=False, max_length=256),
+    ),
+    "me5-base": Entry(
+        "single-vector", "mE5-base", "intfloat/multilingual-e5-base", "with its prefixes, mean pooling",
+        _single(query_prefix="query: ", document_prefix="passage: "),
+    ),
+    "dpr-xm": Entry(
+        "single-vector", "DPR-XM", "antoinelouis/dpr-xm", "X-MOD, mean pooling, through adapters",
+        _single(True, max_length=128),
+    ),
+    "mcolbert": Entry("multi-vector", "mColBERT", None, "a ColBERT on mBERT", _late),
+    "colbert-xm": Entry("multi-vector", "ColBERT-XM", "antoinelouis/colbert-xm", "this package's own", _late),
+}  # fmt: skip
+
+
+def make_system(name: str, settings: Settings = Settings()) -> System:
+    """Return a system by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `SYSTEMS`.
+    settings : Settings
+
+    Raises
+    ------
+    InputError
+        If there is no such system, or it needs a checkpoint that is not given, or has no use for one that is.
+    """
+    if name not in SYSTEMS:
+        raise InputError(f"There is no system {name!r}. There are: {', '.join(SYSTEMS)}.")
+    entry = SYSTEMS[name]
+    if settings.checkpoint is not None and not entry.needs_checkpoint:
+        raise InputError(f"{name} has no checkpoint: leave out {settings.checkpoint!r}.")
+    checkpoint = settings.checkpoint or entry.checkpoint
+    if checkpoint is None and entry.needs_checkpoint:
+        raise InputError(
+            f"{name} needs a checkpoint, since none is known to be published: give {name}=<hub id or folder>."
+        )
+    return entry.make(name, replace(settings, checkpoint=checkpoint))

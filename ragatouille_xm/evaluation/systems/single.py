@@ -1,0 +1,206 @@
+"""Single-vector systems: one vector a text, compared by dot product, exhaustively."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from ...corpus.passages import Document
+from ...errors import InputError
+from ..datasets import Dataset, Query
+from ..measure import Ranking
+from .base import Found, Settings, System
+from .batches import device_of, load_pretrained, run_batched
+from .vectors import VectorStore
+from .weights_id import identity_of
+
+DOCUMENTS_AT_ONCE = 8192
+POOLINGS = ("mean", "cls")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a single-vector system was trained to see text.
+
+    Attributes
+    ----------
+    pooling : str
+        ``"mean"`` over all tokens, or ``"cls"``, the first one.
+    normalised : bool
+        Whether vectors are scaled to unit length, so that dot products are cosines.
+    max_length : int
+        Most tokens of a text, specials included.
+    query_prefix, document_prefix : str
+    """
+
+    pooling: str = "mean"
+    normalised: bool = True
+    max_length: int = 512
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+
+class TextEncoder(Protocol):
+    """Makes one vector of each text."""
+
+    def documents(self, documents: Sequence[Document]) -> tuple[torch.Tensor, list[str]]:
+        """Return vectors (n, dim), float32, on the CPU, and the language that each went by, or ``""``."""
+        ...
+
+    def queries(self, queries: Sequence[Query], languages: Sequence[str]) -> torch.Tensor:
+        """Return vectors (n, dim), float32, on the CPU; `languages` are those of the documents."""
+        ...
+
+
+class SingleVector:
+    """A bi-encoder of one vector a text.
+
+    Parameters
+    ----------
+    name : str
+    settings : Settings
+        With a checkpoint.
+    recipe : Recipe
+    modular : bool
+        Whether the checkpoint is an X-MOD, every text of which goes through its language's adapter.
+    """
+
+    first_stage: System | None = None
+    queries_at_once = 8192  # all vectors are read for each batch of queries
+
+    def __init__(self, name: str, settings: Settings, recipe: Recipe, modular: bool = False) -> None:
+        self.name = name
+        self.settings = settings
+        self.recipe = recipe
+        self.modular = modular
+        self.pooling = settings.pooling or recipe.pooling
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling={self.pooling!r} is not known. Use one of: {', '.join(POOLINGS)}.")
+
+    def parameters(self, dataset: Dataset) -> dict[str, Any]:
+        """Return checkpoint, pooling, lengths, prefixes, and the routing where there are adapters."""
+        queries = {"query_language": self.settings.query_language} if self.modular else {}
+        return self.index_parameters(dataset) | {"query_prefix": self.recipe.query_prefix} | queries
+
+    def index_parameters(self, dataset: Dataset) -> dict[str, Any]:
+        """Return what the documents' vectors depend on."""
+        parameters: dict[str, Any] = identity_of(str(self.settings.checkpoint)) | {
+            "pooling": self.pooling,
+            "normalised": self.recipe.normalised,
+            "max_length": self.recipe.max_length,
+            "document_prefix": self.recipe.document_prefix,
+        }
+        return parameters | ({"document_language": self.settings.document_language} if self.modular else {})
+
+    def prepare(self, dataset: Dataset, folder: Path, first: Ranking) -> SingleVectorSearcher:
+        """Encode all documents into `folder`, those that are there already apart."""
+        encoder = self._encoder()
+        store = VectorStore(folder)
+        if not store.complete:
+            self._fill(store, encoder, dataset)
+        return SingleVectorSearcher(encoder, store)
+
+    def _encoder(self) -> TextEncoder:
+        if not self.modular:
+            return PlainEncoder(self.settings, self.recipe, self.pooling)
+        from .single_xmod import XmodTextEncoder
+
+        return XmodTextEncoder(self.settings, self.recipe, self.pooling)
+
+    def _fill(self, store: VectorStore, encoder: TextEncoder, dataset: Dataset) -> None:
+        stream = islice(dataset.documents(), len(store), None)
+        with tqdm(
+            desc=f"encoding for {self.name}",
+            unit="document",
+            total=dataset.total,
+            initial=len(store),
+            disable=None if self.settings.progress else True,
+        ) as bar:
+            while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
+                store.append([document.document_id for document in batch], *encoder.documents(batch))
+                bar.update(len(batch))
+        store.finish()
+
+
+class SingleVectorSearcher:
+    """An encoder and the vectors that it made of a collection."""
+
+    def __init__(self, encoder: TextEncoder, store: VectorStore) -> None:
+        self._encoder = encoder
+        self._store = store
+
+    def search(self, queries: Sequence[Query], k: int) -> list[Found]:
+        """Return the best `k` documents for each query."""
+        return self._store.search(self._encoder.queries(queries, self._store.languages), k)
+
+    def close(self) -> None:
+        """Do nothing: vectors are read when they are compared."""
+
+
+class PlainEncoder:
+    """An encoder without adapters (XLM-R, BERT, …), run by transformers.
+
+    Parameters
+    ----------
+    settings : Settings
+    recipe : Recipe
+    pooling : str
+    """
+
+    def __init__(self, settings: Settings, recipe: Recipe, pooling: str) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        name = str(settings.checkpoint)
+        self.recipe = recipe
+        self.pooling = pooling
+        self.device = device_of(settings.device)
+        self.tokenizer: Any = load_pretrained(AutoTokenizer, name)
+        self.model: Any = load_pretrained(AutoModel, name, dtype=torch.float32).to(self.device).eval()
+
+    def documents(self, documents: Sequence[Document]) -> tuple[torch.Tensor, list[str]]:
+        """Return vectors (n, dim), float32, on the CPU, and no languages."""
+        texts = [self.recipe.document_prefix + document.text for document in documents]
+        return self._encode(texts), [""] * len(texts)
+
+    def queries(self, queries: Sequence[Query], languages: Sequence[str]) -> torch.Tensor:
+        """Return vectors (n, dim), float32, on the CPU."""
+        return self._encode([self.recipe.query_prefix + query.text for query in queries])
+
+    def _encode(self, texts: Sequence[str]) -> torch.Tensor:
+        def forward(ids: torch.Tensor, mask: torch.Tensor, positions: list[int]) -> torch.Tensor:
+            return pooled(self.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, self.pooling)
+
+        rows = tokenised(self.tokenizer, texts, self.recipe.max_length)
+        vectors = run_batched(rows, [""] * len(rows), self.tokenizer.pad_token_id, self.device, forward)
+        return scaled(vectors, self.recipe)
+
+
+def tokenised(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Return the token ids of each text, specials included, cut off at `max_length`."""
+    ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"] if texts else []
+    return ids
+
+
+def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Make one vector of the hidden states of each text: (b, L, hidden), (b, L) → (b, hidden).
+
+    Examples
+    --------
+    >>> hidden, mask = torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]])
+    >>> pooled(hidden, mask, "mean").tolist(), pooled(hidden, mask, "cls").tolist()
+    ([[2.0]], [[1.0]])
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    return (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def scaled(vectors: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Return vectors of unit length, if the recipe wants that."""
+    return torch.nn.functional.normalize(vectors, dim=1) if recipe.normalised else vectors

@@ -1,0 +1,47 @@
+"""Words for BM25, in any script."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from functools import cache
+
+# Scripts that set no blanks between words, and Hangul, whose blanks set off more than words
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
+_FIRST_MARK = 0x0483  # below are the accents of Latin, Greek and Cyrillic letters, which come composed
+
+
+def words(text: str) -> list[str]:
+    """Return the terms of a text: words in lower case, and pairs of characters where no blanks set words apart.
+
+    What Lucene's analysers do beyond this, they do for one language each: stemming, and leaving out stop words.
+
+    Examples
+    --------
+    >>> words("L'été 2024, à Paris"), words("図書館は東京")
+    (['l', 'été', '2024', 'à', 'paris'], ['図書', '書館', '館は', 'は東', '東京'])
+    >>> words("हिन्दी में")
+    ['हिन्दी', 'में']
+    """
+    terms: list[str] = []
+    for word in _pattern().findall(text.lower()):
+        if _UNSPACED.search(word):
+            terms += [word[i : i + 2] for i in range(max(1, len(word) - 1))]
+        else:
+            terms.append(word)
+    return terms
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """Return what matches a word: letters, digits, and the vowel signs that Python counts as neither."""
+    ranges: list[list[int]] = []
+    for codepoint in range(_FIRST_MARK, sys.maxunicode + 1):
+        if unicodedata.category(chr(codepoint)) in ("Mn", "Mc"):
+            if ranges and ranges[-1][1] == codepoint - 1:
+                ranges[-1][1] = codepoint
+            else:
+                ranges.append([codepoint, codepoint])
+    marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+    return re.compile(rf"(?:[^\W_]|[{marks}])+")

@@ -1,0 +1,79 @@
+"""X-MOD checkpoints without a ColBERT head, over our own encoder: every row through its own language's adapters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from ...errors import CheckpointError
+from ...languages import AdapterTable
+from ...model.checkpoint import locate
+from ...model.weights import Weights
+from ...model.xmod import XmodEncoder
+from ...text.detect import make_detector
+from .base import routed
+from .batches import load_pretrained
+
+MODEL_TYPE = "xmod"
+
+
+class XmodCheckpoint:
+    """The encoder, tokeniser and languages of an X-MOD checkpoint in Hugging Face's form.
+
+    Parameters
+    ----------
+    name : str
+        Hub id or local folder.
+    device : torch.device
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be found or is no X-MOD checkpoint.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        folder = locate(name)
+        try:
+            config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"The checkpoint {name!r} has no readable config.json: {error}.") from error
+        if config.get("model_type") != MODEL_TYPE:
+            raise CheckpointError(f"The checkpoint {name!r} is of kind {config.get('model_type')!r}, not X-MOD.")
+        languages = tuple(config.get("languages") or ("en_XX",))
+        default = config.get("default_language")
+        self.adapters = AdapterTable(languages, default if default in languages else languages[0])
+        self.weights = Weights.open(folder)
+        self.encoder = XmodEncoder.load(config, self.weights, device, torch.float32)
+        self.tokenizer = load_pretrained(AutoTokenizer, str(folder), local_files_only=True)
+        self.device = device
+        self._detector = make_detector("py3langid")
+
+    def languages_of(
+        self, texts: Sequence[str], own: Sequence[str | None], choice: str, among: Sequence[str] | None = None
+    ) -> list[str]:
+        """Return the language whose adapter each text goes through.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        own : sequence of (str or None)
+            What the dataset tells of each.
+        choice : str
+            See `ragatouille_xm.evaluation.systems.base.Settings`.
+        among : sequence of str, optional
+            Languages that detection may answer, by default all of the checkpoint.
+        """
+        given = [routed(each, choice) for each in own]
+        unknown = [text for text, language in zip(texts, given, strict=True) if language is None]
+        candidates = list(among or self.adapters.languages)
+        detected = iter(self._detector.detect(unknown, candidates, candidates[0] if among else None))
+        return [next(detected).language if each is None else self.adapters.resolve(each) for each in given]
+
+    def adapters_for(self, languages: Sequence[str]) -> list[str]:
+        """Return the adapter of each language."""
+        return [str(self.adapters.adapter_for(language)) for language in languages]
