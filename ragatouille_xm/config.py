@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 DEFAULT_ROOT = ".ragatouille/"  # where RAGatouille keeps indexes, and below it:
 INDEXES_FOLDER = "colbert/indexes"
+STORAGES = ("float16", "int8")  # of token vectors on disk: 2 bytes for each number, or 1 and a scale for each vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class FillingMethods:
         use_faiss: bool = False,
         *,
         languages: Languages = None,
+        storage: str = "float16",
     ) -> str:
         """Build an index; one of the same name is replaced in one step, once the new one is complete.
 
@@ -51,7 +52,8 @@ class FillingMethods:
         index_name : str, optional
             By default made from the checkpoint's name.
         overwrite_index : bool or str
-            False refuses to replace an index.
+            False refuses to replace an index. ``"resume"`` goes on with a build of that name that was broken off:
+            documents that it has already, by their ids, are not encoded again.
         max_document_length : int
             Most tokens of a passage, specials included; longer documents are split.
         split_documents : bool
@@ -67,6 +69,8 @@ class FillingMethods:
             Accepted for compatibility; the index here is not built by faiss.
         languages : str or sequence of (str or None), optional
             Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
+        storage : str
+            How token vectors are stored: ``"float16"``, or ``"int8"`` in half the space, a little less exactly.
 
         Returns
         -------
@@ -74,8 +78,10 @@ class FillingMethods:
             The index's folder.
         """
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
-        if overwrite_index not in (True, False, "reuse", "force_silent_overwrite"):
-            raise InputError(f"overwrite_index={overwrite_index!r} is not known. Use True or False.")
+        if overwrite_index not in (True, False, "reuse", "force_silent_overwrite", "resume"):
+            raise InputError(f'overwrite_index={overwrite_index!r} is not known. Use True, False or "resume".')
+        if overwrite_index == "resume" and document_ids is None:
+            raise InputError('overwrite_index="resume" knows documents by their ids: give document_ids.')
         if overwrite_index is False and self.indexes.has(name):
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
         path = self.indexes.build(
@@ -86,6 +92,8 @@ class FillingMethods:
             batch_tokens=tokens_at_once(bsize, max_document_length),
             total=length_hint(collection) or None,
             progress=self.verbose > 0,
+            storage=storage,
+            resume=overwrite_index == "resume",
         )
         return str(path)
 
@@ -179,3 +187,16 @@ class FillingMethods:
         """Delete documents by id; return how many passages went. Unknown ids are warned of through `logging`."""
         ids = [document_ids] if isinstance(document_ids, str) else document_ids
         return self.indexes.get(index_name).delete(ids)
+
+    def optimize_index(self, index_name: str | None = None) -> None:
+        """Merge what was added to an index, free the room of what was deleted, and fit its first stage anew.
+
+        Large changes do this by themselves; after many small ones it makes searches faster. Nothing is encoded again,
+        searches go on meanwhile, and if the process dies the index is as it was.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing to the index.
+        """
+        self.indexes.get(index_name).index.optimize(refit=True)

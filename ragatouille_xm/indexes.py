@@ -91,8 +91,13 @@ def build_index(
     batch_tokens: int | None,
     total: int | None,
     progress: bool,
+    storage: str = "float16",
+    resume: bool = False,
 ) -> None:
-    """Build an index of what `encoder` makes of documents, all or nothing; one at `path` serves until then."""
+    """Build an index of what `encoder` makes of documents, all or nothing; one at `path` serves until then.
+
+    With `resume`, what a build that was broken off has encoded already is taken over, by document id.
+    """
     checkpoint = encoder.checkpoint
     with EdgeIndex.build(
         path,
@@ -100,9 +105,11 @@ def build_index(
         checkpoint=checkpoint.name,
         fingerprint=checkpoint.fingerprint,
         settings={"max_document_length": max_document_length},
+        storage=storage,
+        resume=resume,
     ) as building:
         Retriever(encoder, building, max_document_length).add(
-            documents, cut=cut, total=total, progress=progress, batch_tokens=batch_tokens
+            documents, cut=cut, skip_known=resume, total=total, progress=progress, batch_tokens=batch_tokens
         )
 
 

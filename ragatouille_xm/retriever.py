@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -49,6 +50,7 @@ class Retriever:
         *,
         cut: Cutter,
         replace: bool = False,
+        skip_known: bool = False,
         total: int | None = None,
         progress: bool = False,
         batch_tokens: int | None = None,
@@ -62,6 +64,8 @@ class Retriever:
             Cuts a batch of documents: see `ragatouille_xm.corpus.cutting.Cutter`.
         replace : bool
             Replace documents that the index has, instead of refusing them.
+        skip_known : bool
+            Pass over documents that the index has. What is there when it fails stays there.
         total : int, optional
             Number of documents, for the progress bar.
 
@@ -74,12 +78,19 @@ class Retriever:
         stream = iter(documents)
         added: list[str] = []
         n_passages = 0
+        began = time.monotonic()
         try:
             with tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar:
                 while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
-                    n_passages += self._add_batch(batch, added, cut, replace, batch_tokens, bar)
+                    if skip_known:
+                        known = self.index.contains([document.document_id for document in batch])
+                        batch = [document for document in batch if document.document_id not in known]
+                        bar.update(len(known))
+                    if batch:
+                        n_passages += self._add_batch(batch, added, cut, replace, batch_tokens, bar)
+                        bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
         except BaseException:
-            if added and not replace:
+            if added and not (replace or skip_known):
                 self.index.delete(added)
             raise
         self.index.optimize()

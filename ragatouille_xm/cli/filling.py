@@ -1,4 +1,4 @@
-"""Commands that fill an index: index, add, delete."""
+"""Commands that fill and change an index: index, add, delete, optimize."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ def index(
     overwrite: Annotated[
         bool, typer.Option(help="Replace an index of that name, once the new one is complete.")
     ] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a build of that name that was broken off.")
+    ] = False,
+    storage: Annotated[str, typer.Option(help="float16, or int8 in half the space.")] = "float16",
 ) -> None:
     """Build an index from files.
 
@@ -81,6 +85,8 @@ def index(
         max_document_length=max_length,
         split_documents=split,
         languages=languages,
+        overwrite_index="resume" if resume else True,
+        storage=storage,
     )
     n_passages = counted(len(model.indexes.get().index), "passage")
     _report(inputs, f"Indexed {counted(inputs.n_documents, 'document')} as {n_passages} in {folder}.")
@@ -159,6 +165,30 @@ def delete(
         say(f"Deleted {counted(len(set(ids)), 'document')}; the index has {counted(len(opened), 'passage')}.")
     finally:
         opened.close()
+
+
+@app.command(
+    epilog="""
+    Example:
+
+        ragatouille-xm optimize mine
+    """
+)
+def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> None:
+    """Merge what was added to an index, free the room of what was deleted, and fit the first stage of searches anew.
+
+    Large changes do this by themselves. Nothing is encoded again; searches go on meanwhile.
+    """
+    folder = find_index(index, root)
+    from ..indexes import open_passages
+
+    say_patience("Optimizing")
+    opened = open_passages(folder)
+    try:
+        opened.optimize(refit=True)
+    finally:
+        opened.close()
+    say(f"Optimized {index}.")
 
 
 def _checked_start(inputs: Inputs) -> Iterator[Document]:

@@ -76,8 +76,11 @@ class PassageIndex(Protocol):
         """Yield everything that `filter` admits, in batches, by growing pid."""
         ...
 
-    def optimize(self) -> None:
-        """Bring the stored form up to date after large changes. Never changes what a search finds exactly."""
+    def optimize(self, *, refit: bool = False) -> None:
+        """Bring the stored form up to date after large changes; with `refit`, after any.
+
+        Never changes what a search finds exactly. Nothing is encoded again.
+        """
         ...
 
     def close(self) -> None:

@@ -21,6 +21,8 @@ IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of t
 CELLS_PROBED = 8
 TOKENS_AT_ONCE = 2**15  # among cells
 
+Probes = tuple[list[int], list[float]]  # centroids, growing, and their weights
+
 
 class Codebook:
     """Unit vectors among which every token has a nearest one.
@@ -118,7 +120,7 @@ class Codebook:
     def _cells(self) -> _Cells | None:
         return _Cells(self.centroids) if len(self) >= IN_CELLS_FROM else None
 
-    def query_weights(self, query: torch.Tensor, probes: int) -> tuple[list[int], list[float]]:
+    def query_weights(self, query: torch.Tensor, probes: int) -> Probes:
         """Return the centroids that a query probes, growing, and their weights.
 
         Parameters

@@ -17,7 +17,7 @@ from .reading import EXACT_BELOW, Snapshot, View, joined
 
 logger = logging.getLogger(__name__)
 
-GROWTH = 4  # a codebook lasts until there are so many times the tokens it was fitted for
+GROWTH = 2  # a codebook lasts until there are so many times the tokens it was fitted for
 MOST_DELETED = 0.2  # of a part
 LARGE = 2000  # passages: a larger part is read through a handle of its own, which can let go of memory
 
@@ -27,6 +27,12 @@ def needs_codebook(manifest: Manifest) -> bool:
     if manifest.passages <= EXACT_BELOW:
         return False
     return manifest.codebook is None or manifest.tokens >= GROWTH * manifest.codebook.tokens
+
+
+def changed(manifest: Manifest) -> bool:
+    """Return whether the index has more parts or fewer passages than after a build, or others than its codebook."""
+    fitted = abs(manifest.growth - 1) < 0.01
+    return len(manifest.parts) > 1 or any(part.deleted for part in manifest.parts) or not fitted
 
 
 def outgrown(parts: Sequence[PartEntry]) -> list[PartEntry]:

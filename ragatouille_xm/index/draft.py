@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ..errors import InputError, PassageIndexError, StorageError
+from ..config import STORAGES
+from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError, StorageError
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
 from .compaction import fit_codebook, needs_codebook
 from .durable import check_space
 from .inventory import checksum
-from .manifest import CODEBOOK, PART, SUFFIX, CodebookEntry, Manifest, PartEntry
+from .manifest import CODEBOOK, DRAFT, PART, SUFFIX, CodebookEntry, Manifest, PartEntry, sweep
 from .part import Part
 from .reading import Reader, Snapshot, View
+
+logger = logging.getLogger(__name__)
+
+SAVE_EVERY = 10.0  # seconds: what a build that is killed loses at the most, beside the batch in hand
 
 
 def new_name() -> str:
@@ -36,17 +43,51 @@ def bytes_of(passages: Sequence[Passage], vectors: TokenVectors) -> int:
 class DraftIndex(Reader):
     """A `ragatouille_xm.index.base.PassageIndex` in one growing part, as `EdgeIndex.build` makes it.
 
-    Nothing is durable before the build ends. One thread at a time.
+    What is older than ten seconds outlives a process that dies, and `resume` goes on with it. One thread at a time.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, part: Part) -> None:
         self._folder = folder
         self._manifest = manifest
         self._dim = manifest.dim
         self._next_pid = manifest.next_pid
-        self._tokens = 0
+        self._tokens = manifest.tokens
         self._lock = threading.RLock()
-        self._part = Part.create(folder / new_name(), manifest.dim)
+        self._part = part
+        self._saved = time.monotonic()
+
+    @classmethod
+    def begin(cls, folder: Path, manifest: Manifest) -> DraftIndex:
+        """Begin with nothing."""
+        return cls(folder, manifest, Part.create(folder / new_name(), manifest.dim, manifest.storage))
+
+    @classmethod
+    def resume(cls, folder: Path, wanted: Manifest) -> DraftIndex | None:
+        """Go on with a build that was broken off, if there is one that is whole.
+
+        Raises
+        ------
+        InputError
+            If it is of another checkpoint, or has other settings, than `wanted`.
+        """
+        try:
+            saved = Manifest.read(folder, DRAFT)
+            _check_same(saved, wanted)
+            if saved.first_pid != wanted.first_pid:
+                raise IndexDamagedError("the index that it was to replace has changed since, or it came to its end")
+            [entry] = saved.parts
+            part = Part.reopen(folder / entry.name)
+            part.remove([pid for pid in part.pids() if pid >= saved.next_pid])
+            if part.passages != entry.passages:
+                part.close()
+                raise IndexDamagedError(f"{part.passages} passages are left of {entry.passages}")
+        except IndexNotFoundError:
+            return None
+        except PassageIndexError as error:
+            logger.warning("the build of %s cannot be resumed and begins again: %s", folder, error)
+            return None
+        logger.info("going on with the build of %s at %d passages", folder, part.passages)
+        return cls(folder, saved, part)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot((View(self._part),))
@@ -80,6 +121,8 @@ class DraftIndex(Reader):
             self._tokens += len(vectors.vectors)
             self._remove([pid for pid, _ in known if pid not in kept])
             self._next_pid = max(self._next_pid, *(pid + 1 for pid in kept))
+            if time.monotonic() > self._saved + SAVE_EVERY:
+                self.save()
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over."""
@@ -93,17 +136,28 @@ class DraftIndex(Reader):
             self._tokens -= self._tokens * len(pids) // max(self._part.passages, 1)
             self._part.remove(pids)
 
-    def optimize(self) -> None:
+    def optimize(self, *, refit: bool = False) -> None:
         """Do nothing: the end of the build does it."""
 
     def close(self) -> None:
         """Do nothing: the end of the build does it."""
 
+    def save(self) -> None:
+        """Make what is there outlive this process, for `resume`."""
+        self._part.flush()
+        self._so_far().write(self._folder, DRAFT)
+        self._saved = time.monotonic()
+
+    def _so_far(self) -> Manifest:
+        entry = PartEntry(self._part.folder.name, self._part.passages, self._tokens)
+        return replace(self._manifest, next_pid=self._next_pid, parts=(entry,))
+
     def finish(self) -> Manifest:
         """Bring the part into its final form, with a codebook if it is large; return the manifest that commits it."""
-        part = self._part
-        entry = PartEntry(part.folder.name, part.passages, self._tokens)
-        manifest = replace(self._manifest, next_pid=self._next_pid, parts=(entry,) if entry.passages else ())
+        self.save()
+        part, manifest = self._part, self._so_far()
+        if not part.passages:
+            manifest = replace(manifest, parts=())
         if needs_codebook(manifest):
             codebook = fit_codebook([View(part)], self._tokens)
             new = saved(codebook, self._folder, self._tokens)
@@ -118,6 +172,41 @@ class DraftIndex(Reader):
             self._part.close()
 
 
+@contextmanager
+def building(folder: Path, manifest: Manifest, *, resume: bool) -> Iterator[DraftIndex]:
+    """Yield a draft that takes the place of what is in `folder` once the context ends well.
+
+    After a failure nothing is left of it, or with `resume` what `DraftIndex.resume` goes on with.
+    """
+    first = beginning(folder)
+    manifest = replace(manifest, first_pid=first, next_pid=first)
+    draft = DraftIndex.resume(folder, manifest) if resume else None
+    if draft is None:
+        (folder / DRAFT).unlink(missing_ok=True)
+    sweep(folder)
+    draft = draft or DraftIndex.begin(folder, manifest)
+    keep = resume
+    try:
+        yield draft
+        draft.finish().write(folder)
+        keep = False
+    finally:
+        draft.discard()
+        if not keep:
+            (folder / DRAFT).unlink(missing_ok=True)
+        sweep(folder)
+
+
+def _check_same(saved: Manifest, wanted: Manifest) -> None:
+    for name in ("fingerprint", "dim", "storage", "settings"):
+        there, here = getattr(saved, name), getattr(wanted, name)
+        if there != here:
+            raise InputError(
+                f"The build that was broken off has {name} {there!r}, this one {here!r}: it cannot go on with that. "
+                "Give the same checkpoint and settings, or overwrite_index=True to begin again."
+            )
+
+
 def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:
     """Write a codebook under the name of a version that no file in `folder` has; `tokens` are those of the index."""
     versions = [path.stem.removeprefix(CODEBOOK) for path in folder.glob(f"{CODEBOOK}*{SUFFIX}")]
@@ -127,15 +216,19 @@ def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:
     return CodebookEntry(version, tokens, checksum(path))
 
 
-def first_manifest(dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any]) -> Manifest:
+def first_manifest(
+    dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any], storage: str = "float16"
+) -> Manifest:
     """Return the manifest of an empty index. Raise `InputError` for what cannot be kept in one."""
+    if storage not in STORAGES:
+        raise InputError(f"storage={storage!r} is not known. Use one of {', '.join(map(repr, STORAGES))}.")
     if not isinstance(dim, int) or dim < 1:
         raise InputError(f"dim={dim!r} is not a width of token vectors.")
     try:
         json.dumps(dict(settings))
     except (TypeError, ValueError) as error:
         raise InputError(f"The settings {settings!r} cannot be kept: {error}. Use JSON values.") from error
-    return Manifest(dim, checkpoint, fingerprint, dict(settings))
+    return Manifest(dim, checkpoint, fingerprint, dict(settings), storage)
 
 
 def beginning(folder: Path) -> int:

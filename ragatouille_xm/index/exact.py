@@ -166,7 +166,7 @@ class ExactIndex:
             raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
         return _scroll(self._chunks, filter, with_vectors, batch_size)
 
-    def optimize(self) -> None:
+    def optimize(self, *, refit: bool = False) -> None:
         """Free the room of deleted passages."""
         with self._lock:
             self._chunks = _compacted(self._chunks)

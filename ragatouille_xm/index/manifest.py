@@ -15,6 +15,7 @@ from .durable import ASIDE, TRASH, remove_tree, write_durably
 
 FORMAT_VERSION = 2  # 1 was that of development versions before 0.1.0
 MANIFEST = "manifest.json"
+DRAFT = "draft.json"  # the manifest of a build under way, which nobody but its builder reads
 PART, CODEBOOK, SUFFIX = "part-", "codebook-", ".safetensors"
 WAY_OUT = "Index the documents again, or restore the folder from a copy."
 
@@ -88,6 +89,8 @@ class Manifest:
         Hash of its weights.
     settings : mapping
         JSON values of the caller.
+    storage : str
+        How token vectors are stored: one of `ragatouille_xm.config.STORAGES`.
     build : str
         Random; another one after every build from nothing.
     generation : int
@@ -104,6 +107,7 @@ class Manifest:
     checkpoint: str
     fingerprint: str
     settings: Mapping[str, Any]
+    storage: str = "float16"
     build: str = field(default_factory=lambda: uuid4().hex)
     generation: int = 0
     first_pid: int = 0
@@ -122,6 +126,11 @@ class Manifest:
         return sum(part.tokens * part.alive // max(part.passages, 1) for part in self.parts)
 
     @property
+    def growth(self) -> float:
+        """How many times the token vectors that the codebook was fitted for are there; 1 without a codebook."""
+        return self.tokens / max(self.codebook.tokens, 1) if self.codebook else 1.0
+
+    @property
     def state(self) -> tuple[str, int]:
         """Two manifests of the same state name the same parts."""
         return self.build, self.generation
@@ -130,7 +139,7 @@ class Manifest:
         """Return the manifest of the next generation."""
         return replace(self, generation=self.generation + 1, **changes)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, name: str = MANIFEST) -> None:
         """Put the manifest in its place in one step.
 
         Raises
@@ -138,11 +147,11 @@ class Manifest:
         StorageError
             If that is not possible; the old one still holds.
         """
-        content = {"format_version": FORMAT_VERSION, "storage": "float16", **asdict(self)}
-        write_durably(folder / MANIFEST, json.dumps(content, indent=1).encode())
+        content = {"format_version": FORMAT_VERSION, **asdict(self)}
+        write_durably(folder / name, json.dumps(content, indent=1).encode())
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
+    def read(cls, folder: Path, name: str = MANIFEST) -> Manifest:
         """Read the manifest of an index.
 
         Raises
@@ -154,12 +163,12 @@ class Manifest:
         IndexFormatError
             If it is of another format.
         """
-        path = folder / MANIFEST
+        path = folder / name
         try:
             content = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise IndexNotFoundError(
-                f"There is no index at {str(folder)!r}: it has no {MANIFEST}. Check the path, or index documents first."
+                f"There is no index at {str(folder)!r}: it has no {name}. Check the path, or index documents first."
             ) from error
         except (OSError, ValueError) as error:
             raise IndexDamagedError(f"{str(path)!r} cannot be read: {error}. {WAY_OUT}") from error
@@ -187,6 +196,7 @@ class Manifest:
             checkpoint=str(content["checkpoint"]),
             fingerprint=str(content["fingerprint"]),
             settings=dict(content["settings"]),
+            storage=str(content["storage"]),
             build=str(content["build"]),
             generation=int(content["generation"]),
             first_pid=int(content.get("first_pid", 0)),
@@ -215,20 +225,25 @@ def stamp(folder: Path) -> tuple[int, int, int]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers left behind that did not come to their end."""
+    """Remove what writers left behind that did not come to their end, except a build that may be resumed."""
     try:
-        manifest = Manifest.read(folder)
-    except IndexNotFoundError:
-        named = set()
+        named = _named(folder, MANIFEST) | _named(folder, DRAFT)
     except PassageIndexError:  # leave what may be of use to whoever repairs it
         return
-    else:
-        named = {entry.name for entry in manifest.parts} | ({manifest.codebook.file} if manifest.codebook else set())
     for path in folder.iterdir():
         if path.name in named:
             continue
         if path.name.startswith((PART, TRASH)) and path.is_dir():
             remove_tree(path)
-        elif path.name.startswith((MANIFEST, CODEBOOK)) and path.suffix in (ASIDE, SUFFIX):
+        elif path.name.startswith((MANIFEST, DRAFT, CODEBOOK)) and path.suffix in (ASIDE, SUFFIX):
             with suppress(OSError):
                 path.unlink()
+
+
+def _named(folder: Path, name: str) -> set[str]:
+    """Return the files and folders that a manifest names."""
+    try:
+        manifest = Manifest.read(folder, name)
+    except IndexNotFoundError:
+        return set()
+    return {entry.name for entry in manifest.parts} | ({manifest.codebook.file} if manifest.codebook else set())

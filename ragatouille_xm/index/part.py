@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from ..errors import IndexDamagedError, InputError, StorageError
 from ..types import Passage, TokenVectors
-from .codebook import Codebook
+from .codebook import Codebook, Probes
 from .durable import is_foreign, storage_errors, sync_tree
 from .inventory import check_sizes, write_inventory
 from .manifest import WAY_OUT
 from .qdrant_filters import TERMS, any_of, filter_payload
 
 VECTORS, CENTROIDS = "tok", "cent"
+DATATYPES = {"float16": edge.VectorStorageDatatype.Float16, "int8": edge.VectorStorageDatatype.Turbo8}
 OWN = ("document_id", "text", "language", "metadata")
 SEARCH_THREADS = 2  # of the engine, for each part
 POINTS_AT_ONCE = 512  # given to the engine, which holds them in float32
@@ -54,7 +55,7 @@ class Part:
         self._touched = 0
 
     @classmethod
-    def create(cls, folder: Path, dim: int) -> Part:
+    def create(cls, folder: Path, dim: int, storage: str) -> Part:
         """Make an empty one. Raise `StorageError` if that is not possible."""
         config = edge.EdgeConfig(
             vectors={
@@ -62,7 +63,7 @@ class Part:
                     size=dim,
                     distance=edge.Distance.Dot,
                     multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
-                    datatype=edge.VectorStorageDatatype.Float16,
+                    datatype=DATATYPES[storage],
                     memory=edge.Memory.Cold,
                     hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
                 )
@@ -110,6 +111,16 @@ class Part:
         if passages is not None and part.passages != passages:
             raise _damaged(folder, f"it holds {part.passages} passages instead of {passages}")
         return part
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Part:
+        """Open one that was never sealed, to go on with it, as it was at a `flush` or later."""
+        try:
+            return cls(folder, edge.EdgeShard.load(str(folder)))
+        except BaseException as error:
+            if not is_foreign(error):
+                raise
+            raise _damaged(folder, error) from error
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -174,6 +185,11 @@ class Part:
             write_inventory(self.folder)
             sync_tree(self.folder)
 
+    def flush(self) -> None:
+        """Write everything out: a process that dies later does not take it along."""
+        with storage_errors(self.folder):
+            self._shard.flush()
+
     def recycle(self, touched: int) -> None:
         """Let go of mapped memory after every so many bytes touched. Nobody else may be using this handle."""
         self._touched += touched
@@ -194,7 +210,7 @@ class Part:
         query: NDArray[np.float32],
         limit: int,
         where: edge.Filter | None,
-        probes: tuple[list[int], list[float]] | None = None,
+        probes: Probes | None = None,
     ) -> list[tuple[int, float]]:
         """Return up to `limit` pids and their MaxSim scores, best first.
 
@@ -213,6 +229,13 @@ class Part:
         request = edge.QueryRequest(limit=limit, query=nearest, prefetches=prefetches, filter=where)
         with self._reading():
             return [(point.id, point.score) for point in self._shard.query(request)]  # type: ignore[misc]
+
+    def candidates(self, probes: Probes, limit: int, where: edge.Filter | None) -> list[tuple[int, float]]:
+        """Return up to `limit` pids and their scores by centroids, best first."""
+        nearest = edge.Query.Nearest(edge.SparseVector(*probes), using=CENTROIDS)
+        with self._reading():
+            found = self._shard.query(edge.QueryRequest(limit=limit, query=nearest, filter=where))
+            return [(point.id, point.score) for point in found]  # type: ignore[misc]
 
     def languages(self, where: edge.Filter | None) -> dict[str, int]:
         """Return the number of passages of each language."""

@@ -22,8 +22,8 @@ from ..errors import (
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
-from .compaction import copy_alive, fit_codebook, needs_codebook, outgrown, without
-from .draft import DraftIndex, beginning, bytes_of, first_manifest, new_name, saved
+from .compaction import changed, copy_alive, fit_codebook, needs_codebook, outgrown, without
+from .draft import DraftIndex, building, bytes_of, first_manifest, new_name, saved
 from .durable import check_space, storage_errors
 from .lock import forget_lock, write_lock
 from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
@@ -91,9 +91,7 @@ class EdgeIndex(Reader):
         return cls(Path(path))
 
     @classmethod
-    def create(
-        cls, path: str | Path, *, dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any]
-    ) -> EdgeIndex:
+    def create(cls, path: str | Path, **description: Any) -> EdgeIndex:
         """Make an empty index, where there is none, and open it. Parameters as for `build`.
 
         Raises
@@ -104,7 +102,7 @@ class EdgeIndex(Reader):
         try:
             Manifest.read(Path(path))
         except IndexNotFoundError:
-            with cls.build(path, dim=dim, checkpoint=checkpoint, fingerprint=fingerprint, settings=settings):
+            with cls.build(path, **description):
                 pass
             return cls.open(path)
         raise InputError(f"There is an index at {str(path)!r} already. Open it, or replace it with build().")
@@ -112,7 +110,15 @@ class EdgeIndex(Reader):
     @classmethod
     @contextmanager
     def build(
-        cls, path: str | Path, *, dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any]
+        cls,
+        path: str | Path,
+        *,
+        dim: int,
+        checkpoint: str,
+        fingerprint: str,
+        settings: Mapping[str, Any],
+        storage: str = "float16",
+        resume: bool = False,
     ) -> Iterator[DraftIndex]:
         """Build an index from nothing, in the place of the one that may be at `path`.
 
@@ -130,6 +136,11 @@ class EdgeIndex(Reader):
             Hash of its weights.
         settings : mapping
             JSON values to keep with the index.
+        storage : str
+            How token vectors are stored: ``"float16"``, or ``"int8"`` in about half the space.
+        resume : bool
+            Go on with a build of the same checkpoint and settings whose process died, or that failed with `resume`;
+            nothing is lost if this one fails.
 
         Yields
         ------
@@ -138,26 +149,23 @@ class EdgeIndex(Reader):
 
         Raises
         ------
+        InputError
+            If the build to resume is of another checkpoint or has other settings.
         IndexLockedError
             If somebody is writing to the index at `path`.
         StorageError
             If it cannot be written.
         """
         folder = Path(path)
-        manifest = first_manifest(dim, checkpoint, fingerprint, settings)
+        manifest = first_manifest(dim, checkpoint, fingerprint, settings, storage)
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
             with write_lock(folder):
-                sweep(folder)
-                first = beginning(folder)
-                draft = DraftIndex(folder, replace(manifest, first_pid=first, next_pid=first))
                 try:
-                    yield draft
-                    draft.finish().write(folder)
+                    with building(folder, manifest, resume=resume) as draft:
+                        yield draft
                 finally:
-                    draft.discard()
-                    sweep(folder)
                     forget_lock(folder)
         finally:
             with suppress(OSError):
@@ -232,7 +240,7 @@ class EdgeIndex(Reader):
                 codebook = old.snapshot.codebook
             else:
                 codebook = Codebook.load(self.folder / manifest.codebook.file)
-        return Snapshot(views, codebook)
+        return Snapshot(views, codebook, manifest.growth)
 
     # ---- writing
 
@@ -250,7 +258,7 @@ class EdgeIndex(Reader):
     def _commit(self, manifest: Manifest, views: Iterable[View], codebook: Codebook | None) -> _Loaded:
         """Make a new state the one that counts. `views` are those of the manifest's parts."""
         manifest.write(self.folder)
-        self._loaded = _Loaded(stamp(self.folder), manifest, Snapshot(tuple(views), codebook))
+        self._loaded = _Loaded(stamp(self.folder), manifest, Snapshot(tuple(views), codebook, manifest.growth))
         return self._loaded
 
     def reserve(self, n: int) -> int:
@@ -327,7 +335,7 @@ class EdgeIndex(Reader):
 
     @contextmanager
     def _making(self) -> Iterator[Part]:
-        part = Part.create(self.folder / new_name(), self._dim)
+        part = Part.create(self.folder / new_name(), self._dim, self._load().manifest.storage)
         try:
             yield part
         except BaseException:
@@ -337,22 +345,28 @@ class EdgeIndex(Reader):
 
     # ---- keeping it fast
 
-    def optimize(self) -> None:
+    def optimize(self, *, refit: bool = False) -> None:
         """Merge small parts, drop deleted passages from the disk, and fit the codebook to what the index has become.
 
-        Does only what has become due; while another process is writing, nothing.
+        Does only what has become due; while another process is writing, nothing. With `refit`, an index that has
+        changed since its codebook was fitted becomes one part with a new one. Searches go on meanwhile, and if the
+        process dies the index is as it was.
 
         Raises
         ------
+        IndexLockedError
+            With `refit`, if another process is writing.
         StorageError
             If writing fails; what the index finds has not changed.
         """
         now = self._load().manifest
-        if needs_codebook(now) or outgrown(now.parts):
+        if needs_codebook(now) or outgrown(now.parts) or (refit and changed(now)):
             try:
                 with self._writing() as loaded:
-                    self._tidy(loaded)
+                    self._tidy(loaded, refit)
             except IndexLockedError:
+                if refit:
+                    raise
                 logger.info("%s is being written to: not optimized now", self.folder)
 
     def _tidy_if_possible(self) -> None:
@@ -361,12 +375,12 @@ class EdgeIndex(Reader):
         except StorageError as error:  # what was added is committed
             logger.warning("the parts of %s could not be merged: %s", self.folder, error)
 
-    def _tidy(self, now: _Loaded) -> None:
+    def _tidy(self, now: _Loaded, refit: bool = False) -> None:
         manifest, views = now.manifest, now.snapshot.views
-        if needs_codebook(manifest):
+        if needs_codebook(manifest) or (refit and changed(manifest) and manifest.codebook):
             codebook = fit_codebook(views, manifest.tokens)
             self._rewrite(now, manifest.parts, codebook, saved(codebook, self.folder, manifest.tokens))
-        elif chosen := outgrown(manifest.parts):
+        elif chosen := manifest.parts if refit and changed(manifest) else outgrown(manifest.parts):
             self._rewrite(now, chosen, now.snapshot.codebook, manifest.codebook)
 
     def _rewrite(

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from math import ceil
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from ..corpus.filters import Condition
 from ..errors import InputError
 from ..types import Hits, Passage, TokenVectors
 from .checks import check_search
-from .codebook import Codebook
+from .codebook import Codebook, Probes
 from .part import Part, Stored
 from .qdrant_filters import compile_filter
 
@@ -33,7 +35,7 @@ SLACK = 16  # hits asked for beyond k, to see whether the k-th has equals
 Scored = list[tuple[int, float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """One part without its deleted passages."""
 
@@ -75,6 +77,7 @@ class Snapshot:
 
     views: tuple[View, ...] = ()
     codebook: Codebook | None = None
+    growth: float = 1.0  # token vectors, over those that the codebook was fitted for
 
     @property
     def passages(self) -> int:
@@ -96,10 +99,28 @@ class Snapshot:
         if self.codebook is not None and self.passages > EXACT_BELOW and not config.exact:
             probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
             if probes[0]:
-                limit = config.candidates_for(k)
-                found = [hit for v in self.views for hit in v.part.search(query, limit, v.where(where), probes)]
+                limit = ceil(config.candidates_for(k) * max(self.growth, 1.0))
+                found = self._search_in_stages(query, limit, where, probes)
         # The first stage may overlook passages that share no centroid with the query.
         return _best(found, k) if len(found) >= k else self._search_exactly(query, k, where)
+
+    def _search_in_stages(
+        self, query: NDArray[np.float32], limit: int, where: edge.Filter | None, probes: Probes
+    ) -> Scored:
+        """Score the `limit` passages that are best by their centroids, of whichever parts they are."""
+        if len(self.views) == 1:
+            [view] = self.views
+            return view.part.search(query, limit, view.where(where), probes)
+        candidates = [
+            (score, pid, view)
+            for view in self.views
+            for pid, score in view.part.candidates(probes, limit, view.where(where))
+        ]
+        chosen: dict[View, set[int]] = {}
+        for _, pid, view in heapq.nlargest(limit, candidates, key=itemgetter(0)):
+            chosen.setdefault(view, set()).add(pid)
+        among = ((view, edge.Filter(must=[edge.HasIdCondition({*pids})])) for view, pids in chosen.items())
+        return [hit for view, these in among for hit in view.part.search(query, limit, these)]
 
     def _search_exactly(self, query: NDArray[np.float32], k: int, where: edge.Filter | None) -> Scored:
         """Score everything. The engine cuts equals off as it likes, so look until none of the k-th's is left out."""

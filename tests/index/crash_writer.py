@@ -1,4 +1,4 @@
-"""A writer to be killed. Run as a script it forks one for each line ``<seed>`` that it reads.
+"""A writer to be killed. Run as a script it forks one for each task, a line of JSON, that it reads.
 
 The writer changes the index for ever, and notes in a journal what it is about to do, and when the call has returned.
 What the index must hold then follows from the journal: `replay`.
@@ -10,12 +10,14 @@ import json
 import os
 import random
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
 import torch
 
 from ragatouille_xm.index import compaction
+from ragatouille_xm.index import draft as drafts
 from ragatouille_xm.index.qdrant import EdgeIndex
 from ragatouille_xm.types import Passage, TokenVectors
 
@@ -104,15 +106,40 @@ def perform(index: EdgeIndex, entry: dict) -> None:
                 draft.add(*arguments(entry["documents"]))
 
 
+def planned(first_pid: int = 0) -> Documents:
+    """Return what a whole build holds: 120 documents of one to three passages."""
+    pids = count(first_pid)
+    return {f"d{i}": [(next(pids), f"d{i} {j}") for j in range(1 + i % 3)] for i in range(120)}
+
+
+def build_on(folder: Path, journal: Path) -> None:
+    """Resume a build, and note what it has so far before each batch of six documents."""
+    log = os.open(journal, os.O_WRONLY | os.O_APPEND)
+    every = list(planned().items())
+    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
+        for i in range(0, len(every), 6):
+            os.write(log, (json.dumps(len(draft)) + "\n").encode())
+            batch = dict(every[i : i + 6])
+            known = draft.contains(list(batch))
+            time.sleep(0.01)
+            if missing := {name: pairs for name, pairs in batch.items() if name not in known}:
+                draft.reserve(sum(map(len, missing.values())))
+                draft.add(*arguments(missing))
+
+
 def main() -> None:
     torch.set_num_threads(1)
     compaction.EXACT_BELOW, compaction.GROWTH = 30, 1.3  # so that codebooks are fitted all the time
+    drafts.SAVE_EVERY = 0.0
     folder, journal = Path(sys.argv[1]), Path(sys.argv[2])
     for line in sys.stdin:
         task = json.loads(line)
         child = os.fork()
         if not child:
-            write_for_ever(folder, journal, task["seed"], task["held"])
+            if "seed" in task:
+                write_for_ever(folder, journal, task["seed"], task["held"])
+            build_on(folder, journal)
+            os._exit(0)
         print(child, flush=True)
         os.waitpid(child, 0)
         print("dead", flush=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,10 @@ class Nursery:
             env=os.environ | {"PYTHONPATH": str(Path(ragatouille_xm.__file__).parents[1])},
         )
 
-    def start(self, seed: int, held: writer.Documents) -> None:
-        """Start a writer on an index that holds `held`; return when it has begun to write."""
+    def start(self, **task: object) -> None:
+        """Start a writer; return when it has begun to write."""
         self.journal.write_bytes(b"")
-        self._process.stdin.write(json.dumps({"seed": seed, "held": held}).encode() + b"\n")
+        self._process.stdin.write(json.dumps(task).encode() + b"\n")
         self._process.stdin.flush()
         self._child = int(self._process.stdout.readline())
         give_up = time.monotonic() + 60
@@ -54,7 +55,8 @@ class Nursery:
 
     def kill(self) -> list[dict]:
         """Kill the writer, and return what it noted."""
-        os.kill(self._child, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it came to its end
+            os.kill(self._child, signal.SIGKILL)
         self._child = None
         assert self._process.stdout.readline() == b"dead\n"
         return [json.loads(line) for line in self.journal.read_text().splitlines()]
@@ -86,7 +88,7 @@ def contents(index: EdgeIndex) -> writer.Documents:
     total = sum(map(len, found.values()))
     assert len(index) == total
     assert sum(index.languages().values()) == total
-    assert index.contains([f"d{i}" for i in range(writer.DOCUMENTS)]) == set(found)
+    assert index.contains([f"d{i}" for i in range(120)]) == set(found)
     return found
 
 
@@ -112,7 +114,7 @@ def test_a_killed_writer_leaves_what_was_acknowledged_and_nothing_by_halves(nurs
     kinds, codebooks = set(), set()
     give_up = time.monotonic() + SECONDS
     for kill in range(KILLS):
-        nursery.start(kill, held)
+        nursery.start(seed=kill, held=held)
         time.sleep(chance.uniform(0, 0.7))
         entries = nursery.kill()
         index = EdgeIndex.open(nursery.folder)
@@ -135,8 +137,33 @@ def test_a_killed_writer_leaves_what_was_acknowledged_and_nothing_by_halves(nurs
     assert len(codebooks) > 1
 
 
+def test_a_build_that_is_killed_again_and_again_is_resumed(nursery, monkeypatch):
+    """It comes to its end, holds what it should, and does not begin again."""
+    monkeypatch.setattr("ragatouille_xm.index.reading.EXACT_BELOW", 0)
+    chance = random.Random(0)
+    beginnings, kills = [], 0
+    give_up = time.monotonic() + SECONDS
+    while not len(EdgeIndex.open(nursery.folder)):
+        assert time.monotonic() < give_up
+        nursery.start()
+        time.sleep(chance.uniform(0, 0.15 if kills < 8 else 0.6 if kills < 14 else 4))
+        beginnings.append(nursery.kill()[0])
+        kills += 1
+    index = EdgeIndex.open(nursery.folder)
+    held = contents(index)
+    assert {name: [text for _, text in pairs] for name, pairs in held.items()} == {
+        name: [text for _, text in pairs] for name, pairs in writer.planned().items()
+    }
+    check_search(index, held)
+    assert beginnings == sorted(beginnings)
+    assert len(set(beginnings)) > 2, beginnings
+    assert {path.name for path in nursery.folder.iterdir()} - {"write.lock"} == {
+        "manifest.json", index.manifest.parts[0].name, index.manifest.codebook.file,
+    }  # fmt: skip
+
+
 def test_readers_see_whole_documents_while_a_writer_writes(nursery):
-    nursery.start(99, {})
+    nursery.start(seed=99, held={})
     reader = EdgeIndex.open(nursery.folder)
     query = writer.vectors_of("query").float()[None]
     generations = set()

@@ -147,7 +147,7 @@ class PlaidIndex:
             batch = [_copy(passage) for passage in found[start : start + batch_size]]
             yield batch, opened.vectors(torch.tensor([passage.pid for passage in batch])) if with_vectors else None
 
-    def optimize(self) -> None:
+    def optimize(self, *, refit: bool = False) -> None:
         """Do nothing: the folder stays as it is."""
 
     def close(self) -> None:
