@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +14,16 @@ import qdrant_edge as edge
 import torch
 from numpy.typing import NDArray
 
-from ..errors import IndexDamagedError, InputError, StorageError
+from ..errors import IndexDamagedError, StorageError
 from ..types import Passage, TokenVectors
 from .codebook import Codebook, Probes
 from .durable import is_foreign, storage_errors, sync_tree
 from .inventory import check_sizes, write_inventory
 from .manifest import WAY_OUT
-from .qdrant_filters import TERMS, any_of, filter_payload
+from .points import CENTROIDS, OWN, VECTORS, passage_of, payload_of, sparse_of
+from .qdrant_filters import TERMS, any_of
 
-VECTORS, CENTROIDS = "tok", "cent"
 DATATYPES = {"float16": edge.VectorStorageDatatype.Float16, "int8": edge.VectorStorageDatatype.Turbo8}
-OWN = ("document_id", "text", "language", "metadata")
 SEARCH_THREADS = 2  # of the engine, for each part
 POINTS_AT_ONCE = 512  # given to the engine, which holds them in float32
 AT_ONCE = 64  # passages read: their vectors come out of the engine as Python floats, 32 bytes each
@@ -144,7 +142,7 @@ class Part:
             If writing fails.
         """
         pids = [passage.pid for passage in passages]
-        payloads = [_payload(passage) for passage in passages]
+        payloads = [payload_of(passage) for passage in passages]
         tokens = vectors.vectors.detach().to("cpu", torch.float16)
         lengths = vectors.lengths.tolist()
         centroids: Sequence[torch.Tensor | None] = [None] * len(passages)
@@ -300,40 +298,16 @@ def _damaged(folder: Path, error: object) -> IndexDamagedError:
     return IndexDamagedError(f"{str(folder)!r}, a part of the index, cannot be read: {error}. {WAY_OUT}")
 
 
-def _payload(passage: Passage) -> dict[str, Any]:
-    """Return what is stored of a passage beside vectors, after the engine took a look at it."""
-    payload = {
-        "document_id": passage.document_id,
-        "text": passage.text,
-        "language": passage.language,
-        # As text: the engine may change the last digit of a float.
-        "metadata": None if passage.metadata is None else json.dumps(dict(passage.metadata), ensure_ascii=False),
-    }
-    try:
-        payload |= filter_payload(passage)
-        edge.Point(passage.pid, {}, payload)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"The passage {passage.pid} of document {passage.document_id!r} cannot be stored: its texts must have no "
-            f"lone surrogates, and its metadata must be JSON values. Nothing was stored. ({error})"
-        ) from error
-    return payload
-
-
 def _vectors(block: NDArray[np.float16], centroids: torch.Tensor | None) -> dict[str, Any]:
     return {VECTORS: block} if centroids is None else {VECTORS: block, CENTROIDS: _sparse(centroids)}
 
 
 def _sparse(centroids: torch.Tensor) -> edge.SparseVector:
-    distinct = centroids.unique().tolist()
-    return edge.SparseVector(distinct, [len(distinct) ** -0.5] * len(distinct))
+    return edge.SparseVector(*sparse_of(centroids))
 
 
 def _stored(record: edge.Record) -> Stored:
-    payload = record.payload or {}
-    own: list[Any] = [payload.get(name) for name in OWN]
-    document_id, text, language, metadata = own
-    passage = Passage(int(record.id), document_id, text, language, None if metadata is None else json.loads(metadata))
+    passage = passage_of(int(record.id), record.payload or {})
     vectors = record.vector
     return Stored(passage, np.asarray(vectors[VECTORS], np.float16) if isinstance(vectors, dict) else None)
 

@@ -1,4 +1,4 @@
-"""Metadata filters in Qdrant's terms.
+"""Metadata filters in Qdrant's terms, for Edge in process and for a cluster alike.
 
 What filters see in a passage is stored beside it, so that the engine's answer is the one of `corpus.filters.matches`:
 
@@ -12,10 +12,10 @@ What filters see in a passage is stored beside it, so that the engine's answer i
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import qdrant_edge as edge
 
@@ -27,7 +27,6 @@ TERMS, NUMBERS, INSTANTS = "terms", "numbers", "instants"
 HALVES = ("high", "low")
 LONGEST_TERM = 80  # characters: longer ones are stored as a hash, for the index of terms is in memory
 
-NOTHING = edge.HasIdCondition(set())
 _RANGES = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
 
 
@@ -48,30 +47,78 @@ def filter_payload(passage: Passage) -> dict[str, Any]:
     return {name: content for name, content in payload.items() if content}
 
 
-def compile_filter(condition: Condition) -> edge.Filter:
+class Dialect(Protocol):
+    """The conditions of one of the engine's two packages: what they mean is the same, their classes are not."""
+
+    def filter(self, *, must: Sequence[Any] = (), should: Sequence[Any] = (), must_not: Sequence[Any] = ()) -> Any:
+        """Return the filter of all of `must`, any of `should` if there are some, and none of `must_not`."""
+        ...
+
+    def any_text(self, key: str, texts: list[str]) -> Any:
+        """Return the condition that what is stored at `key` includes one of the texts."""
+        ...
+
+    def within(self, key: str, **bounds: float) -> Any:
+        """Return the condition that a number at `key` is within the bounds ``gt, gte, lt, lte``."""
+        ...
+
+    def nested(self, key: str, filter: Any) -> Any:
+        """Return the condition that one of the objects at `key` passes a filter."""
+        ...
+
+    def nothing(self) -> Any:
+        """Return the condition that admits nothing."""
+        ...
+
+
+class _Edge:
+    """Conditions of `qdrant_edge`."""
+
+    def filter(
+        self, *, must: Sequence[Any] = (), should: Sequence[Any] = (), must_not: Sequence[Any] = ()
+    ) -> edge.Filter:
+        return edge.Filter(must=list(must) or None, should=list(should) or None, must_not=list(must_not) or None)
+
+    def any_text(self, key: str, texts: list[str]) -> edge.FieldCondition:
+        return edge.FieldCondition(key, match=edge.MatchAny(texts))
+
+    def within(self, key: str, **bounds: float) -> edge.FieldCondition:
+        return edge.FieldCondition(key, range=edge.RangeFloat(**bounds))
+
+    def nested(self, key: str, filter: Any) -> edge.NestedCondition:
+        return edge.NestedCondition(key, filter)
+
+    def nothing(self) -> edge.HasIdCondition:
+        return edge.HasIdCondition(set())
+
+
+EDGE = _Edge()
+
+
+def compile_filter(condition: Condition, dialect: Dialect = EDGE) -> Any:
     """Return the engine's filter that admits what `condition` does."""
     if isinstance(condition, And):
-        return edge.Filter(must=[compile_filter(part) for part in condition.parts])
+        return dialect.filter(must=[compile_filter(part, dialect) for part in condition.parts])
     if isinstance(condition, Or):
-        return edge.Filter(should=[compile_filter(part) for part in condition.parts])
+        return dialect.filter(should=[compile_filter(part, dialect) for part in condition.parts])
     if isinstance(condition, Not):
-        return edge.Filter(must_not=[compile_filter(condition.part)])
+        return dialect.filter(must_not=[compile_filter(condition.part, dialect)])
     if condition.op in _RANGES:
-        return edge.Filter(must=[_range(condition)])
+        return dialect.filter(must=[_range(condition, dialect)])
     wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
     values = [value for value in wanted if not isinstance(value, datetime)]
     if condition.field in OWN_FIELDS:
-        return edge.Filter(must=[any_of(condition.field, (v for v in values if isinstance(v, str)))])
-    found: list[Any] = [any_of(TERMS, (_term(condition.field, value) for value in values))]
+        return dialect.filter(must=[any_of(condition.field, (v for v in values if isinstance(v, str)), dialect)])
+    found: list[Any] = [any_of(TERMS, (_term(condition.field, value) for value in values), dialect)]
     if None in values:
-        found.append(edge.Filter(must_not=[any_of(TERMS, [_term(condition.field)])]))
-    return edge.Filter(should=found)
+        found.append(dialect.filter(must_not=[any_of(TERMS, [_term(condition.field)], dialect)]))
+    return dialect.filter(should=found)
 
 
-def any_of(key: str, texts: Iterable[str]) -> edge.FieldCondition | edge.HasIdCondition:
+def any_of(key: str, texts: Iterable[str], dialect: Dialect = EDGE) -> Any:
     """Return the condition that the texts stored at `key` include one of `texts`."""
     wanted = [text for text in dict.fromkeys(texts) if is_storable(text)]
-    return edge.FieldCondition(key, match=edge.MatchAny(wanted)) if wanted else NOTHING
+    return dialect.any_text(key, wanted) if wanted else dialect.nothing()
 
 
 def is_storable(text: str) -> bool:
@@ -83,30 +130,20 @@ def is_storable(text: str) -> bool:
     return True
 
 
-def _range(condition: Compare) -> edge.FieldCondition | edge.NestedCondition | edge.HasIdCondition:
+def _range(condition: Compare, dialect: Dialect) -> Any:
     """Return the condition that a value in a field is beyond a bound."""
     beyond, slot = _RANGES[condition.op], _slot(condition.field)
     if isinstance(condition.value, datetime):
         moment = instant(condition.value)
-        return NOTHING if moment is None else edge.FieldCondition(f"{INSTANTS}.{slot}", range=_beyond(beyond, moment))
+        return dialect.nothing() if moment is None else dialect.within(f"{INSTANTS}.{slot}", **{beyond: moment})
     bound = range_value(condition.value)
     if bound is None:
-        return NOTHING
+        return dialect.nothing()
     (high, low), (high_bound, low_bound) = HALVES, _halves(bound)
-    equal = edge.FieldCondition(high, range=edge.RangeFloat(gte=high_bound, lte=high_bound))
-    return edge.NestedCondition(
-        f"{NUMBERS}.{slot}",
-        edge.Filter(
-            should=[
-                edge.FieldCondition(high, range=_beyond(beyond[:2], high_bound)),
-                edge.Filter(must=[equal, edge.FieldCondition(low, range=_beyond(beyond, low_bound))]),
-            ]
-        ),
-    )
-
-
-def _beyond(bound: str, value: float) -> edge.RangeFloat:
-    return edge.RangeFloat(**{bound: value})
+    equal = dialect.within(high, gte=high_bound, lte=high_bound)
+    further = dialect.within(high, **{beyond[:2]: high_bound})
+    as_far = dialect.filter(must=[equal, dialect.within(low, **{beyond: low_bound})])
+    return dialect.nested(f"{NUMBERS}.{slot}", dialect.filter(should=[further, as_far]))
 
 
 def _halves(number: float) -> tuple[int, int]:

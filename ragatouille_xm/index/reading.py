@@ -6,7 +6,7 @@ import heapq
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,7 +102,7 @@ class Snapshot:
                 limit = ceil(config.candidates_for(k) * max(self.growth, 1.0))
                 found = self._search_in_stages(query, limit, where, probes)
         # The first stage may overlook passages that share no centroid with the query.
-        return _best(found, k) if len(found) >= k else self._search_exactly(query, k, where)
+        return best_of(found, k) if len(found) >= k else self._search_exactly(query, k, where)
 
     def _search_in_stages(
         self, query: NDArray[np.float32], limit: int, where: edge.Filter | None, probes: Probes
@@ -127,13 +127,14 @@ class Snapshot:
         limit = k + SLACK
         while True:
             lists = [view.part.search(query, limit, view.where(where)) for view in self.views]
-            best = _best([hit for hits in lists for hit in hits], k)
+            best = best_of([hit for hits in lists for hit in hits], k)
             if all(len(hits) < limit or hits[-1][1] < best[-1][1] for hits in lists):
                 return best
             limit *= 4
 
 
-def _best(hits: Scored, k: int) -> Scored:
+def best_of(hits: Scored, k: int) -> Scored:
+    """Return the best `k`, best first, ties by pid."""
     return heapq.nsmallest(k, hits, key=lambda hit: (-hit[1], hit[0]))
 
 
@@ -186,25 +187,11 @@ class Reader(ABC):
         check_search(queries, k, self._dim)
         snapshot = self._snapshot()
         where = None if filter is None else compile_filter(filter)
-        hits = Hits(
-            np.full((len(queries), k), -1, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
-        )
-        rows = [_unpadded(query) for query in queries.detach().to("cpu", torch.float32)]
 
         def search(query: NDArray[np.float32]) -> Scored:
             return snapshot.search(query, k, where, config)
 
-        if not snapshot.passages:
-            return hits
-        if len(rows) < 2:
-            answers = [search(query) for query in rows]
-        else:
-            with ThreadPoolExecutor(min(len(rows), os.cpu_count() or 1)) as pool:
-                answers = list(pool.map(search, rows))
-        for i, answer in enumerate(answers):
-            hits.pids[i, : len(answer)] = [pid for pid, _ in answer]
-            hits.scores[i, : len(answer)] = [score for _, score in answer]
-        return hits
+        return hits_of(queries, k, search if snapshot.passages else lambda _: [], os.cpu_count() or 1)
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
@@ -238,6 +225,21 @@ def joined(batch: Sequence[Stored]) -> TokenVectors:
     """Return the vectors of passages that were read with them, as one."""
     blocks = [stored.vectors for stored in batch if stored.vectors is not None]
     return TokenVectors(torch.from_numpy(np.concatenate(blocks)), torch.tensor([len(block) for block in blocks]))
+
+
+def hits_of(queries: torch.Tensor, k: int, search: Callable[[NDArray[np.float32]], Scored], threads: int) -> Hits:
+    """Answer each of several queries ``(Q, q_len, dim)`` by its rows ``(q, dim)`` that are no padding."""
+    hits = Hits(np.full((len(queries), k), -1, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32))
+    rows = [_unpadded(query) for query in queries.detach().to("cpu", torch.float32)]
+    if len(rows) < 2:
+        answers = [search(query) for query in rows]
+    else:
+        with ThreadPoolExecutor(min(len(rows), threads)) as pool:
+            answers = list(pool.map(search, rows))
+    for i, answer in enumerate(answers):
+        hits.pids[i, : len(answer)] = [pid for pid, _ in answer]
+        hits.scores[i, : len(answer)] = [score for _, score in answer]
+    return hits
 
 
 def _unpadded(query: torch.Tensor) -> NDArray[np.float32]:
