@@ -56,6 +56,11 @@ class Weights:
             )
         return cls({name: shard for shard in shards for name in _names(shard)})
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all tensors."""
+        return tuple(self._files)
+
     def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Read a tensor onto the CPU in its stored dtype.
 

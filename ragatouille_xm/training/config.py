@@ -1,0 +1,121 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import InputError
+
+PRECISIONS = ("no", "bf16", "fp16")
+_MAY_CHANGE = {"chunk_size", "log_every", "validate_every", "save_every", "keep"}  # between a run and its resumption
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How a model is trained. Defaults are ColBERT-XM's (Louis et al. 2024, arXiv 2402.15059, section 4.1).
+
+    Attributes
+    ----------
+    batch_size : int
+        Queries of a step, over all processes.
+    steps : int
+    learning_rate : float
+        Highest, reached after the warm-up.
+    warmup : int or None
+        Steps of linear warm-up; by default a tenth of all. Then it falls linearly to 0.
+    negatives : int
+        Negative passages of each query; where an example has more, the first count.
+    in_batch : bool
+        Add the sampled softmax over the other queries' passages.
+    distillation : bool
+        Follow the teacher's scores that the examples bring, instead of taking the positive for the right one.
+    accumulation : int
+        Parts that a batch is cut into, one after the other; in-batch negatives come from the part only.
+    chunk_size : int or None
+        Texts that go through the model at a time with a gradient cache: as much memory as so many texts need, and the
+        gradient of the whole batch. By default the batch goes through at once.
+    query_maxlen, doc_maxlen : int
+        Tokens of a query and at most of a passage, specials included.
+    dim : int or None
+        Width of a token vector: by default the checkpoint's, or 128 where the checkpoint has no head yet.
+    weight_decay, max_norm : float
+        Of AdamW; the gradient is cut to this length. Both as in colbert-ai, which trained ColBERT-XM.
+    precision : {"no", "bf16", "fp16"} or None
+        Of the products within the model; by default float32 on the CPU and bfloat16 on a GPU.
+    seed : int
+    log_every, validate_every, save_every : int
+        Steps between lines of the log, validations and checkpoints. The last step always has all three.
+    keep : int
+        Newest checkpoints that stay, beside the best.
+    """
+
+    batch_size: int = 128
+    steps: int = 50_000
+    learning_rate: float = 3e-6
+    warmup: int | None = None
+    negatives: int = 1
+    in_batch: bool = True
+    distillation: bool = False
+    accumulation: int = 1
+    chunk_size: int | None = None
+    query_maxlen: int = 32
+    doc_maxlen: int = 256
+    dim: int | None = None
+    weight_decay: float = 0.01
+    max_norm: float = 2.0
+    precision: str | None = None
+    seed: int = 0
+    log_every: int = 10
+    validate_every: int = 1000
+    save_every: int = 1000
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "steps", "negatives", "accumulation", "log_every", "validate_every", "save_every"):
+            _check_whole(name, getattr(self, name), least=1)
+        _check_whole("keep", self.keep, least=1)
+        if self.chunk_size is not None:
+            _check_whole("chunk_size", self.chunk_size, least=1)
+        if self.warmup is not None:
+            _check_whole("warmup", self.warmup, least=0)
+            if self.warmup > self.steps:
+                raise InputError(f"warmup={self.warmup} is more than all {self.steps} steps. Give at most as many.")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate={self.learning_rate!r} trains nothing. Give a number above 0, as 3e-6.")
+        if self.batch_size % self.accumulation:
+            raise InputError(
+                f"batch_size={self.batch_size} cannot be cut into accumulation={self.accumulation} equal parts."
+            )
+        if self.precision not in (None, *PRECISIONS):
+            raise InputError(f"precision={self.precision!r} is not known. Give one of {', '.join(PRECISIONS)}.")
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the warm-up."""
+        return self.steps // 10 if self.warmup is None else self.warmup
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0.
+
+        Examples
+        --------
+        >>> config = TrainingConfig(steps=4, warmup=2, learning_rate=1.0)
+        >>> [config.learning_rate_at(step) for step in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
+        """
+        rising = (step + 1) / self.warmup_steps if self.warmup_steps else 1.0
+        falling = (self.steps - step) / max(self.steps - self.warmup_steps, 1)
+        return self.learning_rate * min(rising, falling, 1.0)
+
+    def differences(self, stored: dict[str, Any]) -> list[str]:
+        """Return what differs from a stored configuration and would make another run of it."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _MAY_CHANGE}
+        return [
+            f"{name}={value!r} (was {stored.get(name)!r})" for name, value in mine.items() if stored.get(name) != value
+        ]
+
+
+def _check_whole(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name}={value!r} is not usable. Give a whole number of at least {least}.")

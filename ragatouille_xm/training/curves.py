@@ -1,0 +1,46 @@
+"""Loss and validation over the steps, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .extras import optional
+
+SERIES = {"loss": "training loss", "validation_loss": "validation loss", "validation": "validation"}
+
+
+def draw_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the curves of a log.
+
+    Parameters
+    ----------
+    entries : sequence of mapping
+        Lines of ``log.jsonl``.
+    path : Path
+        A PNG; replaced.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    optional("matplotlib", "Drawing the curves of a run")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    losses = figure.subplots()
+    losses.set(xlabel="step", ylabel="loss")
+    axes = {"loss": losses, "validation_loss": losses}
+    if any("validation" in entry for entry in entries):  # a measure has a scale of its own
+        axes["validation"] = losses.twinx()
+        axes["validation"].set_ylabel("validation")
+    for i, (name, axis) in enumerate(axes.items()):
+        points = [(entry["step"], entry[name]) for entry in entries if name in entry]
+        if points:
+            axis.plot(
+                *zip(*points, strict=True), color=f"C{i}", marker="." if len(points) < 50 else "", label=SERIES[name]
+            )
+    figure.legend(loc="outside upper right", ncols=len(axes))
+    figure.savefig(path, dpi=120)

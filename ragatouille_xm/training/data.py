@@ -1,0 +1,91 @@
+"""Training examples, and the order in which they come."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingExample:
+    """A query, a passage that answers it, and passages that do not.
+
+    Attributes
+    ----------
+    query, positive : str
+    negatives : tuple of str
+        In the order of their worth: where a run takes fewer, it takes the first.
+    scores : tuple of float or None
+        A teacher's, of the positive and each negative.
+    query_language, passage_language : str or None
+        By default what the run is told, else detected.
+    """
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+    scores: tuple[float, ...] | None = None
+    query_language: str | None = None
+    passage_language: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.negatives:
+            raise InputError(f"The query {self.query!r} has no negative passage: give some, or mine hard negatives.")
+        if self.scores is not None and len(self.scores) != 1 + len(self.negatives):
+            raise InputError(
+                f"The query {self.query!r} has {len(self.scores)} teacher scores for {1 + len(self.negatives)} "
+                "passages. Give one for the positive and one for each negative, or none."
+            )
+
+
+@runtime_checkable
+class ExampleStream(Protocol):
+    """Examples without end, in an order that is the same every time."""
+
+    def stream(self, start: int = 0) -> Iterator[TrainingExample]:
+        """Yield examples from position `start` on."""
+        ...
+
+
+class Shuffled:
+    """Examples in a seeded order, another in every pass.
+
+    Parameters
+    ----------
+    examples : sequence of TrainingExample
+        Anything with a length and items; items may be made when they are asked for.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        If there are none.
+
+    Examples
+    --------
+    >>> examples = [TrainingExample(str(i), "yes", ("no",)) for i in range(3)]
+    >>> stream = Shuffled(examples, seed=7).stream()
+    >>> sorted(next(stream).query for _ in range(3))
+    ['0', '1', '2']
+    """
+
+    def __init__(self, examples: Sequence[TrainingExample], seed: int = 0) -> None:
+        if not len(examples):
+            raise InputError("There are no training examples: the data is empty.")
+        self._examples = examples
+        self._seed = seed
+
+    def stream(self, start: int = 0) -> Iterator[TrainingExample]:
+        """Yield examples from position `start` on, without end."""
+        n = len(self._examples)
+        done, skipped = divmod(start, n)
+        while True:
+            order = list(range(n))
+            random.Random(f"{self._seed} {done}").shuffle(order)
+            for i in order[skipped:]:
+                yield self._examples[i]
+            done, skipped = done + 1, 0

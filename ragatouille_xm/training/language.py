@@ -1,0 +1,263 @@
+"""Language adapters after the fact: trained by masked-language modelling on raw text, with all else frozen."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..encoder import Encoder
+from ..errors import InputError, LanguageError
+from ..languages import AdapterTable, match, to_adapter
+from ..model.adapters import Adapter
+from ..model.checkpoint import load_checkpoint
+from ..model.xmod import XmodEncoder
+from ..text.tokenizer import Tokens
+from .config import TrainingConfig
+from .masking import MaskedLanguageHead, hide_tokens
+from .module import TrainableColBERT
+from .saving import save_checkpoint
+from .setup import make_accelerator
+
+logger = logging.getLogger(__name__)
+
+ZEROS = "zeros"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """How language adapters are trained.
+
+    Attributes
+    ----------
+    steps : int
+        For each language.
+    batch_size : int
+        Texts of a step, all of one language.
+    learning_rate : float
+        Highest: it rises linearly over the first tenth of all steps, and then falls linearly to 0.
+    max_length : int
+        Most tokens of a text, specials included; longer texts are cut off.
+    share : float
+        Of the tokens that are to be guessed.
+    weight_decay : float
+        Of AdamW.
+    precision : {"no", "bf16", "fp16"} or None
+        As in `TrainingConfig`.
+    seed : int
+    log_every : int
+        Steps between lines of ``adapter_log.jsonl``.
+    """
+
+    steps: int = 1000
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    max_length: int = 128
+    share: float = 0.15
+    weight_decay: float = 0.01
+    precision: str | None = None
+    seed: int = 0
+    log_every: int = 10
+
+
+def train_language_adapters(
+    checkpoint: str | Path,
+    texts: Mapping[str, Sequence[str]],
+    output: str | Path,
+    config: AdapterConfig | None = None,
+    *,
+    start_from: str | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train the adapters of some languages, new ones or those that the checkpoint has, and write a checkpoint.
+
+    Only these adapters change (and a masked-language head, which retrieval does not use: see `MaskedLanguageHead`); so
+    what was learnt for retrieval in other languages holds for a new one (Pfeiffer et al. 2022, sections 3 and 5.3).
+    Languages take turns, a batch each.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        Hub id, folder, or ``"demo"``, with language adapters.
+    texts : mapping of str to sequence of str
+        By language: a BCP-47 code (``"yo"``) or the name of an adapter (``"yo_NG"``).
+    output : str or Path
+        Folder to write; it must not exist.
+    config : AdapterConfig, optional
+    start_from : str, optional
+        Language that a new adapter begins as a copy of; ``"zeros"`` for one that begins by adding nothing. By default
+        its nearest relative in the checkpoint, else the default adapter. An adapter that exists begins as it is.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; by default a GPU when there is one.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Path
+        `output`, with ``adapter_log.jsonl`` in it.
+
+    Raises
+    ------
+    InputError
+        If there is no text, or `output` exists or cannot be written.
+    LanguageError
+        If a language is none, or the checkpoint has no adapters.
+    """
+    config, folder = config or AdapterConfig(), Path(output)
+    if folder.exists():
+        raise InputError(f"{str(folder)!r} exists already. Give a new folder for the checkpoint.")
+    base = load_checkpoint(checkpoint)
+    accelerator = make_accelerator(config.precision, device)
+    encoder = Encoder(base, device=accelerator.device, dtype="float32")
+    backbone = encoder.model.backbone
+    if not isinstance(backbone, XmodEncoder):
+        raise LanguageError(f"{base.name!r} is a {base.model_type!r} checkpoint, which has no language adapters.")
+    corpora = _by_adapter(texts, encoder, config.max_length)
+    adapters = {name: _beginning(name, encoder, backbone, start_from, config.seed) for name in corpora}
+    module = TrainableColBERT(encoder, adapters)
+    candidates = torch.tensor(sorted({i for tokens in corpora.values() for each in tokens for i in each.ids}))
+    head = MaskedLanguageHead(base, backbone.words.weight, candidates, backbone.config.layer_norm_eps)
+    log = _run(module, head, encoder, corpora, config, accelerator, progress)
+
+    def also(aside: Path) -> None:
+        (aside / "adapter_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
+
+    languages = [*base.adapters, *(name for name in corpora if name not in base.adapters)]
+    changed = module.stored_tensors(base) | head.stored_tensors()
+    save_checkpoint(base, changed, folder, config={"languages": languages}, also=also)
+    return folder
+
+
+def adapter_name(language: str, adapters: AdapterTable) -> str:
+    """Return the name of a language's adapter: the checkpoint's, else XLM-R's, else one made in its manner.
+
+    Examples
+    --------
+    >>> table = AdapterTable(["en_XX", "fr_XX"], "en_XX")
+    >>> [adapter_name(language, table) for language in ("fr-CA", "de", "yo", "yo_NG")]
+    ['fr_XX', 'de_DE', 'yo_XX', 'yo_NG']
+    """
+    if language in adapters.adapters:
+        return language
+    own = match(language, adapters.languages, nearest=False)
+    if own is not None and (name := adapters.adapter_for(own)) is not None:
+        return name
+    known = to_adapter(language, nearest=False)
+    if known is not None:
+        return known
+    parts = language.replace("_", "-").split("-")
+    if not (len(parts) <= 2 and 2 <= len(parts[0]) <= 3 and all(part.isascii() and part.isalnum() for part in parts)):
+        raise LanguageError(
+            f"{language!r} is not a language. Give a BCP-47 code as 'yo', or a new adapter's name as 'yo_NG'."
+        )
+    return f"{parts[0].lower()}_{parts[1].upper() if len(parts) == 2 else 'XX'}"
+
+
+def _by_adapter(texts: Mapping[str, Sequence[str]], encoder: Encoder, max_length: int) -> dict[str, list[Tokens]]:
+    """Tokenise as passages are, leaving out texts without a token of their own."""
+    if not texts:
+        raise InputError("There are no texts to train on: give some by language, as {'yo': [...]}.")
+    result: dict[str, list[Tokens]] = {}
+    for language, each in texts.items():
+        if isinstance(each, str):
+            raise InputError(f"The texts of {language!r} are one string; give a list of strings.")
+        name = adapter_name(language, encoder.adapters)
+        tokens = encoder.tokenizer.documents(list(each), max_length)
+        kept = [one for one in tokens if len(one.ids) > encoder.tokenizer.overhead]
+        if not kept:
+            raise InputError(f"The language {language!r} has no text to train on.")
+        result.setdefault(name, []).extend(kept)
+    return result
+
+
+def _beginning(
+    name: str, encoder: Encoder, backbone: XmodEncoder, start_from: str | None, seed: int
+) -> tuple[Adapter, ...]:
+    table = encoder.adapters
+    if name in table.adapters:
+        return backbone.bank[name]
+    if start_from == ZEROS:
+        generator = torch.Generator().manual_seed(seed)
+        hidden, narrow = backbone.config.hidden_size, backbone.config.bottleneck_size
+        return tuple(
+            Adapter(
+                torch.randn(narrow, hidden, generator=generator) * 0.02,  # not zero, so that the other can be learnt
+                torch.zeros(narrow),
+                torch.zeros(hidden, narrow),
+                torch.zeros(hidden),
+            )
+            for _ in range(backbone.config.num_hidden_layers)
+        )
+    origin = table.adapter_for(name.replace("_", "-") if start_from is None else start_from)
+    if origin is None:
+        raise LanguageError(f"The checkpoint has no adapter to begin {name!r} from.")
+    logger.info("the adapter %s begins as a copy of %s", name, origin)
+    return backbone.bank[origin]
+
+
+def _run(
+    module: TrainableColBERT,
+    head: MaskedLanguageHead,
+    encoder: Encoder,
+    corpora: Mapping[str, Sequence[Tokens]],
+    config: AdapterConfig,
+    accelerator: Any,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    total = config.steps * len(corpora)
+    schedule = TrainingConfig(steps=total, learning_rate=config.learning_rate)
+    trained = [each for part in (module, head) for each in part.parameters() if each.requires_grad]
+    optimizer = accelerator.prepare(
+        torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    )
+    mask_id = encoder.tokenizer.queries([""])[0].ids[-1]  # what queries are filled with
+    generator = torch.Generator().manual_seed(config.seed)
+    turns = [(name, _endless(tokens, config.batch_size, config.seed)) for name, tokens in corpora.items()]
+    log: list[dict[str, Any]] = []
+    since = time.perf_counter()
+    for step in tqdm(range(total), unit="step", disable=not progress, leave=False):
+        name, stream = turns[step % len(turns)]
+        batch = encoder.tokenizer.pad(texts := next(stream))
+        text = _text_positions(texts, batch.input_ids.shape[1], encoder.tokenizer.overhead)
+        masked = hide_tokens(batch.input_ids, text, mask_id, head.candidates.cpu(), generator, config.share)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate_at(step)
+        with accelerator.autocast():
+            hidden = module.hidden(masked.input_ids, batch.attention_mask, [name] * len(texts))
+            loss = head(hidden[masked.chosen.to(hidden.device)], batch.input_ids[masked.chosen])
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if (step // len(turns) + 1) % config.log_every == 0:
+            seconds = time.perf_counter() - since
+            log.append({"step": step + 1, "language": name, "loss": loss.item(), "seconds": round(seconds, 2)})
+    return log
+
+
+def _endless(tokens: Sequence[Tokens], size: int, seed: int) -> Iterator[list[Tokens]]:
+    """Yield batches in a seeded order without end; texts of all lengths together, as they come."""
+    generator = random.Random(seed)
+    waiting: list[Tokens] = []
+    while True:
+        while len(waiting) < size:
+            waiting += generator.sample(tokens, len(tokens))
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def _text_positions(texts: Sequence[Tokens], width: int, overhead: int) -> torch.Tensor:
+    """Return which tokens are text: not what stands before it, nor the end, nor padding; ``(b, L)``, bool."""
+    columns = torch.arange(width)
+    ends = torch.tensor([len(each.ids) - 1 for each in texts])
+    return (columns >= overhead - 1) & (columns[None] < ends[:, None])

@@ -1,0 +1,118 @@
+"""A checkpoint's model as a torch module: what is trained, what is frozen, and its tensors under their stored names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..encoder import Encoder
+from ..errors import LanguageError
+from ..model.adapters import Adapter, AdapterBank
+from ..model.checkpoint import Checkpoint
+from ..model.xmod import XmodEncoder, tensor_names
+
+ADAPTER_PARTS = ("dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias")  # in the order of `Adapter`
+
+
+class TrainingBank(AdapterBank):
+    """Adapters of which some are trained; all can take part in a gradient, whenever they are first used.
+
+    Parameters
+    ----------
+    bank : AdapterBank
+        Gives their values.
+    trained : mapping of str to tuple of Adapter
+        Those whose tensors are parameters.
+    """
+
+    def __init__(self, bank: AdapterBank, trained: dict[str, tuple[Adapter, ...]]) -> None:
+        def read(name: str) -> tuple[Adapter, ...]:
+            if name in trained:
+                return trained[name]
+            with torch.inference_mode(False):  # a search during training may be the first to need it
+                return bank[name]
+
+        super().__init__((*bank.names, *(name for name in trained if name not in bank.names)), read)
+
+
+class TrainableColBERT(nn.Module):
+    """An `Encoder`'s model with gradients. The encoder keeps using the same tensors, and so sees every step.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        In float32.
+    adapters : mapping of str to tuple of Adapter, optional
+        Train these adapters (one `Adapter` for each layer) and nothing else. By default everything is trained but the
+        embeddings and the adapters, as Louis et al. 2024 (arXiv 2402.15059), section 3.1, and Pfeiffer et al. 2022 do:
+        so that what is learnt in one language holds for all.
+    """
+
+    def __init__(self, encoder: Encoder, adapters: dict[str, tuple[Adapter, ...]] | None = None) -> None:
+        super().__init__()
+        backbone = encoder.model.backbone
+        self._run = [backbone]  # in a list, lest it is registered twice
+        self.backbone: nn.Module = backbone if isinstance(backbone, XmodEncoder) else backbone.model  # type: ignore[attr-defined]
+        self.linear = nn.Parameter(encoder.model.linear.detach().clone())
+        encoder.model.linear = self.linear
+        self.adapters = nn.ParameterDict()
+        self._freeze(only_adapters=adapters is not None)
+        if isinstance(backbone, XmodEncoder):
+            backbone.bank = TrainingBank(backbone.bank, self._register(adapters or {}))
+        elif adapters:
+            raise LanguageError(f"A {encoder.checkpoint.model_type!r} checkpoint has no language adapters to train.")
+
+    def _freeze(self, *, only_adapters: bool) -> None:
+        self.requires_grad_(not only_adapters)
+        if isinstance(self.backbone, XmodEncoder):
+            frozen: list[nn.Module | None] = [self.backbone.words, self.backbone.positions, self.backbone.types]
+            frozen += [self.backbone.norm, *(layer.adapter_norm for layer in self.backbone.layers)]  # type: ignore[list-item]
+            for part in frozen:
+                if part is not None:
+                    part.requires_grad_(False)
+        else:
+            self.backbone.embeddings.requires_grad_(False)  # type: ignore[union-attr]
+
+    def _register(self, adapters: dict[str, tuple[Adapter, ...]]) -> dict[str, tuple[Adapter, ...]]:
+        result = {}
+        for name, layers in adapters.items():
+            made = []
+            for i, adapter in enumerate(layers):
+                parameters = [nn.Parameter(value.detach().clone().to(self.linear)) for value in adapter]
+                for part, parameter in zip(ADAPTER_PARTS, parameters, strict=True):
+                    self.adapters[f"{i}/{name}/{part}".replace(".", "/")] = parameter
+                made.append(Adapter(*parameters))
+            result[name] = tuple(made)
+        return result
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+        """Return the last layer's states: ``(b, L)`` → ``(b, L, hidden)``; `adapters` names one per row, or is empty."""
+        device = self.linear.device
+        return self._run[0](input_ids.to(device), attention_mask.to(device), adapters)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+        """Return unit token vectors: ``(b, L)`` → ``(b, L, dim)``, float32."""
+        hidden = self.hidden(input_ids, attention_mask, adapters)
+        return F.normalize((hidden @ self.linear.T).float(), dim=-1)
+
+    def stored_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
+        """Return the trained tensors under the names that `checkpoint` stores them with, on the CPU."""
+        prefix = checkpoint.weights.prefix_of("embeddings.word_embeddings.weight")
+        trained = {name: value for name, value in self.backbone.named_parameters() if value.requires_grad}
+        result = {}
+        if isinstance(self.backbone, XmodEncoder):
+            table = tensor_names(self.backbone.config)
+            for name, value in trained.items():
+                for stored, part in zip(table[name], value.chunk(len(table[name])), strict=True):
+                    result[prefix + stored] = part
+        else:
+            result = {prefix + name: value for name, value in trained.items()}
+        for key, value in self.adapters.items():
+            layer, name, module, part = key.split("/")
+            result[f"{prefix}encoder.layer.{layer}.output.adapter_modules.{name}.{module}.{part}"] = value
+        if self.linear.requires_grad:
+            result["linear.weight"] = self.linear
+        return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in result.items()}

@@ -1,0 +1,130 @@
+"""The folder of a training run: its checkpoints, the state to go on from, its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError, InputError
+from .config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+STATE = "training_state.pt"
+_STEP = re.compile(r"step-(\d+)")
+
+
+class Run:
+    """Where a run keeps what it made.
+
+    ::
+
+        step-001000/    a checkpoint that `RAGPretrainedModel.from_pretrained` loads, with training_state.pt
+        log.jsonl       one JSON object a line: step, loss, learning_rate, …
+        curves.png
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing.
+    config : TrainingConfig
+    resume : bool
+        Go on from the newest checkpoint, if there is one.
+
+    Raises
+    ------
+    InputError
+        If there is a run already and `resume` is false, or it had another configuration, or `folder` is a file.
+    """
+
+    def __init__(self, folder: Path, config: TrainingConfig | None, *, resume: bool) -> None:
+        self.folder = folder
+        self.log_file = folder / "log.jsonl"
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{str(folder)!r} is a file; give a folder for the run.")
+        self.state: dict[str, Any] | None = None
+        found = self.checkpoints()
+        if found and not resume:
+            raise InputError(
+                f"{str(folder)!r} has a training run already, up to {found[-1].name}. Give resume=True to go on with it, "
+                "or another folder."
+            )
+        if found:
+            self.state = _load_state(found[-1] / STATE)
+            differences = config.differences(self.state["config"]) if config else []
+            if differences:
+                raise InputError(
+                    f"The run in {str(folder)!r} was started with other settings: {', '.join(differences)}. Give those "
+                    "again, or another folder."
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        self._cut_log(self.step)
+
+    @property
+    def step(self) -> int:
+        """Steps done when the newest checkpoint was written."""
+        return 0 if self.state is None else int(self.state["step"])
+
+    @property
+    def newest(self) -> Path | None:
+        """The newest checkpoint's folder."""
+        found = self.checkpoints()
+        return found[-1] if found else None
+
+    def checkpoints(self) -> list[Path]:
+        """Return the folders of complete checkpoints to go on from, oldest first."""
+        found = [path for path in self.folder.glob("step-*") if _STEP.fullmatch(path.name) and (path / STATE).is_file()]
+        return sorted(found, key=lambda path: int(path.name[5:]))
+
+    def folder_of(self, step: int) -> Path:
+        """Return where the checkpoint of a step is."""
+        return self.folder / f"step-{step:06d}"
+
+    def prune(self, keep: int, best: int | None) -> None:
+        """Take old checkpoints away, but for the `keep` newest and the best one."""
+        for path in self.checkpoints()[:-keep]:
+            if best is None or path != self.folder_of(best):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def log(self, **entry: Any) -> None:
+        """Add a line to the log."""
+        with self.log_file.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the lines of the log; a torn last one is left out."""
+        result: list[dict[str, Any]] = []
+        if self.log_file.is_file():
+            for line in self.log_file.read_text(encoding="utf-8").splitlines():
+                try:
+                    result.append(json.loads(line))
+                except ValueError:
+                    logger.warning("%s has a torn line, which is left out", self.log_file)
+        return result
+
+    def _cut_log(self, step: int) -> None:
+        """Forget what was logged after the state was saved: those steps are done again."""
+        entries = self.entries()
+        kept = [entry for entry in entries if entry["step"] <= step]
+        if self.log_file.is_file() and len(kept) < len(self.log_file.read_text(encoding="utf-8").splitlines()):
+            aside = self.log_file.with_suffix(".tmp")
+            aside.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8", newline="\n")
+            os.replace(aside, self.log_file)
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling fails in many ways
+        raise CheckpointError(
+            f"{str(path)!r} cannot be read ({type(error).__name__}), so the run cannot go on from there. Delete its "
+            "folder to go on from the one before."
+        ) from error
+    return state

@@ -1,0 +1,99 @@
+"""What a run starts from: the device and processes, and a checkpoint with a head."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+
+from ..errors import InputError
+from ..model.checkpoint import Checkpoint
+from ..model.weights import Weights
+from .config import TrainingConfig
+from .extras import optional
+
+logger = logging.getLogger(__name__)
+
+HEAD = "linear.weight"
+PAPER_DIM = 128
+Item = TypeVar("Item")
+
+
+class WeightsWithHead(Weights):
+    """Weights of an encoder, and a head that they do not have."""
+
+    def __init__(self, weights: Weights, head: torch.Tensor) -> None:
+        self._weights = weights
+        self._head = head
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all tensors."""
+        return (*self._weights.names, HEAD)
+
+    def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """Read a tensor onto the CPU in its stored dtype."""
+        return self._head if name == HEAD else self._weights.get(name, shape)
+
+    def prefix_of(self, suffix: str) -> str:
+        """Return what stands before `suffix` in the one tensor name that ends with it."""
+        return self._weights.prefix_of(suffix)
+
+
+def make_accelerator(precision: str | None, device: str | None) -> Any:
+    """Return accelerate's `Accelerator`: processes, devices, mixed precision.
+
+    Raises
+    ------
+    MissingExtraError
+        If accelerate is not installed.
+    InputError
+        If there is no such device.
+    """
+    accelerate = optional("accelerate")
+    if device not in (None, "cpu", "cuda"):
+        raise InputError(
+            f'device={device!r} is not usable for training. Give "cpu" or "cuda", or set CUDA_VISIBLE_DEVICES.'
+        )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError('device="cuda" cannot be used here: torch sees no GPU. Give "cpu".')
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    # Its settings are global; a second run in one process may want others.
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    return accelerate.Accelerator(cpu=on_cpu, mixed_precision=precision or ("no" if on_cpu else "bf16"))
+
+
+def of_process(items: list[Item], accelerator: Any) -> list[Item]:
+    """Return this process's share of a batch."""
+    n = accelerator.num_processes
+    if len(items) % n:
+        raise InputError(f"A batch of {len(items)} cannot be shared by {n} processes. Give a multiple of {n}.")
+    return items[accelerator.process_index :: n]
+
+
+def prepared(checkpoint: Checkpoint, config: TrainingConfig) -> Checkpoint:
+    """Return the checkpoint with the run's text lengths, and with a new head if it has none.
+
+    Raises
+    ------
+    InputError
+        If it has a head of another width than ``config.dim``.
+    """
+    settings = replace(checkpoint.settings, query_maxlen=config.query_maxlen, doc_maxlen=config.doc_maxlen)
+    checkpoint = replace(checkpoint, settings=settings)
+    if HEAD not in checkpoint.weights.names:
+        hidden = int(checkpoint.config["hidden_size"])
+        logger.info("%s has no head: starting from a random one", checkpoint.name)
+        generator = torch.Generator().manual_seed(config.seed)
+        head = torch.randn(config.dim or PAPER_DIM, hidden, generator=generator) * 0.02  # as BERT's matrices begin
+        return replace(checkpoint, weights=WeightsWithHead(checkpoint.weights, head))
+    dim = checkpoint.weights.get(HEAD).shape[0]
+    if config.dim not in (None, dim):
+        raise InputError(
+            f"dim={config.dim} is not the width {dim} of the head that {checkpoint.name!r} has. Leave dim out, or start "
+            "from a checkpoint without a head."
+        )
+    return checkpoint
