@@ -81,7 +81,7 @@ def _resolved(name: str) -> tuple[str, str, str]:
             raise InputError(f"{family} has no language {language!r}. It has: {', '.join(ids)}.")
         key = language if language in ids else str(known)
         return f"{family}/{key}", family, ids[key]
-    return name, name.rpartition("/")[0] or name, name
+    return name, name, name
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

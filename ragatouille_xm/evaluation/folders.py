@@ -94,9 +94,10 @@ class _Folder:
     def queries(self) -> list[Query]:
         rows = list(_pairs(self.folder / QUERIES))
         seen: set[str] = set()
-        for number, _, qid, _ in rows:
-            if qid in seen:
-                raise InputError(f"{self.folder / QUERIES}, line {number}: the id {qid!r} comes twice.")
+        for number, _, qid, text in rows:
+            if qid in seen or not text.strip():
+                wrong = f"the id {qid!r} comes twice" if qid in seen else f"the query {qid!r} is blank"
+                raise InputError(f"{self.folder / QUERIES}, line {number}: {wrong}.")
             seen.add(qid)
         return [Query(qid, text, self.language) for _, _, qid, text in rows]
 

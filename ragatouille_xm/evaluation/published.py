@@ -19,12 +19,15 @@ class PublishedRow(NamedTuple):
         As printed.
     values : dict
         Percent by language.
+    average : float or None
+        As printed.
     """
 
     system: str
     model: str
     kind: str
     values: dict[str, float]
+    average: float | None
 
 
 def published_rows(family: str, measure: str) -> list[PublishedRow]:
@@ -38,7 +41,7 @@ def published_rows(family: str, measure: str) -> list[PublishedRow]:
     []
     """
     return [
-        PublishedRow(row["system"], row["model"], row["type"], row["values"])
+        PublishedRow(row["system"], row["model"], row["type"], row["values"], row.get("average"))
         for table in _published()["tables"]
         if (table["family"], table["measure"]) == (family, measure)
         for row in table["rows"]

@@ -10,13 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ..errors import InputError
 from .datasets import Dataset
 from .measure import PerQuery, check_measures, measure
-from .runs import RunFile, fingerprint_of
+from .runs import RunFile, fingerprint_of, writing
 from .systems.base import System
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,15 @@ class Measured:
         By measure and query id.
     run : Path
         The TREC file.
+    parameters : dict
+        JSON values: all that the run was made with.
     """
 
     dataset: Dataset
     system: str
     values: dict[str, PerQuery]
     run: Path
+    parameters: dict[str, Any]
 
 
 def evaluate(
@@ -78,6 +82,8 @@ def evaluate(
     InputError
         If a measure is not known, two labels or datasets would share a file, or a run that is there was made with
         other parameters.
+    StorageError
+        If nothing can be written below `out`.
 
     Examples
     --------
@@ -89,12 +95,13 @@ def evaluate(
     for dataset in datasets:
         check_measures(measures or dataset.measures)
     results = []
-    for dataset in datasets:
-        for label, system in systems.items():
-            run = run_system(dataset, label, system, Path(out), k=k, overwrite=overwrite, progress=progress)
-            values = measure(run.ranking(), dataset.qrels, list(measures or dataset.measures))
-            _write_values(run.path, values)
-            results.append(Measured(dataset, label, values, run.path))
+    with writing(Path(out)):
+        for dataset in datasets:
+            for label, system in systems.items():
+                run = run_system(dataset, label, system, Path(out), k=k, overwrite=overwrite, progress=progress)
+                values = measure(run.ranking(), dataset.qrels, list(measures or dataset.measures))
+                _write_values(run.path, values)
+                results.append(Measured(dataset, label, values, run.path, run.parameters))
     return results
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, RagatouilleXMError, StorageError
 from .datasets import Query
 from .systems.base import Found
 
@@ -116,6 +117,20 @@ class RunFile:
         self.done, self._bytes, self.finished = notes["queries"], notes["bytes"], notes["finished"]
 
 
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Raise what the operating system has to say about writing below `out` as a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RagatouilleXMError):
+            raise
+        raise StorageError(
+            f"Could not write below {str(out)!r}: {error}. What was finished is kept: free some disk space, or check "
+            "the permissions, and the same call goes on from there."
+        ) from error
+
+
 def read_run(path: Path) -> dict[str, list[str]]:
     """Return the rankings of a TREC run file, in the order of its rows.
 
@@ -129,9 +144,7 @@ def read_run(path: Path) -> dict[str, list[str]]:
         for number, line in enumerate(file, start=1):
             cells = line.split()
             if len(cells) != 6:
-                raise InputError(
-                    f"{path}, line {number}: this is not 'query Q0 document rank score tag': {line[:60]!r}."
-                )
+                raise InputError(f"{path}, line {number}: this is no row of a run, of six columns: {line[:60]!r}.")
             ranking.setdefault(cells[0], []).append(cells[2])
     return ranking
 

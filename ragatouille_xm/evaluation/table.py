@@ -30,7 +30,7 @@ class Row(NamedTuple):
     values : tuple of (float or None)
         Percent, one for each column; None where there is none.
     average : float or None
-        Over the columns, if all of them have a value.
+        Over the columns, if all of them have a value; of a whole published row the printed one.
     better_than : tuple of tuple of str
         For each column, the measured systems that this one is significantly better than.
     """
@@ -111,9 +111,11 @@ def _table(family: str, name: str, members: Sequence[Measured]) -> Table:
     systems = dict.fromkeys(each.system for each in members)
     rows = [_measured_row(system, columns, cells, comparisons) for system in systems]
     for row in published_rows(family, name):
-        values = tuple(row.values.get(column) for column in columns)
-        if any(value is not None for value in values):
-            rows.append(Row(row.model, True, values, _average(values), ((),) * len(columns)))
+        printed = tuple(row.values.get(column) for column in columns)
+        if any(value is not None for value in printed):
+            whole = set(columns) == set(row.values)
+            average = row.average if whole and row.average is not None else _average(printed)
+            rows.append(Row(row.model, True, printed, average, ((),) * len(columns)))
     return Table(family, name, columns, tuple(rows), comparisons)
 
 

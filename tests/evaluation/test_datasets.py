@@ -91,6 +91,7 @@ def test_other_documents_are_another_identity(english: Path, tmp_path: Path) -> 
         ("collection.tsv", b"a\tone\n\n\xff\ttwo\n", "collection.tsv, line 3: this is not UTF-8"),
         ("queries.tsv", "1\tone\n\ttwo\n", "queries.tsv, line 2: this is not an id, a tab and a text"),
         ("queries.tsv", "1\tone\n1\ttwo\n", "queries.tsv, line 2: the id '1' comes twice"),
+        ("queries.tsv", "1\tone\n2\t \n", "queries.tsv, line 2: the query '2' is blank"),
         ("qrels.tsv", "1 0 a 1\n1 0 a\n", "qrels.tsv, line 2: this is not 'query-id 0 passage-id grade': '1 0 a'"),
         ("qrels.tsv", "1 0 a yes\n", "qrels.tsv, line 1: this is not 'query-id 0 passage-id grade'"),
         ("qrels.tsv", "9 0 a 1\n", "No query of .* has a relevant document"),
@@ -180,7 +181,7 @@ def test_dutch_has_two_names() -> None:
     assert _resolved("mmarco/nl") == _resolved("mmarco/dt") == ("mmarco/nl", "mmarco", "mmarco/v2/dt/dev/small")
     assert _resolved("mmarco/en")[2] == "msmarco-passage/dev/small"
     assert _resolved("miracl/yo") == ("miracl/yo", "miracl", "miracl/yo/dev")
-    assert _resolved("mmarco/v2/fr/dev") == ("mmarco/v2/fr/dev", "mmarco/v2/fr", "mmarco/v2/fr/dev")
+    assert _resolved("mmarco/v2/fr/dev") == ("mmarco/v2/fr/dev",) * 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _build(dataset: Dataset, folder: Path, k1: float, b: float, progress: bool) 
     bm25s = optional("bm25s", "BM25")
     vocabulary: dict[str, int] = {}
     ids: list[str] = []
-    terms: list[list[int]] = []
+    terms: list[array[int]] = []  # four bytes a word: there may be half a billion
     stream = tqdm(
         dataset.documents(),
         desc="indexing for BM25",
@@ -105,7 +106,7 @@ def _build(dataset: Dataset, folder: Path, k1: float, b: float, progress: bool) 
     )
     for document in stream:
         ids.append(document.document_id)
-        terms.append([vocabulary.setdefault(word, len(vocabulary)) for word in words(document.text)])
+        terms.append(array("i", (vocabulary.setdefault(word, len(vocabulary)) for word in words(document.text))))
     if not vocabulary:
         raise InputError(f"The documents of {dataset.name!r} have no words.")
     index = bm25s.BM25(method="lucene", k1=k1, b=b)

@@ -24,6 +24,8 @@ class Entry(NamedTuple):
     about : str
     make : callable
         From name and settings to the system.
+    routed : bool
+        Whether a text goes through its language's adapters.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Entry(NamedTuple):
     checkpoint: str | None
     about: str
     make: Callable[[str, Settings], System]
+    routed: bool = False
 
     @property
     def needs_checkpoint(self) -> bool:
@@ -80,7 +83,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "mono-xm": Entry(
         "cross-encoder", "mono-XM", "antoinelouis/mono-xm", "ranks BM25's best anew, through adapters",
-        _cross("MonoXM", True),
+        _cross("MonoXM", True), True,
     ),
     "dpr-x": Entry(
         "single-vector", "DPR-X", "eugene-yang/dpr-xlmr-large-mtt-neuclir", "XLM-R, mean pooling",
@@ -92,10 +95,10 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "dpr-xm": Entry(
         "single-vector", "DPR-XM", "antoinelouis/dpr-xm", "X-MOD, mean pooling, through adapters",
-        _single(True, max_length=128),
+        _single(True, max_length=128), True,
     ),
     "mcolbert": Entry("multi-vector", "mColBERT", None, "a ColBERT on mBERT", _late),
-    "colbert-xm": Entry("multi-vector", "ColBERT-XM", "antoinelouis/colbert-xm", "this package's own", _late),
+    "colbert-xm": Entry("multi-vector", "ColBERT-XM", "antoinelouis/colbert-xm", "this package's own", _late, True),
 }  # fmt: skip
 
 

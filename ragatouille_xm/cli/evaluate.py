@@ -1,0 +1,204 @@
+"""The command that measures how well systems find what they should: evaluate."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from ..errors import InputError
+from .app import app
+from .filling import DeviceOption
+from .show import plain, results, say
+
+if TYPE_CHECKING:
+    from ..evaluation.runner import Measured
+    from ..evaluation.systems.base import System
+    from ..evaluation.table import Table
+
+LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ"
+RESULTS = "results.json"
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm evaluate --dataset mmarco/fr --dataset mmarco/nl --system bm25 --system colbert-xm
+        ragatouille-xm evaluate --dataset data/en --dataset data/de --system bm25 --system colbert-xm=demo
+        ragatouille-xm evaluate --dataset mr-tydi/sw --system colbert-xm --doc-language en --query-language en
+
+    Systems: bm25, mono-mt5, mono-mminilm, mono-xm, dpr-x, me5-base, dpr-xm, mcolbert, colbert-xm. Those with a model
+    take another checkpoint as NAME=CHECKPOINT, a hub id or a folder.
+    """
+)
+def evaluate(
+    dataset: Annotated[
+        list[str],
+        typer.Option(
+            help="mmarco/LANG, mr-tydi/LANG, miracl/LANG, another id of ir_datasets, or a folder of tsv. May be given "
+            "again."
+        ),
+    ],
+    system: Annotated[list[str], typer.Option(help="NAME or NAME=CHECKPOINT; may be given again.")],
+    out: Annotated[Path, typer.Option(help="Where runs, indexes and results.json go.")] = Path("runs"),
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many documents to find for each query.")] = 1000,
+    limit_queries: Annotated[int | None, typer.Option(help="Take only so many queries of each dataset.")] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="MRR@10, R@100, nDCG@10, …; may be given again. By default the dataset's own."),
+    ] = None,
+    doc_language: Annotated[
+        str,
+        typer.Option(help="Whose adapters documents go through: 'dataset' (as it tells), 'detected', or one language."),
+    ] = "dataset",
+    query_language: Annotated[str, typer.Option(help="The same for queries.")] = "dataset",
+    k1: Annotated[float | None, typer.Option("--bm25-k1", help="By default that of the published row.")] = None,
+    b: Annotated[float | None, typer.Option("--bm25-b", help="By default that of the published row.")] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="mean or cls, for systems of one vector a text; by default the system's own.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Search again where a run is there already.")] = False,
+    device: DeviceOption = None,
+) -> None:
+    """Measure how well systems find the relevant documents of a dataset.
+
+    Each system's ranking is written as a TREC run file. A call that was interrupted goes on where it stopped, and what
+    is finished is not run again. Indexes are kept below --out. The table has the published numbers of the same
+    benchmark; letters tell which systems one is significantly better than. results.json has all of it, and each query's
+    values are beside its run.
+    """
+    from ..evaluation.datasets import load_dataset
+    from ..evaluation.published import source
+    from ..evaluation.runner import evaluate as run
+    from ..evaluation.systems.base import Settings
+    from ..evaluation.table import as_json, make_tables
+
+    settings = Settings(
+        document_language=_language(doc_language, "--doc-language"),
+        query_language=_language(query_language, "--query-language"),
+        device=device,
+        k1=k1,
+        b=b,
+        pooling=pooling,
+        progress=True,
+    )
+    systems = _systems(system, settings)
+    datasets = [load_dataset(name).limited(limit_queries) for name in dict.fromkeys(dataset)]
+    measured = run(datasets, systems, out, k=k, measures=measure, overwrite=overwrite, progress=True)
+    tables = make_tables(measured)
+    _write(
+        out / RESULTS,
+        {
+            "k": k,
+            "datasets": {each.name: {"queries": len(each.queries)} for each in datasets},
+            "runs": [
+                {"dataset": m.dataset.name, "system": m.system, "run": str(m.run), "parameters": m.parameters}
+                for m in measured
+            ],
+            "tables": as_json(tables),
+            "published": source(),
+        },
+    )
+    for table in tables:
+        _show(table)
+    for told in dict.fromkeys(_settings_of(m) for m in measured):
+        say(told, style="dim")
+    if any(row.published for table in tables for row in table.rows):
+        say(f"Published numbers: {source()}", style="dim")
+    say(f"Runs and {RESULTS} are in {out}.", style="dim")
+
+
+def _systems(names: Sequence[str], settings: Any) -> dict[str, System]:
+    """Return systems by label: what the user wrote, and a routing that is not the default."""
+    from dataclasses import replace
+
+    from ..evaluation.systems.registry import SYSTEMS, make_system
+
+    systems = {}
+    for written in dict.fromkeys(names):
+        name, given, checkpoint = written.partition("=")
+        if given and not checkpoint:
+            raise InputError(f"--system {written!r} names no checkpoint. Write {name}=<hub id or folder>, or {name}.")
+        system = make_system(name, replace(settings, checkpoint=checkpoint or None))
+        if SYSTEMS[name].needs_checkpoint:
+            _quiet_libraries()
+        label = written if not checkpoint or not os.path.isdir(checkpoint) else f"{name}={Path(checkpoint).name}"
+        parameters = [
+            f"{short}={choice}"
+            for short, choice in (("doc", settings.document_language), ("query", settings.query_language))
+            if choice != "dataset" and SYSTEMS[name].routed
+        ]
+        label = ",".join([label, *parameters])
+        if label in systems:
+            raise InputError(f"Two of the systems are both called {label!r}. Rename one of the folders.")
+        systems[label] = system
+    return systems
+
+
+def _settings_of(measured: Measured) -> str:
+    """Return in words what a run was made with."""
+    known = {"k1": "k1", "b": "b", "checkpoint": "checkpoint", "document_language": "documents through",
+             "query_language": "queries through"}  # fmt: skip
+    told = [f"{words} {measured.parameters[key]}" for key, words in known.items() if key in measured.parameters]
+    return f"{measured.system} on {measured.dataset.family}: {', '.join(told)}"
+
+
+def _language(choice: str, option: str) -> str:
+    from ..languages import to_adapter
+
+    if choice not in ("dataset", "detected") and to_adapter(choice) is None:
+        raise InputError(f"{option} {choice!r} is not a language. Give 'dataset', 'detected', or a code such as 'fr'.")
+    return choice
+
+
+def _quiet_libraries() -> None:
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("huggingface_hub", "bm25s", "ir_datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _show(table: Table) -> None:
+    """Write a table to stdout, as wide as it is."""
+    measured = [row for row in table.rows if not row.published]
+    letter = {row.system: LETTERS[i % len(LETTERS)] for i, row in enumerate(measured)}
+    rich = RichTable(title=f"{table.family}: {table.measure}, percent", title_justify="left", title_style="bold",
+                     box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))  # fmt: skip
+    rich.add_column("")
+    rich.add_column("system", no_wrap=True)
+    averaged = len(table.columns) > 1
+    for name in (*table.columns, *(["avg"] if averaged else [])):
+        rich.add_column(name, justify="right", no_wrap=True)
+    for row in table.rows:
+        marks = ["".join(letter[name] for name in better) for better in row.better_than]
+        cells = [_cell(value, mark) for value, mark in zip(row.values, marks, strict=True)]
+        average = [_cell(row.average)] if averaged else []
+        title = Text(f"{plain(row.system)} (published)" if row.published else plain(row.system))
+        style = "dim" if row.published else ""
+        rich.add_row("" if row.published else letter[row.system], title, *cells, *average, style=style)
+    console = results()
+    console.width = max(console.width, console.measure(rich, options=console.options.update(max_width=10_000)).maximum)
+    console.print(rich)
+    console.print()
+
+
+def _cell(value: float | None, marks: str = "") -> Text:
+    """Return a number behind its letters, so that numbers stand below each other."""
+    return Text.assemble((marks, "green"), "–" if value is None else f"{value:.1f}")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(aside, path)
