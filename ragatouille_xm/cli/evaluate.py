@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,26 @@ LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ"
 RESULTS = "results.json"
 
 
+DatasetOption = Annotated[
+    list[str],
+    typer.Option(
+        help="mmarco/LANG, mr-tydi/LANG, miracl/LANG, an id of ir_datasets, or a folder of tsv; may be given again."
+    ),
+]
+SystemOption = Annotated[list[str], typer.Option(help="NAME or NAME=CHECKPOINT; may be given again.")]
+MeasureOption = Annotated[
+    list[str] | None,
+    typer.Option(help="MRR@10, R@100, nDCG@10, …; may be given again. By default the dataset's own."),
+]
+DocLanguageOption = Annotated[
+    str,
+    typer.Option(help="Whose adapters documents go through: 'dataset' (as it tells), 'detected', or one language."),
+]
+PoolingOption = Annotated[
+    str | None, typer.Option(help="mean or cls, for systems of one vector a text; by default the system's own.")
+]
+
+
 @app.command(
     epilog="""
     Examples:
@@ -40,31 +61,19 @@ RESULTS = "results.json"
     """
 )
 def evaluate(
-    dataset: Annotated[
-        list[str],
-        typer.Option(
-            help="mmarco/LANG, mr-tydi/LANG, miracl/LANG, another id of ir_datasets, or a folder of tsv. May be given "
-            "again."
-        ),
-    ],
-    system: Annotated[list[str], typer.Option(help="NAME or NAME=CHECKPOINT; may be given again.")],
+    dataset: DatasetOption,
+    system: SystemOption,
     out: Annotated[Path, typer.Option(help="Where runs, indexes and results.json go.")] = Path("runs"),
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many documents to find for each query.")] = 1000,
     limit_queries: Annotated[int | None, typer.Option(help="Take only so many queries of each dataset.")] = None,
-    measure: Annotated[
-        list[str] | None,
-        typer.Option(help="MRR@10, R@100, nDCG@10, …; may be given again. By default the dataset's own."),
-    ] = None,
-    doc_language: Annotated[
-        str,
-        typer.Option(help="Whose adapters documents go through: 'dataset' (as it tells), 'detected', or one language."),
-    ] = "dataset",
+    measure: MeasureOption = None,
+    doc_language: DocLanguageOption = "dataset",
     query_language: Annotated[str, typer.Option(help="The same for queries.")] = "dataset",
-    k1: Annotated[float | None, typer.Option("--bm25-k1", help="By default that of the published row.")] = None,
-    b: Annotated[float | None, typer.Option("--bm25-b", help="By default that of the published row.")] = None,
-    pooling: Annotated[
-        str | None, typer.Option(help="mean or cls, for systems of one vector a text; by default the system's own.")
+    k1: Annotated[float | None, typer.Option("--bm25-k1", min=0, help="By default that of the published row.")] = None,
+    b: Annotated[
+        float | None, typer.Option("--bm25-b", min=0, max=1, help="By default that of the published row.")
     ] = None,
+    pooling: PoolingOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Search again where a run is there already.")] = False,
     device: DeviceOption = None,
 ) -> None:
@@ -76,10 +85,8 @@ def evaluate(
     values are beside its run.
     """
     from ..evaluation.datasets import load_dataset
-    from ..evaluation.published import source
     from ..evaluation.runner import evaluate as run
     from ..evaluation.systems.base import Settings
-    from ..evaluation.table import as_json, make_tables
 
     settings = Settings(
         document_language=_language(doc_language, "--doc-language"),
@@ -93,23 +100,29 @@ def evaluate(
     systems = _systems(system, settings)
     datasets = [load_dataset(name).limited(limit_queries) for name in dict.fromkeys(dataset)]
     measured = run(datasets, systems, out, k=k, measures=measure, overwrite=overwrite, progress=True)
+    _tell(measured, out, k)
+
+
+def _tell(measured: Sequence[Measured], out: Path, k: int) -> None:
+    """Write tables to stdout, what the runs were made with to stderr, and all of it to a file."""
+    from ..evaluation.published import source
+    from ..evaluation.table import as_json, make_tables
+
     tables = make_tables(measured)
-    _write(
-        out / RESULTS,
-        {
-            "k": k,
-            "datasets": {each.name: {"queries": len(each.queries)} for each in datasets},
-            "runs": [
-                {"dataset": m.dataset.name, "system": m.system, "run": str(m.run), "parameters": m.parameters}
-                for m in measured
-            ],
-            "tables": as_json(tables),
-            "published": source(),
-        },
-    )
+    content = {
+        "k": k,
+        "datasets": {each.dataset.name: {"queries": len(each.dataset.queries)} for each in measured},
+        "runs": [
+            {"dataset": m.dataset.name, "system": m.system, "run": str(m.run), "parameters": m.parameters}
+            for m in measured
+        ],
+        "tables": as_json(tables),
+        "published": source(),
+    }
+    _write(out / RESULTS, content)
     for table in tables:
         _show(table)
-    for told in dict.fromkeys(_settings_of(m) for m in measured):
+    for told in dict.fromkeys(_settings_of(each) for each in measured):
         say(told, style="dim")
     if any(row.published for table in tables for row in table.rows):
         say(f"Published numbers: {source()}", style="dim")
@@ -118,8 +131,6 @@ def evaluate(
 
 def _systems(names: Sequence[str], settings: Any) -> dict[str, System]:
     """Return systems by label: what the user wrote, and a routing that is not the default."""
-    from dataclasses import replace
-
     from ..evaluation.systems.registry import SYSTEMS, make_system
 
     systems = {}
@@ -130,7 +141,11 @@ def _systems(names: Sequence[str], settings: Any) -> dict[str, System]:
         system = make_system(name, replace(settings, checkpoint=checkpoint or None))
         if SYSTEMS[name].needs_checkpoint:
             _quiet_libraries()
-        label = written if not checkpoint or not os.path.isdir(checkpoint) else f"{name}={Path(checkpoint).name}"
+        label = (
+            written
+            if not checkpoint or not os.path.isdir(checkpoint)
+            else f"{name}={Path(os.path.abspath(checkpoint)).name}"
+        )
         parameters = [
             f"{short}={choice}"
             for short, choice in (("doc", settings.document_language), ("query", settings.query_language))
@@ -145,9 +160,12 @@ def _systems(names: Sequence[str], settings: Any) -> dict[str, System]:
 
 def _settings_of(measured: Measured) -> str:
     """Return in words what a run was made with."""
-    known = {"k1": "k1", "b": "b", "checkpoint": "checkpoint", "document_language": "documents through",
-             "query_language": "queries through"}  # fmt: skip
-    told = [f"{words} {measured.parameters[key]}" for key, words in known.items() if key in measured.parameters]
+    parameters = measured.parameters
+    told = [f"{key} {parameters[key]}" for key in ("k1", "b", "checkpoint") if key in parameters]
+    for key, texts in (("document_language", "documents"), ("query_language", "queries")):
+        if key in parameters:
+            whose = {"dataset": "their own language", "detected": "the detected language"}
+            told.append(f"{texts} through the adapters of {whose.get(parameters[key], parameters[key])}")
     return f"{measured.system} on {measured.dataset.family}: {', '.join(told)}"
 
 

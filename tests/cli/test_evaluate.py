@@ -91,7 +91,9 @@ def test_one_collection_in_two_languages(run: Run, data: Path, checkpoint: Path,
     assert lines[0].strip() == "data, one collection: MRR@10, percent"
     assert lines[1].split() == ["system", "en", "fr", "avg"]
     assert f"colbert-xm={checkpoint.name},doc=en,query=detected" in lines[2]
-    assert "documents through en, queries through detected" in result.stderr
+    assert (
+        "documents through the adapters of en, queries through the adapters of the detected language" in result.stderr
+    )
 
 
 def test_wide_tables_are_not_cut(run: Run, data: Path, checkpoint: Path, tmp_path: Path) -> None:

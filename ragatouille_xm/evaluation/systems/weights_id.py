@@ -9,18 +9,24 @@ from ...model.weights import Weights
 
 
 def identity_of(name: str) -> dict[str, str]:
-    """Return JSON values that are others for other weights: of a hub id its name, of a folder a hash of its weights.
+    """Return JSON values that are others for other weights: of a hub id its name, else a hash of the weights.
 
     Raises
     ------
     CheckpointError
         If a folder is not there, or has no weights.
     """
-    if name != "demo" and not Path(name).expanduser().is_dir() and _may_be_hub_id(name):
+    if is_hub_id(name):
         return {"checkpoint": name}
-    folder = locate(name)
-    return {"checkpoint": name, "weights": Weights.open(folder).digest().hex()[:16]}
+    return {"checkpoint": name, "weights": Weights.open(locate(name)).digest().hex()[:16]}
 
 
-def _may_be_hub_id(name: str) -> bool:
-    return name.count("/") <= 1 and not name.startswith((".", "~", "/"))
+def is_hub_id(name: str) -> bool:
+    """Return whether a name is that of a repository on the hub, and of no folder here.
+
+    Examples
+    --------
+    >>> is_hub_id("antoinelouis/dpr-xm"), is_hub_id("./dpr-xm"), is_hub_id("demo")
+    (True, False, False)
+    """
+    return name.count("/") == 1 and not name.startswith((".", "~", "/")) and not Path(name).is_dir()
