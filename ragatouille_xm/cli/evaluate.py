@@ -21,7 +21,7 @@ from .show import plain, results, say
 
 if TYPE_CHECKING:
     from ..evaluation.runner import Measured
-    from ..evaluation.systems.base import System
+    from ..evaluation.systems.base import Settings, System
     from ..evaluation.table import Table
 
 LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ"
@@ -129,8 +129,8 @@ def _tell(measured: Sequence[Measured], out: Path, k: int) -> None:
     say(f"Runs and {RESULTS} are in {out}.", style="dim")
 
 
-def _systems(names: Sequence[str], settings: Any) -> dict[str, System]:
-    """Return systems by label: what the user wrote, and a routing that is not the default."""
+def _systems(names: Sequence[str], settings: Settings) -> dict[str, System]:
+    """Return systems by label."""
     from ..evaluation.systems.registry import SYSTEMS, make_system
 
     systems = {}
@@ -141,21 +141,19 @@ def _systems(names: Sequence[str], settings: Any) -> dict[str, System]:
         system = make_system(name, replace(settings, checkpoint=checkpoint or None))
         if SYSTEMS[name].needs_checkpoint:
             _quiet_libraries()
-        label = (
-            written
-            if not checkpoint or not os.path.isdir(checkpoint)
-            else f"{name}={Path(os.path.abspath(checkpoint)).name}"
-        )
-        parameters = [
-            f"{short}={choice}"
-            for short, choice in (("doc", settings.document_language), ("query", settings.query_language))
-            if choice != "dataset" and SYSTEMS[name].routed
-        ]
-        label = ",".join([label, *parameters])
+        label = _label(written, settings, SYSTEMS[name].routed)
         if label in systems:
             raise InputError(f"Two of the systems are both called {label!r}. Rename one of the folders.")
         systems[label] = system
     return systems
+
+
+def _label(written: str, settings: Settings, routed: bool) -> str:
+    """Return what a system is called: as the user wrote it, a folder by its name, and a routing of the user's."""
+    name, _, checkpoint = written.partition("=")
+    label = f"{name}={Path(os.path.abspath(checkpoint)).name}" if os.path.isdir(checkpoint) else written
+    routing = {"doc": settings.document_language, "query": settings.query_language} if routed else {}
+    return ",".join([label, *(f"{what}={choice}" for what, choice in routing.items() if choice != "dataset")])
 
 
 def _settings_of(measured: Measured) -> str:

@@ -393,6 +393,12 @@ def test_every_system_tells_what_it_was_run_with(dataset: Dataset, built: Any) -
         assert parameters == make_system(name, settings).parameters(dataset)
 
 
+@pytest.mark.parametrize("name", [name for name, entry in SYSTEMS.items() if entry.checkpoint])
+def test_a_published_checkpoint_goes_by_its_id(dataset: Dataset, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # a finished run is recognised without fetching anything
+    assert make_system(name).parameters(dataset)["checkpoint"] == SYSTEMS[name].checkpoint
+
+
 def test_other_weights_are_other_parameters(dataset: Dataset, tmp_path: Path) -> None:
     first, second = (build_tiny_xmod(tmp_path / "model", seed=seed) and
                      make_system("colbert-xm", Settings(str(tmp_path / "model"))).parameters(dataset)
