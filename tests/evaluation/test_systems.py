@@ -406,6 +406,13 @@ def test_other_weights_are_other_parameters(dataset: Dataset, tmp_path: Path) ->
     assert first != second
 
 
+def test_a_checkpoint_that_moved_is_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    first = make_system("colbert-xm", Settings(str(build_tiny_xmod(tmp_path / "model")))).parameters(dataset)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "model").rename(tmp_path / "elsewhere" / "model")
+    assert make_system("colbert-xm", Settings(str(tmp_path / "elsewhere" / "model"))).parameters(dataset) == first
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
@@ -429,6 +436,8 @@ def test_a_checkpoint_of_another_kind(dataset: Dataset, tmp_path: Path, name: st
         search(system, dataset, tmp_path / "index")
     with pytest.raises(CheckpointError, match="There is no checkpoint folder"):
         make_system(name, Settings("./nowhere")).parameters(dataset)
+    with pytest.raises(CheckpointError, match="has no weights"):
+        system.parameters(dataset)
 
 
 def test_a_device_that_is_not_there(dataset: Dataset, tmp_path: Path, built: Any) -> None:

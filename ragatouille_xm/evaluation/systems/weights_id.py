@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from ...errors import CheckpointError
 from ...model.checkpoint import locate
-from ...model.weights import Weights
+
+_FILES = ("*.safetensors", "*.bin", "*.json")
+_SAMPLE = 1 << 16  # bytes of a file's start, middle and end
 
 
 def identity_of(name: str) -> dict[str, str]:
@@ -18,7 +22,8 @@ def identity_of(name: str) -> dict[str, str]:
     """
     if is_hub_id(name):
         return {"checkpoint": name}
-    return {"checkpoint": name, "weights": Weights.open(locate(name)).digest().hex()[:16]}
+    folder = locate(name)  # its path is left out: it may move
+    return {"checkpoint": Path(name).resolve().name if Path(name).is_dir() else name, "weights": _digest(folder)}
 
 
 def is_hub_id(name: str) -> bool:
@@ -30,3 +35,21 @@ def is_hub_id(name: str) -> bool:
     (True, False, False)
     """
     return name.count("/") == 1 and not name.startswith((".", "~", "/")) and not Path(name).is_dir()
+
+
+def _digest(folder: Path) -> str:
+    """Return a hash of names, sizes and a sample of the bytes; nothing is converted or loaded for it."""
+    digest = hashlib.sha256()
+    files = sorted({file for pattern in _FILES for file in folder.glob(pattern)})
+    if all(file.suffix == ".json" for file in files):
+        raise CheckpointError(
+            f"The checkpoint folder {str(folder)!r} has no weights: no .safetensors and no .bin file."
+        )
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for start in (0, size // 2, max(0, size - _SAMPLE)):
+                file.seek(start)
+                digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()[:16]
