@@ -16,7 +16,7 @@ from .index.plaid.records import Collection
 from .index.qdrant import EdgeIndex
 from .indexes import checkpoint_of, default_language, open_index
 from .languages import AdapterTable
-from .model.checkpoint import DEMO, load_checkpoint, locate
+from .model.checkpoint import DEMOS, load_checkpoint, locate
 
 
 def convert_index(
@@ -132,7 +132,7 @@ def export_index(
         return export_plaid(
             index,
             target,
-            checkpoint=str(locate(name)) if name == DEMO else name,
+            checkpoint=str(locate(name)) if name in DEMOS else name,
             max_document_length=int(index.settings["max_document_length"]),
             nbits=nbits,
             progress=progress,

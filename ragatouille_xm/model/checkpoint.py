@@ -17,6 +17,8 @@ from .weights import Weights
 logger = logging.getLogger(__name__)
 
 DEMO = "demo"
+UNTRAINED = "demo-untrained"
+DEMOS = (DEMO, UNTRAINED)
 _SMALL_FILES = ["*.json", "artifact.metadata", "sentencepiece.bpe.model", "vocab.txt", "merges.txt"]
 _SAFETENSORS = ["model*.safetensors"]
 _PICKLES = ["pytorch_model*.bin"]
@@ -69,7 +71,7 @@ class Checkpoint:
 
 
 def load_checkpoint(name: str | Path) -> Checkpoint:
-    """Open the checkpoint of a hub id, a local folder, or ``"demo"``.
+    """Open the checkpoint of a hub id, a local folder, ``"demo"``, or ``"demo-untrained"``.
 
     Raises
     ------
@@ -82,14 +84,16 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     settings, settings_bytes = _read_settings(folder)
     weights = Weights.open(folder)
     digest = hashlib.sha256(config_bytes + settings_bytes + weights.digest())
-    full_name = str(folder.resolve()) if name != DEMO and Path(name).is_dir() else str(name)
+    full_name = str(folder.resolve()) if name not in DEMOS and Path(name).is_dir() else str(name)
     return Checkpoint(full_name, folder, config, settings, weights, digest.hexdigest()[:16])
 
 
 def locate(name: str | Path) -> Path:
-    """Return the folder of a hub id (fetched into the hub's cache when it is not there), a folder, or ``"demo"``."""
+    """Return the folder of a hub id (fetched into the hub's cache when it is not there), a folder, or a demo."""
     if name == DEMO:  # a folder of that name is "./demo"
         return demo_checkpoint()
+    if name == UNTRAINED:
+        return demo_checkpoint(trained=False)
     path = Path(name).expanduser()
     if path.is_dir():
         return path

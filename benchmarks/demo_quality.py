@@ -1,0 +1,246 @@
+"""What did training do to the demo checkpoint, and do its language adapters matter?
+
+On the test queries of `demo_checkpoint/split.py`, in 14 languages: MRR@10 and recall@100 among all 1,000 passages of
+the query's language, for the trained demo, the untrained one, BM25 and the mean-pooled encoder; in the collection of
+all languages (14,000 passages); and across languages: the query in one, its answer in another. Then the trained demo
+again with every text through the English adapter, and with none. Scores are exact MaxSim: no index plays a part.
+
+    python benchmarks/demo_quality.py [--systems untrained,bm25] [--languages fr,ja]
+
+A system that is not asked for keeps its numbers in the results. The last two collections are searched with the first
+`MIXED_QUERIES` test queries of each language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any, Protocol
+
+import bm25s
+import ir_measures
+import torch
+from demo_checkpoint.split import languages_in, page_of, part_of, queried, sections_of
+from ir_measures import RR, Qrel, R, ScoredDoc
+
+from ragatouille_xm.encoder import Encoder
+from ragatouille_xm.scoring import maxsim
+
+DEPTH = 100
+MEASURES = {"mrr@10": RR @ 10, "r@100": R @ 100}
+MIXED_QUERIES = 60
+DTYPE = torch.bfloat16  # of every encoder here: three times as fast as float32 on this machine
+UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
+NO_ADAPTER = "la"  # Latin's was never trained, so it still adds nothing
+
+
+@dataclass(frozen=True)
+class Set:
+    """A language's passages by id, test queries by id, and the section of each."""
+
+    language: str
+    passages: dict[str, str]
+    queries: dict[str, str]
+    sections: dict[str, str]
+
+    @classmethod
+    def read(cls, folder: Path) -> Set:
+        def rows(name: str) -> dict[str, str]:
+            lines = (folder / name).read_text(encoding="utf-8").split("\n")
+            return {f"{folder.name}-{line.split(chr(9))[0]}": line.split("\t", 1)[1] for line in lines if line}
+
+        test = {f"{folder.name}-{q}" for q, s in queried(folder).items() if part_of(page_of(s)) == "test"}
+        queries = {qid: text for qid, text in rows("queries.tsv").items() if qid in test}
+        sections = {f"{folder.name}-{pid}": section for pid, section in sections_of(folder).items()}
+        return cls(folder.name, rows("collection.tsv"), queries, sections)
+
+
+Rows = dict[str, dict[str, float]]  # measures by language
+
+
+class System(Protocol):
+    """Scores (Q, n) of queries in a language among all passages of some sets, one set's after the other's."""
+
+    def __call__(self, language: str, queries: Sequence[str], within: Sequence[Set]) -> torch.Tensor: ...
+
+
+# systems
+
+
+def late_interaction(name: str, sets: Sequence[Set], adapter: str | None = None) -> System:
+    """A demo checkpoint; `adapter` is the language whose adapter every text goes through."""
+    encoder = Encoder.from_pretrained(name, device="cpu", dtype=DTYPE)
+    vectors = {}
+    for each in sets:
+        texts = list(each.passages.values())
+        with torch.inference_mode():
+            encoded = encoder.encode_documents(texts, [adapter or each.language] * len(texts))
+        vectors[each.language] = (encoded.vectors.half(), encoded.lengths)
+        print(name, adapter or "", each.language, flush=True)
+
+    def search(language: str, queries: Sequence[str], within: Sequence[Set]) -> torch.Tensor:
+        with torch.inference_mode():
+            asked = encoder.encode_queries(queries, [adapter or language] * len(queries))
+            return torch.cat([maxsim(asked, *vectors[each.language]) for each in within], 1)
+
+    return search
+
+
+def mean_pooled(sets: Sequence[Set]) -> System:
+    """multilingual-e5-small itself: one vector a text, with the prefixes that it was trained with."""
+    from demo_choices import E5  # the whole of it: the demo checkpoint leaves out the last layer
+    from transformers import AutoTokenizer
+
+    from ragatouille_xm.demo import demo_checkpoint
+
+    tokenizer = AutoTokenizer.from_pretrained(demo_checkpoint())
+    model = E5().model.to(DTYPE)
+
+    @torch.inference_mode()
+    def encode(texts: Sequence[str]) -> torch.Tensor:
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        vectors = torch.empty(len(texts), model.config.hidden_size)
+        for start in range(0, len(order), 16):
+            rows = order[start : start + 16]
+            batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=256,
+                              return_tensors="pt")  # fmt: skip
+            mask = batch["attention_mask"]
+            hidden = model(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state.float()
+            vectors[rows] = torch.nn.functional.normalize((hidden * mask[:, :, None]).sum(1), dim=1)
+        return vectors
+
+    passages = {s.language: encode([f"passage: {text}" for text in s.passages.values()]) for s in sets}
+
+    def search(language: str, queries: Sequence[str], within: Sequence[Set]) -> torch.Tensor:
+        asked = encode([f"query: {text}" for text in queries])
+        return asked @ torch.cat([passages[each.language] for each in within]).T
+
+    return search
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, and the character bigrams where words are not set apart."""
+    return [
+        piece
+        for word in re.findall(r"\w+", text.lower())
+        for piece in ([word[i : i + 2] for i in range(max(1, len(word) - 1))] if UNSPACED.search(word) else [word])
+    ]
+
+
+def bm25(sets: Sequence[Set]) -> System:
+    """bm25s with Lucene's settings."""
+    indexes: dict[tuple[str, ...], bm25s.BM25] = {}
+
+    def search(language: str, queries: Sequence[str], within: Sequence[Set]) -> torch.Tensor:
+        key = tuple(each.language for each in within)
+        if key not in indexes:
+            indexes[key] = bm25s.BM25(method="lucene")
+            indexes[key].index([words_of(t) for each in within for t in each.passages.values()], show_progress=False)
+        return torch.stack([torch.from_numpy(indexes[key].get_scores(words_of(query))) for query in queries])
+
+    return search
+
+
+SYSTEMS: dict[str, Callable[[Sequence[Set]], System]] = {
+    "bm25": bm25,
+    "mean-pooled encoder": mean_pooled,
+    "untrained": lambda sets: late_interaction("demo-untrained", sets),
+    "trained": lambda sets: late_interaction("demo", sets),
+    "trained, English adapter for all": lambda sets: late_interaction("demo", sets, "en"),
+    "trained, no adapter": lambda sets: late_interaction("demo", sets, NO_ADAPTER),
+}
+
+
+# measuring
+
+
+def measure(scores: torch.Tensor, ids: Sequence[str], qrels: Sequence[Qrel]) -> dict[str, float]:
+    """Return the measures in percent; `scores` has a row of each query and a column of each id."""
+    values, places = scores.topk(min(DEPTH, len(ids)), dim=1)
+    run = [
+        ScoredDoc(qrel.query_id, ids[i], score)
+        for qrel, *found in zip(qrels, places.tolist(), values.tolist(), strict=True)
+        for i, score in zip(*found, strict=True)
+        if score > 0  # what BM25 did not find
+    ]
+    result = ir_measures.calc_aggregate(MEASURES.values(), qrels, run)
+    return {name: round(100 * result[wanted], 1) for name, wanted in MEASURES.items()}
+
+
+def alone(system: System, sets: Sequence[Set]) -> Rows:
+    """Measure all test queries among the passages of their own language."""
+    rows = {}
+    for each in sets:
+        scores = system(each.language, list(each.queries.values()), [each])
+        rows[each.language] = measure(scores, list(each.passages), [Qrel(qid, qid, 1) for qid in each.queries])
+    return {"mean": averaged(list(rows.values())), **rows}
+
+
+def together(system: System, sets: Sequence[Set]) -> tuple[Rows, Rows]:
+    """Measure the first test queries of each language among the passages of all, and in each other language.
+
+    The second is the mean over the other languages that have the answer's section, by the query's language.
+    """
+    mixed, across = {}, {}
+    ids = [pid for each in sets for pid in each.passages]
+    for asked in sets:
+        queries = dict(list(asked.queries.items())[:MIXED_QUERIES])
+        scores = system(asked.language, list(queries.values()), sets)
+        mixed[asked.language] = measure(scores, ids, [Qrel(qid, qid, 1) for qid in queries])
+        parts = zip(sets, scores.split([len(each.passages) for each in sets], 1), strict=True)
+        rows = [in_another(asked, list(queries), other, part) for other, part in parts if other is not asked]
+        across[asked.language] = averaged([row for row in rows if row])
+    return tuple({"mean": averaged(list(rows.values())), **rows} for rows in (mixed, across))
+
+
+def in_another(asked: Set, queries: Sequence[str], other: Set, scores: torch.Tensor) -> dict[str, float]:
+    """Measure queries among the passages of another language: those whose answer is there, too."""
+    answers = {section: pid for pid, section in other.sections.items()}
+    found = [(i, answers[asked.sections[qid]]) for i, qid in enumerate(queries) if asked.sections[qid] in answers]
+    qrels = [Qrel(queries[i], answer, 1) for i, answer in found]
+    return measure(scores[[i for i, _ in found]], list(other.passages), qrels) if found else {}
+
+
+def averaged(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: round(mean(row[name] for row in rows), 1) for name in MEASURES}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "A")
+    parser.add_argument("--systems", default=";".join(SYSTEMS), help="names, by semicolons")
+    parser.add_argument("--languages", help="folder names, by commas; by default all")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "demo_quality.json")
+    options = parser.parse_args()
+    wanted = options.languages.split(",") if options.languages else languages_in(options.data)
+    sets = [Set.read(options.data / language) for language in wanted]
+    for name in options.systems.split(";"):
+        start = time.process_time()
+        system = SYSTEMS[name](sets)
+        result: dict[str, Any] = {"alone": alone(system, sets)}
+        result["mixed"], result["across languages"] = together(system, sets)
+        result["cpu_s"] = round(time.process_time() - start)
+        print(name, {where: rows["mean"] for where, rows in result.items() if isinstance(rows, dict)}, flush=True)
+        record(options.out, sets, name, result)
+
+
+def record(out: Path, sets: Sequence[Set], name: str, result: dict[str, Any]) -> None:
+    report = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"systems": {}}
+    report |= {
+        "question": " ".join(str(__doc__).splitlines()[0].split()),
+        "data": {s.language: {"passages": len(s.passages), "test queries": len(s.queries)} for s in sets},
+        "machine": {"cpu": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+    }
+    report["systems"][name] = result
+    out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Data for ragatouille-xm's checkpoint "demo": ``delta.safetensors``, made by ``benchmarks/demo_checkpoint/train.py``."""

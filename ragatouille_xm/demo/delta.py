@@ -1,0 +1,171 @@
+"""What training changed in the demo checkpoint: differences from the decoded one, in 8 bits.
+
+A delta is a safetensors file. Of each changed tensor it holds ``<name>``, int8 of the tensor's shape, and
+``<name>.scale``, float32, one of each row (a vector is one row): the trained value is the decoded one plus their
+product, right within half a scale. Its metadata names the format, the `RECIPE` of the checkpoint that it belongs to, a
+checksum, and the settings that training changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CheckpointError
+
+FORMAT = "ragatouille-xm-delta-1"
+DISTRIBUTION = "ragatouille_xm_demo"  # the module of the distribution that ships one
+_SCALE = ".scale"
+_LARGEST = 127
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A delta of which only the header has been read.
+
+    Attributes
+    ----------
+    path : Path
+    checksum : str
+        SHA-256 of its tensors, in hexadecimal.
+    settings : dict
+        What takes the place of settings in ``artifact.metadata``.
+    """
+
+    path: Path
+    checksum: str
+    settings: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path, recipe: int) -> Delta:
+        """Read the header of a delta that belongs to the demo checkpoint of number `recipe`.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be read, or belongs to another checkpoint.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "np") as file:
+                header = file.metadata() or {}
+            found = (header.get("format"), header.get("recipe"))
+            if found != (FORMAT, str(recipe)):
+                raise CheckpointError(
+                    f"{str(path)!r} belongs to another demo checkpoint (format {found[0]}, recipe {found[1]}; here "
+                    f"{FORMAT}, {recipe}). {_WAY_OUT}"
+                )
+            return cls(path, header["sha256"], json.loads(header["settings"]))
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise _damaged(path, error) from error
+
+    def apply(self, tensors: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield `tensors` with what was trained put into them, each in its own dtype.
+
+        Raises
+        ------
+        CheckpointError
+            If the delta was changed since it was written, or `tensors` lacks a tensor of it or has another shape.
+        """
+        changes = self._read()
+        for name, value in tensors.items():
+            if (change := changes.pop(name, None)) is None:
+                yield name, value
+            elif change[0].shape != value.shape:
+                raise _damaged(self.path, f"{name} has shape {change[0].shape}, not {value.shape}")
+            else:
+                yield name, (value.astype(np.float32) + decode(*change)).astype(value.dtype)
+        if changes:
+            raise _damaged(self.path, f"the demo checkpoint has no {next(iter(changes))}")
+
+    def _read(self) -> dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            stored = load_file(self.path)
+            if _checksum(stored) != self.checksum:
+                raise _damaged(self.path, "its checksum is another one")
+            return {name: (stored[name], stored[name + _SCALE]) for name in stored if not name.endswith(_SCALE)}
+        except (SafetensorError, OSError, KeyError) as error:
+            raise _damaged(self.path, error) from error
+
+
+def find_delta(recipe: int) -> Delta | None:
+    """Return the delta that is installed, or None.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or belongs to another demo checkpoint.
+    """
+    found = importlib.util.find_spec(DISTRIBUTION)
+    if found is None or found.origin is None:
+        return None
+    return Delta.open(Path(found.origin).with_name("delta.safetensors"), recipe)
+
+
+def write_delta(
+    path: Path,
+    base: Mapping[str, NDArray[Any]],
+    trained: Mapping[str, NDArray[Any]],
+    recipe: int,
+    settings: Mapping[str, Any] | None = None,
+) -> Delta:
+    """Write how the tensors `trained` differ from those of the same names in `base`.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> base = {"w": np.zeros((1, 2), np.float32), "b": np.ones(2, np.float32)}
+    >>> with TemporaryDirectory() as folder:
+    ...     delta = write_delta(Path(folder) / "delta", base, {"w": np.array([[0.5, 1.27]])}, recipe=1)
+    ...     {name: value.round(2).tolist() for name, value in delta.apply(base).items()}
+    {'w': [[0.5, 1.27]], 'b': [1.0, 1.0]}
+    """
+    from safetensors.numpy import save_file
+
+    stored: dict[str, NDArray[Any]] = {}
+    for name, value in trained.items():
+        codes, scales = encode(np.asarray(value, np.float32) - np.asarray(base[name], np.float32))
+        stored |= {name: codes, name + _SCALE: scales}
+    header = {"format": FORMAT, "recipe": str(recipe), "sha256": _checksum(stored)}
+    save_file(stored, path, metadata=header | {"settings": json.dumps(dict(settings or {}))})
+    return Delta.open(path, recipe)
+
+
+def encode(change: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return a difference as int8 of its shape, and the scale ``(rows,)`` of each row; a vector is one row."""
+    rows = change.reshape(-1, change.shape[-1])
+    scales = (np.abs(rows).max(1) / _LARGEST).astype(np.float32)
+    codes = np.rint(rows / np.where(scales > 0, scales, 1)[:, None]).clip(-_LARGEST, _LARGEST)
+    return codes.astype(np.int8).reshape(change.shape), scales
+
+
+def decode(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the difference that `encode` was given, within half a scale."""
+    rows = codes.reshape(-1, codes.shape[-1]).astype(np.float32) * scales[:, None]
+    return rows.reshape(codes.shape)
+
+
+def _checksum(stored: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(stored):
+        digest.update(name.encode() + stored[name].tobytes())
+    return digest.hexdigest()
+
+
+_WAY_OUT = 'Install the one that belongs to this version again, or use the checkpoint "demo-untrained".'
+
+
+def _damaged(path: Path, why: object) -> CheckpointError:
+    return CheckpointError(f"The trained part of the demo checkpoint, {str(path)!r}, is damaged ({why}). {_WAY_OUT}")

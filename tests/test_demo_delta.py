@@ -1,0 +1,178 @@
+"""What training changed in the demo checkpoint: its file, and which of the two checkpoints "demo" is."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors import safe_open
+
+from ragatouille_xm.demo import build, checkpoint, delta, demo_checkpoint
+from ragatouille_xm.demo.delta import Delta, decode, encode, find_delta, write_delta
+from ragatouille_xm.errors import CheckpointError
+from ragatouille_xm.model.checkpoint import locate
+
+RECIPE = checkpoint.RECIPE
+BASE = {
+    "wide": np.random.RandomState(0).randn(6, 40).astype(np.float16),
+    "bias": np.random.RandomState(1).randn(40).astype(np.float16),
+    "left alone": np.ones((2, 2), np.float16),
+}
+TRAINED = {name: BASE[name] + np.float16(0.03) * BASE[name][::-1] for name in ("wide", "bias")}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Delta:
+    return write_delta(tmp_path / "delta.safetensors", BASE, TRAINED, RECIPE, {"query_maxlen": 24})
+
+
+# the file
+
+
+@given(arrays(np.float32, array_shapes(min_dims=1, max_dims=2, max_side=8), elements=st.floats(-4, 4, width=32)))
+def test_a_change_comes_back_within_half_a_step(change: np.ndarray) -> None:
+    codes, scales = encode(change)
+    assert codes.dtype == np.int8
+    step = np.abs(change.reshape(-1, change.shape[-1])).max(1) / 127
+    error = np.abs(decode(codes, scales) - change).reshape(len(step), -1)
+    assert (error <= step[:, None] * 0.501 + 1e-7).all()
+
+
+def test_applied_it_gives_the_trained_tensors(written: Delta) -> None:
+    found = dict(written.apply(BASE))
+    assert list(found) == list(BASE)
+    assert found["left alone"] is BASE["left alone"]
+    for name, trained in TRAINED.items():
+        assert found[name].dtype == np.float16
+        change = np.abs(trained.astype(np.float32) - BASE[name])
+        half_a_step = change.reshape(-1, change.shape[-1]).max() / 254
+        np.testing.assert_allclose(found[name].astype(np.float32), trained, atol=half_a_step + 2e-3, rtol=0)
+        assert np.abs(found[name].astype(np.float32) - trained).mean() < 0.05 * change.mean()
+    assert written.settings == {"query_maxlen": 24}
+
+
+def test_equal_changes_have_equal_checksums(written: Delta, tmp_path: Path) -> None:
+    again = write_delta(tmp_path / "again", BASE, TRAINED, RECIPE)
+    other = write_delta(tmp_path / "other", BASE, {"bias": TRAINED["bias"]}, RECIPE)
+    assert written.checksum == again.checksum != other.checksum
+
+
+def overwrite_a_number(content: bytes) -> bytes:
+    header = struct.unpack("<Q", content[:8])[0] + 8
+    return content[:header] + bytes([content[header] ^ 1]) + content[header + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: b"", lambda content: content[:100], lambda content: content[:-1], lambda content: b"\0" + content],
+)
+def test_a_file_that_is_none_is_refused(written: Delta, damage: Callable[[bytes], bytes]) -> None:
+    written.path.write_bytes(damage(written.path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"delta\.safetensors.*damaged.*demo-untrained"):
+        Delta.open(written.path, RECIPE)
+
+
+def test_a_changed_number_is_noticed(written: Delta) -> None:
+    written.path.write_bytes(overwrite_a_number(written.path.read_bytes()))
+    with pytest.raises(CheckpointError, match="checksum is another one"):
+        dict(Delta.open(written.path, RECIPE).apply(BASE))
+
+
+def test_a_delta_of_another_checkpoint_is_refused(written: Delta) -> None:
+    with pytest.raises(CheckpointError, match=rf"recipe {RECIPE}; here .*, {RECIPE + 1}\)"):
+        Delta.open(written.path, RECIPE + 1)
+    with pytest.raises(CheckpointError, match="has no wide"):
+        dict(written.apply({"bias": BASE["bias"]}))
+    with pytest.raises(CheckpointError, match=r"wide has shape \(6, 40\), not \(40, 6\)"):
+        dict(written.apply(BASE | {"wide": BASE["wide"].T}))
+
+
+def test_a_checkpoint_is_no_delta(demo_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="belongs to another demo checkpoint"):
+        Delta.open(demo_path / "model.safetensors", RECIPE)
+
+
+# which checkpoint it is
+
+
+@pytest.fixture
+def installed(written: Delta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Delta:
+    """Install the delta of this test in the place of the distribution's."""
+    package = tmp_path / "site" / "a_delta"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    written.path.rename(package / "delta.safetensors")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setattr(delta, "DISTRIBUTION", "a_delta")
+    monkeypatch.setattr(checkpoint, "find_delta", find_delta)
+    return Delta.open(package / "delta.safetensors", RECIPE)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def build_small(source: Path, folder: Path, delta: Delta | None) -> None:
+        (folder / "which").write_text(delta.checksum if delta else "untrained")
+
+    monkeypatch.setattr(build, "build", build_small)
+    monkeypatch.setattr(checkpoint, "find_weights", lambda: tmp_path / "nothing")
+    monkeypatch.setenv("RAGATOUILLE_XM_CACHE", str(tmp_path / "cache"))
+
+
+def test_without_the_distribution_it_is_the_untrained_one(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta, "DISTRIBUTION", "not_installed")
+    monkeypatch.setattr(checkpoint, "find_delta", find_delta)
+    assert demo_checkpoint() == demo_checkpoint(trained=False) == locate("demo") == locate("demo-untrained")
+    assert (locate("demo") / "which").read_text() == "untrained"
+
+
+def test_with_the_distribution_both_stand_side_by_side(small: None, installed: Delta) -> None:
+    trained, untrained = locate("demo"), locate("demo-untrained")
+    assert (trained / "which").read_text() == installed.checksum
+    assert (untrained / "which").read_text() == "untrained"
+    assert (locate("demo"), locate("demo-untrained")) == (trained, untrained)
+
+
+def test_another_delta_has_a_folder_of_its_own(small: None, installed: Delta) -> None:
+    first = locate("demo")
+    write_delta(installed.path, BASE, {"bias": TRAINED["bias"]}, RECIPE)
+    assert locate("demo") != first
+
+
+def test_a_damaged_delta_does_not_become_the_untrained_checkpoint(small: None, installed: Delta) -> None:
+    installed.path.write_bytes(installed.path.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match="demo-untrained"):
+        locate("demo")
+    assert (locate("demo-untrained") / "which").read_text() == "untrained"
+    installed.path.unlink()
+    with pytest.raises(CheckpointError, match="demo-untrained"):
+        locate("demo")
+
+
+def test_the_built_checkpoint_has_what_was_trained(demo_path: Path, tmp_path: Path) -> None:
+    adapter = "roberta.encoder.layer.10.output.adapter_modules.fr_XX.dense2.weight"
+    with safe_open(demo_path / "model.safetensors", "np") as stored:
+        base = {name: stored.get_tensor(name) for name in (adapter, "linear.weight")}
+    trained = {name: value + np.random.RandomState(2).randn(*value.shape) * 0.01 for name, value in base.items()}
+    change = write_delta(tmp_path / "delta.safetensors", base, trained, RECIPE, {"query_maxlen": 24})
+    folder = tmp_path / "built"
+    folder.mkdir()
+    build.build(checkpoint.find_weights(), folder, change)
+    with (
+        safe_open(demo_path / "model.safetensors", "np") as stored,
+        safe_open(folder / "model.safetensors", "np") as built,
+    ):
+        assert built.metadata()["delta"] == change.checksum
+        assert set(built.keys()) == set(stored.keys())
+        for name in sorted(stored.keys()):
+            if name in trained:
+                np.testing.assert_allclose(built.get_tensor(name), trained[name], atol=4e-4)
+            elif "layer.10." in name:
+                assert (built.get_tensor(name) == stored.get_tensor(name)).all(), name
+    assert json.loads((folder / "artifact.metadata").read_text(encoding="utf-8"))["query_maxlen"] == 24
