@@ -17,6 +17,7 @@ from safetensors import safe_open
 from ragatouille_xm.demo import build, checkpoint, delta, demo_checkpoint
 from ragatouille_xm.demo.delta import Delta, decode, encode, find_delta, write_delta
 from ragatouille_xm.errors import CheckpointError
+from ragatouille_xm.health.checkpoint import examine_checkpoint
 from ragatouille_xm.model.checkpoint import locate
 
 RECIPE = checkpoint.RECIPE
@@ -155,7 +156,9 @@ def test_a_damaged_delta_does_not_become_the_untrained_checkpoint(small: None, i
         locate("demo")
 
 
-def test_the_built_checkpoint_has_what_was_trained(demo_path: Path, tmp_path: Path) -> None:
+def test_the_built_checkpoint_has_what_was_trained_and_doctor_tells(
+    demo_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapter = "roberta.encoder.layer.10.output.adapter_modules.fr_XX.dense2.weight"
     with safe_open(demo_path / "model.safetensors", "np") as stored:
         base = {name: stored.get_tensor(name) for name in (adapter, "linear.weight")}
@@ -175,4 +178,7 @@ def test_the_built_checkpoint_has_what_was_trained(demo_path: Path, tmp_path: Pa
                 np.testing.assert_allclose(built.get_tensor(name), trained[name], atol=4e-4)
             elif "layer.10." in name:
                 assert (built.get_tensor(name) == stored.get_tensor(name)).all(), name
+    assert next(examine_checkpoint("demo-untrained")).found.startswith("untrained: ")
+    monkeypatch.setattr("ragatouille_xm.model.checkpoint.demo_checkpoint", lambda trained=True: folder)
+    assert next(examine_checkpoint("demo")).found.startswith("trained: ")
     assert json.loads((folder / "artifact.metadata").read_text(encoding="utf-8"))["query_maxlen"] == 24

@@ -129,7 +129,7 @@ def write_delta(
     >>> base = {"w": np.zeros((1, 2), np.float32), "b": np.ones(2, np.float32)}
     >>> with TemporaryDirectory() as folder:
     ...     delta = write_delta(Path(folder) / "delta", base, {"w": np.array([[0.5, 1.27]])}, recipe=1)
-    ...     {name: value.round(2).tolist() for name, value in delta.apply(base).items()}
+    ...     {name: value.astype(float).round(2).tolist() for name, value in delta.apply(base)}
     {'w': [[0.5, 1.27]], 'b': [1.0, 1.0]}
     """
     from safetensors.numpy import save_file
@@ -140,6 +140,7 @@ def write_delta(
         stored |= {name: codes, name + _SCALE: scales}
     header = {"format": FORMAT, "recipe": str(recipe), "sha256": _checksum(stored)}
     save_file(stored, path, metadata=header | {"settings": json.dumps(dict(settings or {}))})
+    path.chmod(0o644)  # else readable by its owner only
     return Delta.open(path, recipe)
 
 
