@@ -73,15 +73,28 @@ class Encoder:
         device: str | torch.device | None = None,
         dtype: torch.dtype | str | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
+        quantize: str | None = None,
     ) -> Encoder:
-        """Load a hub id, a local folder, or ``"demo"``; parameters as for the class.
+        """Load a hub id, a local folder, or ``"demo"`` for inference; other parameters as for the class.
+
+        On the CPU, weights are laid out for speed, so that they cannot be trained: to train, make the class itself.
+
+        Parameters
+        ----------
+        quantize : {"int8"}, optional
+            Compute the linear layers in 8-bit integers, on the CPU: faster, and a little less exact. Vectors stay
+            comparable: texts encoded with it can be searched by queries encoded without it, and the other way round.
 
         Raises
         ------
         CheckpointError
             If it cannot be found or is damaged.
+        InputError
+            If `quantize` is unknown, or cannot be done on that device.
         """
-        return cls(load_checkpoint(name), device=device, dtype=dtype, language_detector=language_detector)
+        encoder = cls(load_checkpoint(name), device=device, dtype=dtype, language_detector=language_detector)
+        encoder.model.pack(quantize)
+        return encoder
 
     @property
     def dim(self) -> int:

@@ -54,6 +54,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
+        quantize: str | None = None,
     ) -> RAGPretrainedModel:
         """Load a checkpoint.
 
@@ -74,6 +75,8 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             By default float32 on the CPU and bfloat16 on a GPU.
         language_detector : str, callable or LanguageDetector
             ``"py3langid"`` (the default), ``"langdetect"``, or a function from a text to a language code.
+        quantize : {"int8"}, optional
+            Encode in 8-bit integers, on the CPU: faster, a little less exact. Indexes and queries need not agree on it.
 
         Raises
         ------
@@ -85,6 +88,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             device="cpu" if device is None and n_gpu == 0 else device,
             dtype=dtype,
             language_detector=language_detector,
+            quantize=quantize,
         )
         return cls(encoder, index_root, verbose)
 
@@ -98,6 +102,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
+        quantize: str | None = None,
         checkpoint: str | Path | None = None,
         language: str | None = None,
         collection: str | Path | Sequence[str] | None = None,
@@ -132,6 +137,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
                 device=device,
                 dtype=dtype,
                 language_detector=language_detector,
+                quantize=quantize,
             )
             model.indexes.register(path.name, index, language)
         except BaseException:

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 from ..errors import LanguageError
 
@@ -21,6 +22,14 @@ class Adapter(NamedTuple):
     down_bias: torch.Tensor
     up_weight: torch.Tensor
     up_bias: torch.Tensor
+
+    def down(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., hidden)`` to ``(..., bottleneck)``."""
+        return F.linear(x, self.down_weight, self.down_bias)
+
+    def up(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., bottleneck)`` to ``(..., hidden)``."""
+        return F.linear(x, self.up_weight, self.up_bias)
 
 
 class AdapterBank:
@@ -40,7 +49,7 @@ class AdapterBank:
 
     def __init__(self, names: tuple[str, ...], read: Callable[[str], tuple[Adapter, ...]]) -> None:
         self.names = names
-        self._read = read
+        self.read = read
         self._resident: dict[str, tuple[Adapter, ...]] = {}
         self._lock = Lock()
 
@@ -64,5 +73,5 @@ class AdapterBank:
             raise LanguageError(f"The checkpoint has no adapter {name!r}. It has: {', '.join(self.names)}.")
         with self._lock:
             if name not in self._resident:
-                self._resident[name] = self._read(name)
+                self._resident[name] = self.read(name)
             return self._resident[name]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError
 from .checkpoint import Checkpoint
+from .linear import pack, packing
 from .xmod import XmodEncoder
 
 
@@ -100,6 +101,25 @@ class ColBERT:
         else:
             backbone = TransformersBackbone(checkpoint, device, dtype)
         return cls(backbone, linear.to(device, dtype))
+
+    def pack(self, quantize: str | None = None) -> None:
+        """Lay the linear layers out for inference on the CPU; their weights cannot be trained afterwards.
+
+        Parameters
+        ----------
+        quantize : {"int8"}, optional
+            Compute in 8-bit integers; by default as exactly as before.
+
+        Raises
+        ------
+        InputError
+            If `quantize` is unknown, or the device, dtype or torch cannot do it.
+        """
+        kind = packing(quantize, self.device, self.linear.dtype)
+        if kind is not None and isinstance(self.backbone, XmodEncoder):
+            self.backbone.pack(kind)
+        elif kind is not None and isinstance(self.backbone, TransformersBackbone):
+            pack(self.backbone.model, kind)
 
     @property
     def dim(self) -> int:
