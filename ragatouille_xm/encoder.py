@@ -13,9 +13,10 @@ from .errors import CheckpointError, InputError
 from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
+from .text.ahead import ahead
 from .text.batching import plan_batches
 from .text.detect import LanguageDetector, make_detector
-from .text.tokenizer import ColBERTTokenizer, Tokens
+from .text.tokenizer import ColBERTTokenizer, TokenBatch, Tokens
 from .types import Detection, TokenVectors
 
 logger = logging.getLogger(__name__)
@@ -174,10 +175,21 @@ class Encoder:
         adapters = [name for name in names if name is not None]
         budget = min(BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS["cuda"]), batch_tokens or sys.maxsize)
         batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
-        for positions in batches:
-            batch = self.tokenizer.pad([tokens[i] for i in positions])
+        laid: Iterator[TokenBatch] = (self._lay([tokens[i] for i in positions]) for positions in batches)
+        if self.model.device.type != "cpu" and len(batches) > 1:  # a CPU has nothing to gain: its cores are the model's
+            laid = ahead(laid)
+        for positions, batch in zip(batches, laid, strict=True):
             rows = [adapters[i] for i in positions] if adapters else []
             yield positions, self.model(batch.input_ids, batch.attention_mask, rows), batch.scoring_mask
+
+    def _lay(self, tokens: Sequence[Tokens]) -> TokenBatch:
+        batch = self.tokenizer.pad(tokens)
+        if self.model.device.type != "cuda":
+            return batch
+        ids, attended, scored = (
+            each.pin_memory() for each in (batch.input_ids, batch.attention_mask, batch.scoring_mask)
+        )
+        return TokenBatch(ids, attended, scored)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

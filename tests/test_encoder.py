@@ -147,3 +147,17 @@ def test_a_tokeniser_larger_than_the_model_is_refused(tmp_path: Path) -> None:
     folder = build_tiny_xmod(tmp_path, vocab_size=100)
     with pytest.raises(CheckpointError, match=r"tokeniser of .* has \d+ ids, but the model only 100"):
         Encoder.from_pretrained(folder)
+
+
+def test_a_batch_of_queries_in_all_languages_is_one_forward(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    whole = encoder.model.backbone.forward
+
+    def counted(ids: torch.Tensor, mask: torch.Tensor, adapters: list[str]) -> torch.Tensor:
+        sizes.append(len(adapters))
+        return whole(ids, mask, adapters)
+
+    monkeypatch.setattr(encoder.model.backbone, "forward", counted)
+    encoder.encode_queries(["a"] * 14, (["en", "fr", "zh", "de", "ja"] * 3)[:14])
+    encoder.encode_queries(["a"], ["fr"])
+    assert sizes == [14, 1]

@@ -147,5 +147,6 @@ class ColBERT:
         torch.Tensor
             Shape ``(b, L, dim)``, float32, rows of unit length, on the model's device.
         """
-        hidden = self.backbone(input_ids.to(self.device), attention_mask.to(self.device), adapters)
+        ids, mask = (each.to(self.device, non_blocking=True) for each in (input_ids, attention_mask))
+        hidden = self.backbone(ids, mask, adapters)
         return F.normalize((hidden @ self.linear.T).float(), dim=-1)
