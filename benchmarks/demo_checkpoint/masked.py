@@ -18,6 +18,7 @@ from text import prepare
 from validation import Validation
 
 from ragatouille_xm.encoder import Encoder
+from ragatouille_xm.model.checkpoint import load_checkpoint
 from ragatouille_xm.training import AdapterConfig, train_language_adapters
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     texts = {language: [section.body for section in sections[language]] for language in languages}
 
     def measure(checkpoint: str | Path) -> dict[str, dict[str, float]]:
-        model = Halves(Encoder.from_pretrained(checkpoint, device="cpu", dtype="float32"))
+        model = Halves(Encoder(load_checkpoint(checkpoint), device="cpu", dtype="float32"))
         return {g: Validation.read(model, options.data, g, options.cache).measure(model) for g in languages}
 
     report = {"question": str(__doc__).splitlines()[0], "steps": options.steps, "untrained": measure("demo-untrained")}
