@@ -182,3 +182,21 @@ def test_the_built_checkpoint_has_what_was_trained_and_doctor_tells(
     monkeypatch.setattr("ragatouille_xm.model.checkpoint.demo_checkpoint", lambda trained=True: folder)
     assert next(examine_checkpoint("demo")).found.startswith("trained: ")
     assert json.loads((folder / "artifact.metadata").read_text(encoding="utf-8"))["query_maxlen"] == 24
+
+
+def test_the_delta_that_is_shipped_belongs_to_this_checkpoint(demo_path: Path) -> None:
+    path = Path(__file__).parents[1] / "integrations" / "demo" / "ragatouille_xm_demo" / "delta.safetensors"
+    if not path.is_file():
+        pytest.skip("the distribution ragatouille-xm-demo is not here")
+    assert path.stat().st_size < 30_000_000
+    shipped = Delta.open(path, RECIPE)
+    with safe_open(path, "np") as stored:
+        changed = {name for name in stored.keys() if not name.endswith(".scale")}  # noqa: SIM118, not a mapping
+    assert "linear.weight" in changed
+    assert not any("embeddings" in name for name in changed)
+    with safe_open(demo_path / "model.safetensors", "np") as stored:
+        base = {name: stored.get_tensor(name) for name in changed}
+    trained = dict(shipped.apply(base))
+    assert all(np.isfinite(value).all() and (value != base[name]).any() for name, value in trained.items())
+    adapters = {name.split("adapter_modules.")[1].split(".")[0] for name in changed if "adapter_modules" in name}
+    assert adapters == {"de_DE", "en_XX", "es_XX", "fr_XX", "id_ID", "it_IT", "ja_XX", "ru_RU"}
