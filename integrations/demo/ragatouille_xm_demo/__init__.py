@@ -1,1 +1,4 @@
-"""Data for ragatouille-xm's checkpoint "demo": ``delta.safetensors``, made by ``benchmarks/demo_checkpoint/train.py``."""
+"""Data for ragatouille-xm's checkpoint "demo": ``delta.safetensors``.
+
+Made by ``benchmarks/demo_checkpoint/train.py``.
+"""
