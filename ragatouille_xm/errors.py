@@ -14,6 +14,7 @@
     │   ├── IndexFormatError            … is of a newer format, or of another checkpoint
     │   ├── IndexLockedError            … is being written by another process
     │   ├── ReadOnlyIndexError          … is of another program's format, which is searched only
+    │   ├── ClusterError                … is in a cluster that does not answer, refuses the key, or fails
     │   └── StorageError                … could not be written (disk full, no permission)
     └── MissingExtraError (ImportError) an optional package is not installed
 
@@ -69,6 +70,10 @@ class IndexLockedError(PassageIndexError):
 
 class ReadOnlyIndexError(PassageIndexError):
     """The index is of another program's format: it can be searched, not changed."""
+
+
+class ClusterError(PassageIndexError, ConnectionError):
+    """The cluster that has the index does not answer, refuses the key, or fails."""
 
 
 class StorageError(PassageIndexError, OSError):

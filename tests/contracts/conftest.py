@@ -6,14 +6,21 @@ where it is persistent, and how far a score may be from MaxSim in float32, given
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 import pytest
 import torch
+from qdrant_client import QdrantClient
 
+from ragatouille_xm.errors import PassageIndexError
 from ragatouille_xm.index.base import PassageIndex
+from ragatouille_xm.index.cluster import ClusterIndex
+from ragatouille_xm.index.cluster_build import create
+from ragatouille_xm.index.cluster_client import Cluster
 from ragatouille_xm.index.exact import ExactIndex
 from ragatouille_xm.index.qdrant import EdgeIndex
 
@@ -59,14 +66,31 @@ def edge() -> Iterator[Engine]:
         )
 
 
+@contextmanager
+def cluster(client: QdrantClient) -> Iterator[Engine]:
+    cluster, name = Cluster(client), f"contract-{uuid4().hex}"
+    yield Engine(
+        lambda: create(cluster, name, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}),
+        3e-3,
+        lambda: ClusterIndex.open(cluster, name),
+    )
+    with suppress(PassageIndexError):
+        client.delete_collection(cluster.aliases()[name])
+
+
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
     "exact-half": lambda: exact(torch.float16, 3e-3),
     "edge": edge,
+    "cluster": lambda: cluster(QdrantClient(":memory:")),
 }
+if "QDRANT_URL" in os.environ:  # a real server
+    ENGINES["server"] = lambda: cluster(
+        QdrantClient(url=os.environ["QDRANT_URL"], api_key=os.environ.get("QDRANT_API_KEY"), timeout=20)
+    )
 
 
-SLOW = {"edge"}  # a write costs a good part of a second, as it is on the disk on return
+SLOW = {"edge", "server"}  # a write costs a good part of a second, as it is on the disk on return
 
 
 def examples(name: str, count: int) -> int:
