@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from operator import length_hint
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from .config import ClusterConfig
 from .corpus.cutting import Cutter, make_cutter
 from .corpus.passages import read_documents
 from .encoder import Encoder
 from .errors import InputError
 from .in_memory import Languages, tokens_at_once
-from .indexes import Indexes
+from .indexes import Indexes, connect
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
 
 
 class FillingMethods:
@@ -38,6 +42,9 @@ class FillingMethods:
         *,
         languages: Languages = None,
         storage: str = "float16",
+        index_url: str | QdrantClient | None = None,
+        api_key: str | None = None,
+        cluster: ClusterConfig | None = None,
     ) -> str:
         """Build an index; one of the same name is replaced in one step, once the new one is complete.
 
@@ -71,18 +78,25 @@ class FillingMethods:
             Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
         storage : str
             How token vectors are stored: ``"float16"``, or ``"int8"`` in half the space, a little less exactly.
+        index_url : str or qdrant_client.QdrantClient, optional
+            Keep the index in the Qdrant cluster at ``"http://host:6333"``.
+        api_key : str, optional
+            Of the cluster.
+        cluster : ClusterConfig, optional
+            Shards, replicas and more: see `ragatouille_xm.config.ClusterConfig`.
 
         Returns
         -------
         str
-            The index's folder.
+            The index's folder, or its address in the cluster.
         """
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
         if overwrite_index not in (True, False, "reuse", "force_silent_overwrite", "resume"):
             raise InputError(f'overwrite_index={overwrite_index!r} is not known. Use True, False or "resume".')
         if overwrite_index == "resume" and document_ids is None:
             raise InputError('overwrite_index="resume" knows documents by their ids: give document_ids.')
-        if overwrite_index is False and self.indexes.has(name):
+        place = connect(index_url, api_key, cluster)
+        if overwrite_index is False and self.indexes.has(name, place):
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
         path = self.indexes.build(
             name,
@@ -94,6 +108,7 @@ class FillingMethods:
             progress=self.verbose > 0,
             storage=storage,
             resume=overwrite_index == "resume",
+            cluster=place,
         )
         return str(path)
 

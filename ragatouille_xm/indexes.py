@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .config import INDEXES_FOLDER
+from .config import INDEXES_FOLDER, ClusterConfig
 from .corpus.cutting import Cutter
 from .corpus.passages import Document
 from .encoder import Encoder
@@ -20,6 +21,12 @@ from .index.qdrant import EdgeIndex
 from .languages import AdapterTable
 from .model.checkpoint import locate
 from .retriever import Retriever
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+    from .index.cluster import ClusterIndex
+    from .index.cluster_client import Cluster
 
 ENGLISH = "en"
 
@@ -61,7 +68,41 @@ def open_passages(path: str | Path) -> PassageIndex:
     return PlaidIndex(index, ENGLISH) if isinstance(index, PlaidFolder) else index
 
 
-def checkpoint_of(index: EdgeIndex | PlaidFolder, given: str | Path | None = None) -> str | Path:
+def connect(
+    url: str | QdrantClient | None, api_key: str | None = None, config: ClusterConfig | None = None
+) -> Cluster | None:
+    """Return a connection to the cluster that the user names, or nothing if there is none.
+
+    Raises
+    ------
+    InputError
+        If `url` is no address, or the rest is given without it.
+    MissingExtraError
+        If qdrant-client is not installed.
+    """
+    if url is None:
+        if api_key is not None or config is not None:
+            raise InputError("api_key= and cluster= say how to speak to a cluster: give index_url= as well.")
+        return None
+    from .index.cluster_client import Cluster
+
+    return Cluster(url, api_key, config or ClusterConfig())
+
+
+def open_in_cluster(cluster: Cluster, name: str) -> ClusterIndex:
+    """Open an index in a cluster.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexDamagedError, IndexFormatError, ClusterError
+        If there is no usable index of that name.
+    """
+    from .index.cluster import ClusterIndex
+
+    return ClusterIndex.open(cluster, name)
+
+
+def checkpoint_of(index: EdgeIndex | PlaidFolder | ClusterIndex, given: str | Path | None = None) -> str | Path:
     """Return the checkpoint to search an index with: the one given, or the one that filled it.
 
     Raises
@@ -93,21 +134,29 @@ def build_index(
     progress: bool,
     storage: str = "float16",
     resume: bool = False,
+    cluster: Cluster | None = None,
 ) -> None:
     """Build an index of what `encoder` makes of documents, all or nothing; one at `path` serves until then.
 
-    With `resume`, what a build that was broken off has encoded already is taken over, by document id.
+    With `resume`, what a build that was broken off has encoded already is taken over, by document id. In a cluster, the
+    last part of `path` is the index's name.
     """
-    checkpoint = encoder.checkpoint
-    with EdgeIndex.build(
-        path,
-        dim=encoder.dim,
-        checkpoint=checkpoint.name,
-        fingerprint=checkpoint.fingerprint,
-        settings={"max_document_length": max_document_length},
-        storage=storage,
-        resume=resume,
-    ) as building:
+    description: dict[str, Any] = {
+        "dim": encoder.dim,
+        "checkpoint": encoder.checkpoint.name,
+        "fingerprint": encoder.checkpoint.fingerprint,
+        "settings": {"max_document_length": max_document_length},
+        "storage": storage,
+        "resume": resume,
+    }
+    making: AbstractContextManager[PassageIndex]
+    if cluster is None:
+        making = EdgeIndex.build(path, **description)
+    else:
+        from .index.cluster_build import build
+
+        making = build(cluster, path.name, **description)
+    with making as building:
         Retriever(encoder, building, max_document_length).add(
             documents, cut=cut, skip_known=resume, total=total, progress=progress, batch_tokens=batch_tokens
         )
@@ -134,6 +183,7 @@ class Indexes:
         self.current: str | None = None
         self._opened: dict[str, Retriever] = {}
         self._known: dict[str, tuple[Path, str | None]] = {}  # folder, and language given, of those opened before
+        self._clusters: dict[str, Cluster] = {}  # of the indexes that are not in a folder
 
     @staticmethod
     def root_of(path: Path) -> Path:
@@ -153,9 +203,11 @@ class Indexes:
             raise InputError(f"index_name={name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
         return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, cluster: Cluster | None = None) -> bool:
         """Return whether there is an index of that name, ours or colbert-ai's, whole or not."""
         path = self.path(name)
+        if cluster is not None:
+            return name in cluster.aliases()
         return (path / MANIFEST).exists() or PlaidFolder.recognises(path)
 
     def get(self, name: str | None = None) -> Retriever:
@@ -172,18 +224,21 @@ class Indexes:
         if name is None:
             raise InputError("No index is open. Call index(), or give index_name=.")
         if name not in self._opened:
-            _, language = self._known.get(name, (None, None))
-            self.register(name, open_index(self.path(name)), language)
+            if name in self._clusters:
+                self.register(name, open_in_cluster(self._clusters[name], name))
+            else:
+                _, language = self._known.get(name, (None, None))
+                self.register(name, open_index(self.path(name)), language)
         self.current = name
         return self._opened[name]
 
-    def register(self, name: str, index: EdgeIndex | PlaidFolder, language: str | None = None) -> None:
+    def register(self, name: str, index: EdgeIndex | PlaidFolder | ClusterIndex, language: str | None = None) -> None:
         """Take over an open index, which becomes the one used last.
 
         Parameters
         ----------
         name : str
-        index : EdgeIndex or PlaidFolder
+        index : EdgeIndex, PlaidFolder or ClusterIndex
         language : str, optional
             For a folder of colbert-ai, which stores none: that of all passages, and so of the queries; by default the
             checkpoint's default adapter's.
@@ -208,10 +263,15 @@ class Indexes:
                 f"The index {name!r} was filled by the checkpoint {theirs.checkpoint!r}, not by {mine.name!r}, or by "
                 "other weights of that name. Open it with from_index, or index the documents again."
             )
-        self._keep(name, Retriever(self.encoder, index, int(theirs.settings["max_document_length"])), index.folder)
+        retriever = Retriever(self.encoder, index, int(theirs.settings["max_document_length"]))
+        if isinstance(index, EdgeIndex):
+            self._keep(name, retriever, index.folder)
+        else:
+            self._opened[name], self._clusters[name], self.current = retriever, index.cluster, name
 
     def _keep(self, name: str, retriever: Retriever, folder: Path, language: str | None = None) -> None:
         self._opened[name], self._known[name], self.current = retriever, (folder, language), name
+        self._clusters.pop(name, None)
 
     def _over(self, folder: PlaidFolder, language: str | None) -> Retriever:
         """Return a retriever over a folder of colbert-ai, which does not tell which weights filled it."""
@@ -224,22 +284,27 @@ class Indexes:
         resolved = None if language is None else adapters.resolve(language)
         return Retriever(self.encoder, PlaidIndex(folder, default_language(adapters), resolved), folder.doc_maxlen)
 
-    def build(self, name: str, documents: Iterable[Document], **options: Any) -> Path:
+    def build(
+        self, name: str, documents: Iterable[Document], *, cluster: Cluster | None = None, **options: Any
+    ) -> Path | str:
         """Build an index aside and put it in the place of `name` in one step; `options` are those of `build_index`.
 
         Returns
         -------
-        Path
-            The index's folder.
+        Path or str
+            The index's folder, or its address in the cluster.
         """
-        path = self.path(name)
-        build_index(path, self.encoder, documents, **options)
+        path = self.path(name) if cluster is None else Path(name)
+        build_index(path, self.encoder, documents, cluster=cluster, **options)
         if (replaced := self._opened.pop(name, None)) is not None:
             replaced.close()
-        self.register(name, EdgeIndex.open(path))
-        return path
+        made = EdgeIndex.open(path) if cluster is None else open_in_cluster(cluster, name)
+        self.register(name, made)
+        return made.folder
 
     def close(self) -> None:
         """Release all indexes."""
         while self._opened:
             self._opened.popitem()[1].close()
+        for cluster in self._clusters.values():
+            cluster.close()

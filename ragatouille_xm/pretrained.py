@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import DEFAULT_ROOT, SearchConfig
+from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
 from .encoder import Encoder
 from .filling import FillingMethods
 from .frameworks import FrameworkMethods
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped
-from .indexes import Indexes, checkpoint_of, open_index
+from .indexes import Indexes, checkpoint_of, connect, open_in_cluster, open_index
 from .types import DetectedLanguage
 
 if TYPE_CHECKING:
     import torch
+    from qdrant_client import QdrantClient
 
     from .text.detect import LanguageDetector
 
@@ -106,6 +107,9 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         checkpoint: str | Path | None = None,
         language: str | None = None,
         collection: str | Path | Sequence[str] | None = None,
+        index_url: str | QdrantClient | None = None,
+        api_key: str | None = None,
+        cluster: ClusterConfig | None = None,
     ) -> RAGPretrainedModel:
         """Open an index together with the checkpoint that filled it; other parameters as for `from_pretrained`.
 
@@ -118,6 +122,8 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         language, collection : optional
             Of a colbert-ai folder: the language of all passages, by default the checkpoint's default adapter's; the
             texts (a list, or a ``.tsv`` or ``.json`` file), if the folder has none.
+        index_url, api_key, cluster : optional
+            Open the index of the name `index_path` in the Qdrant cluster at ``"http://host:6333"``: see `index`.
 
         Raises
         ------
@@ -126,14 +132,14 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         CheckpointError
             If its checkpoint is no longer to be found.
         """
-        path = Path(index_path)
-        index = open_index(path, collection)
+        path, place = Path(index_path), connect(index_url, api_key, cluster)
+        index = open_index(path, collection) if place is None else open_in_cluster(place, str(index_path))
         try:
             model = cls.from_pretrained(
                 checkpoint_of(index, checkpoint),
                 n_gpu,
                 verbose,
-                str(Indexes.root_of(path)),
+                str(Indexes.root_of(path)) if place is None else None,
                 device=device,
                 dtype=dtype,
                 language_detector=language_detector,

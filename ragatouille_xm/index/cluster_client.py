@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,8 +83,10 @@ class Cluster:
         self, url: str | QdrantClient, api_key: str | None = None, config: ClusterConfig = ClusterConfig()
     ) -> None:
         self.config = config
-        self._owns = isinstance(url, str)
-        self.client = _connected(url, api_key, config) if isinstance(url, str) else url
+        self._reconnect: Callable[[], QdrantClient] | None = None
+        if isinstance(url, str):
+            self._reconnect = partial(_connected, url, api_key, config)
+        self.client: QdrantClient = _connected(url, api_key, config) if isinstance(url, str) else url
         inner: Any = self.client._client
         self.local = isinstance(inner, QdrantLocal)
         self.url: str = url.rstrip("/") if isinstance(url, str) else inner.location if self.local else inner.rest_uri
@@ -150,9 +153,10 @@ class Cluster:
         self.call("update_collection_aliases", change_aliases_operations=operations)
 
     def close(self) -> None:
-        """Close the connection, if it was made here."""
-        if self._owns:
+        """Close the connection, if it was made here. It opens again when it is used."""
+        if self._reconnect is not None:
             self.client.close()
+            self.client = self._reconnect()
 
 
 def _connected(url: str, api_key: str | None, config: ClusterConfig) -> QdrantClient:
