@@ -44,6 +44,7 @@ def test_error_names() -> None:
         "IndexFormatError": ["PassageIndexError"],
         "IndexLockedError": ["PassageIndexError"],
         "ReadOnlyIndexError": ["PassageIndexError"],
+        "ClusterError": ["PassageIndexError", "ConnectionError"],
         "StorageError": ["PassageIndexError", "OSError"],
         "MissingExtraError": ["RagatouilleXMError", "ImportError"],
     }

@@ -12,7 +12,7 @@ from ..errors import IndexFormatError, IndexNotFoundError, InputError, PassageIn
 from .cluster import ClusterIndex
 from .cluster_client import Cluster
 from .cluster_points import create_collection
-from .cluster_state import LEASE, State, read_state
+from .cluster_state import State, lease_seconds, read_state
 from .draft import first_manifest
 from .manifest import Manifest, PartEntry
 
@@ -94,7 +94,7 @@ def build(
     draft = _draft(cluster, name, manifest, resume)
     keep, collection, old = resume, draft.collection, cluster.aliases().get(name)
     try:
-        with draft.writing(LEASE):  # as long as one that has died keeps others out
+        with draft.writing():
             yield draft
             draft.optimize()
             cluster.point_aliases({name: collection}, drop=[name + DRAFT])
@@ -110,6 +110,13 @@ def build(
             cluster.call("delete_collection", collection_name=old)
         except PassageIndexError as error:  # the new index counts all the same
             logger.warning("the collection %s at %s could not be removed: %s", old, cluster.url, error)
+
+
+def discard(cluster: Cluster, name: str) -> None:
+    """Remove what a build of that name has left behind."""
+    collection = cluster.aliases().get(name + DRAFT)
+    if collection is not None:
+        cluster.call("delete_collection", collection_name=collection)
 
 
 def _check_name(name: str) -> None:
@@ -134,7 +141,7 @@ def _draft(cluster: Cluster, name: str, manifest: Manifest, resume: bool) -> Clu
         left = None
     if left is not None:
         collection = left.collection
-        with left.writing(LEASE):  # nobody is filling it
+        with left.writing(lease_seconds(cluster) + 1):  # as long as one who has died keeps others out
             if resume and _is_same(left.manifest, manifest):
                 logger.info("going on with the build of %s at %d passages", name, len(left))
                 return ClusterIndex.open(cluster, collection)

@@ -25,7 +25,7 @@ FORMAT_VERSION = 1  # of indexes in a cluster
 MANIFEST_ID = 0
 BORN, DIED, DIED_AT = "born", "died", "died_at"
 PATIENCE = 2.0  # seconds: two commits that collide wait for each other, but nobody waits for a build
-LEASE = 120.0  # seconds that the right to write outlives a writer that has died
+LEASE = 120.0  # seconds, or longer where requests may take longer
 
 
 def now_ms() -> int:
@@ -170,6 +170,14 @@ def _up_to(key: str, generation: int) -> models.FieldCondition:
     return models.FieldCondition(key=key, range=models.Range(lte=generation))
 
 
+def lease_seconds(cluster: Cluster) -> float:
+    """Return how long the right to write outlives a writer that has died.
+
+    A request that is repeated to the last comes to its end while the right holds.
+    """
+    return max(LEASE, 2.0 * cluster.config.timeout * cluster.config.attempts)
+
+
 class Lease:
     """The right to write to one collection, held for a while and renewed.
 
@@ -188,8 +196,7 @@ class Lease:
         self._me = uuid4().hex
         self._lock = threading.Lock()
         self._renewed = 0.0
-        # A request that is repeated to the last must come to its end while the lease holds.
-        self._seconds = max(LEASE, 2.0 * cluster.config.timeout * cluster.config.attempts)
+        self._seconds = lease_seconds(cluster)
 
     def acquire(self, patience: float = PATIENCE) -> State:
         """Take the right to write; what a writer has left behind that did not come to its end is undone.
@@ -252,8 +259,11 @@ class Lease:
         return state
 
     def roll_back(self) -> None:
-        """Undo what has not been committed."""
-        generation = read_state(self._cluster, self._collection).manifest.generation
+        """Undo what has not been committed, unless another one has the right to write by now."""
+        state = self._swap(self._claim(), writer=self._me)
+        if state.writer != self._me:
+            return
+        generation = state.manifest.generation
         self._cluster.call(
             "delete", collection_name=self._collection, points_selector=after(BORN, generation), wait=True
         )

@@ -159,6 +159,10 @@ class Reader(ABC):
         """Return the number of passages of each language, most frequent first, ties by code."""
         return dict(self._snapshot().languages)
 
+    def codebook(self) -> Codebook | None:
+        """Return the codebook of the first stage, if there is one."""
+        return self._snapshot().codebook
+
     def contains(self, document_ids: Sequence[str]) -> set[str]:
         """Return those of `document_ids` that have passages here."""
         return {found for view in self._snapshot().views for _, found in view.of_documents(document_ids)}
