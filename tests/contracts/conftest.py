@@ -25,6 +25,7 @@ from ragatouille_xm.index.exact import ExactIndex
 from ragatouille_xm.index.qdrant import EdgeIndex
 
 from ..index.scratch import scratch
+from ..index.wire import served
 from .strategies import DIM
 
 
@@ -83,6 +84,7 @@ ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact-half": lambda: exact(torch.float16, 3e-3),
     "edge": edge,
     "cluster": lambda: cluster(QdrantClient(":memory:")),
+    "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),
 }
 if "QDRANT_URL" in os.environ:  # a real server
     ENGINES["server"] = lambda: cluster(
@@ -90,7 +92,7 @@ if "QDRANT_URL" in os.environ:  # a real server
     )
 
 
-SLOW = {"edge", "server"}  # a write costs a good part of a second, as it is on the disk on return
+SLOW = {"edge", "cluster-http", "server"}  # a write waits for the disk, or goes through JSON
 
 
 def examples(name: str, count: int) -> int:

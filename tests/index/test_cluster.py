@@ -29,6 +29,8 @@ from ragatouille_xm.index.cluster import ClusterIndex
 from ragatouille_xm.index.cluster_build import build, create
 from ragatouille_xm.index.cluster_client import Cluster
 
+from .wire import served
+
 DESCRIPTION = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings": {"max_document_length": 32}}
 
 
@@ -176,6 +178,38 @@ def test_what_will_not_get_better_is_not_tried_again(index, failing, status, say
     with pytest.raises(ClusterError, match=says):
         len(index)
     assert failing.calls == ["retrieve"]
+
+
+def over_http(monkeypatch, key, transport):
+    """Return a connection made as users make it, whose requests end in this process."""
+    real = QdrantClient
+    monkeypatch.setattr(cluster_client, "PAUSE", 0.001)
+    monkeypatch.setattr(cluster_client, "QdrantClient", lambda **options: real(**options, transport=transport))
+    return Cluster("http://host:6333/", key)
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_the_key_goes_along(monkeypatch):
+    transport = served(key="right")
+    create(over_http(monkeypatch, "right", transport), "news", **DESCRIPTION)
+    with pytest.raises(ClusterError, match=r"http://host:6333 refuses the key for .* \(401\).* api_key="):
+        ClusterIndex.open(over_http(monkeypatch, "wrong", transport), "news")
+
+
+def test_a_node_that_fails_for_a_while(monkeypatch):
+    server, answers = served(), iter([503, 0, 502, 0, 500, 429])
+
+    def handle(request):
+        status = next(answers, 0)
+        if status == 500:
+            raise httpx.ConnectTimeout("no route", request=request)
+        return httpx.Response(status, text="busy") if status else server.handle_request(request)
+
+    cluster = over_http(monkeypatch, None, httpx.MockTransport(handle))
+    passages = put(create(cluster, "news", **DESCRIPTION), *many(3))
+    assert plain(everything(ClusterIndex.open(cluster, "news"))) == plain(passages)
+    with pytest.raises(IndexNotFoundError, match="no index 'old'"):
+        ClusterIndex.open(cluster, "old")
 
 
 def test_a_host_that_is_not_there():
