@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .pretrained import RAGPretrainedModel
     from .text.detect import detect_languages
+    from .trainer import RAGTrainer
 
 __version__ = "0.1.0"
 
-__all__ = ["RAGPretrainedModel", "__version__", "detect_languages"]
+__all__ = ["RAGPretrainedModel", "RAGTrainer", "__version__", "detect_languages"]
 
-_HOMES = {"RAGPretrainedModel": "pretrained", "detect_languages": "text.detect"}
+_HOMES = {"RAGPretrainedModel": "pretrained", "RAGTrainer": "trainer", "detect_languages": "text.detect"}
 
 
 def __getattr__(name: str) -> Any:

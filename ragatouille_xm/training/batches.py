@@ -42,12 +42,15 @@ class Batch:
         `b` of them.
     passages : Texts
         ``b · n``: the first query's positive, its negatives, the second query's positive, …
+    relevant : torch.Tensor
+        Shape ``(b, b · n)``, bool: passages known to answer a query, whichever query they came with.
     teacher : torch.Tensor or None
         Shape ``(b, n)``.
     """
 
     queries: Texts
     passages: Texts
+    relevant: torch.Tensor
     teacher: torch.Tensor | None
 
     @property
@@ -91,7 +94,6 @@ class Collator:
         encoder = self._encoder
         queries = [each.query for each in examples]
         query_tokens = encoder.tokenizer.queries(queries)
-        # What the encoder does with fill: those attended to or scored, and nothing else, count.
         passage_tokens = encoder.tokenizer.documents(passages, encoder.checkpoint.settings.doc_maxlen)
         teacher = torch.tensor([each.scores[:n] for each in examples if each.scores]) if self._distillation else None
         return Batch(
@@ -100,6 +102,7 @@ class Collator:
                 encoder.tokenizer.pad(passage_tokens),
                 self._adapters(passages, [e.passage_language for e in examples for _ in range(n)]),
             ),
+            _relevant(examples, passages),
             teacher,
         )
 
@@ -120,3 +123,11 @@ class Collator:
             given[i] = found.language
         names = [encoder.adapters.adapter_for(each) for each in given if each is not None]
         return [name for name in names if name is not None]
+
+
+def _relevant(examples: Sequence[TrainingExample], passages: Sequence[str]) -> torch.Tensor:
+    """Return which passages answer a query, by the examples of the batch: ``(b, b · n)``, bool."""
+    answers: dict[str, set[str]] = {}
+    for example in examples:
+        answers.setdefault(example.query, set()).add(example.positive)
+    return torch.tensor([[passage in answers[example.query] for passage in passages] for example in examples])

@@ -39,6 +39,8 @@ class TrainingConfig:
         Tokens of a query and at most of a passage, specials included.
     dim : int or None
         Width of a token vector: by default the checkpoint's, or 128 where the checkpoint has no head yet.
+    nbits : int
+        Bits of colbert-ai's compression: written into the checkpoint for it, and of no use here.
     weight_decay, max_norm : float
         Of AdamW; the gradient is cut to this length. Both as in colbert-ai, which trained ColBERT-XM.
     precision : {"no", "bf16", "fp16"} or None
@@ -62,6 +64,7 @@ class TrainingConfig:
     query_maxlen: int = 32
     doc_maxlen: int = 256
     dim: int | None = None
+    nbits: int = 2
     weight_decay: float = 0.01
     max_norm: float = 2.0
     precision: str | None = None
@@ -74,7 +77,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "negatives", "accumulation", "log_every", "validate_every", "save_every"):
             _check_whole(name, getattr(self, name), least=1)
-        _check_whole("keep", self.keep, least=1)
+        for name in ("keep", "nbits", "query_maxlen"):
+            _check_whole(name, getattr(self, name), least=1)
         if self.chunk_size is not None:
             _check_whole("chunk_size", self.chunk_size, least=1)
         if self.warmup is not None:
@@ -111,9 +115,8 @@ class TrainingConfig:
     def differences(self, stored: dict[str, Any]) -> list[str]:
         """Return what differs from a stored configuration and would make another run of it."""
         mine = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _MAY_CHANGE}
-        return [
-            f"{name}={value!r} (was {stored.get(name)!r})" for name, value in mine.items() if stored.get(name) != value
-        ]
+        changed = {name: value for name, value in mine.items() if stored.get(name) != value}
+        return [f"{name}={value!r} (was {stored.get(name)!r})" for name, value in changed.items()]
 
 
 def _check_whole(name: str, value: object, *, least: int) -> None:

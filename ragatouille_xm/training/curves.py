@@ -38,9 +38,8 @@ def draw_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes["validation"].set_ylabel("validation")
     for i, (name, axis) in enumerate(axes.items()):
         points = [(entry["step"], entry[name]) for entry in entries if name in entry]
+        marker = "." if len(points) < 50 else ""
         if points:
-            axis.plot(
-                *zip(*points, strict=True), color=f"C{i}", marker="." if len(points) < 50 else "", label=SERIES[name]
-            )
+            axis.plot(*zip(*points, strict=True), color=f"C{i}", marker=marker, label=SERIES[name])
     figure.legend(loc="outside upper right", ncols=len(axes))
     figure.savefig(path, dpi=120)

@@ -36,7 +36,7 @@ def batch_loss(queries: Tensor, passages: Tensor, batch: Batch, config: Training
     scores = late_interaction_scores(queries, passages, scored)
     own = own_scores(scores)
     loss = pairwise_softmax_loss(own) if batch.teacher is None else distillation_loss(own, batch.teacher.to(device))
-    return loss + in_batch_softmax_loss(scores) if config.in_batch else loss
+    return loss + in_batch_softmax_loss(scores, batch.relevant.to(device)) if config.in_batch else loss
 
 
 def plain_gradient(model: nn.Module, batch: Batch, config: TrainingConfig, backward: Backward, share: float) -> float:
@@ -58,7 +58,7 @@ def cached_gradient(
 
     Gao et al. 2021 ("Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP), section 3:
     all texts are encoded without a graph; the loss's gradient on the vectors is computed and kept; then chunk by chunk
-    is encoded again, and that gradient goes back through it. The sum over the chunks is the gradient of the whole batch.
+    is encoded again, and that gradient goes back through it. The sum over the chunks is the whole batch's gradient.
 
     Parameters
     ----------

@@ -157,9 +157,7 @@ def adapter_name(language: str, adapters: AdapterTable) -> str:
         return known
     parts = language.replace("_", "-").split("-")
     if not (len(parts) <= 2 and 2 <= len(parts[0]) <= 3 and all(part.isascii() and part.isalnum() for part in parts)):
-        raise LanguageError(
-            f"{language!r} is not a language. Give a BCP-47 code as 'yo', or a new adapter's name as 'yo_NG'."
-        )
+        raise LanguageError(f"{language!r} is not a language. Give a code as 'yo', or a new adapter's name as 'yo_NG'.")
     return f"{parts[0].lower()}_{parts[1].upper() if len(parts) == 2 else 'XX'}"
 
 
@@ -217,9 +215,8 @@ def _run(
     total = config.steps * len(corpora)
     schedule = TrainingConfig(steps=total, learning_rate=config.learning_rate)
     trained = [each for part in (module, head) for each in part.parameters() if each.requires_grad]
-    optimizer = accelerator.prepare(
-        torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-    )
+    adamw = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = accelerator.prepare(adamw)
     mask_id = encoder.tokenizer.queries([""])[0].ids[-1]  # what queries are filled with
     generator = torch.Generator().manual_seed(config.seed)
     turns = [(name, _endless(tokens, config.batch_size, config.seed)) for name, tokens in corpora.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,11 +16,13 @@ import torch
 from tqdm import tqdm
 
 from ..encoder import Encoder
+from ..errors import InputError
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from .batches import Batch, Collator
 from .config import TrainingConfig
 from .curves import draw_curves
 from .data import ExampleStream, Shuffled, TrainingExample
+from .extras import optional
 from .gradients import batch_loss, cached_gradient, encode, plain_gradient
 from .module import TrainableColBERT
 from .runs import STATE, Run
@@ -81,26 +84,32 @@ def train(
         If accelerate is not installed.
     """
     config = config or TrainingConfig()
+    optional("matplotlib", "Drawing the curves of a run")  # before the work, not after it
+    accelerator = make_accelerator(config.precision, device)
     run = Run(Path(output), config, resume=resume)
-    trainer = _Trainer(run, load_checkpoint(run.newest or checkpoint), config, language, device)
     stream = examples if isinstance(examples, ExampleStream) else Shuffled(examples, config.seed)
+    if isinstance(validation, Sequence) and not validation:
+        raise InputError("The validation examples are an empty list. Leave validation out, or give some.")
+    trainer = _Trainer(run, load_checkpoint(run.newest or checkpoint), config, language, accelerator)
+    if accelerator.is_main_process:
+        run.begin()
     return trainer.run_to_end(stream, validation, progress)
 
 
 class _Trainer:
     def __init__(
-        self, run: Run, checkpoint: Checkpoint, config: TrainingConfig, language: str | None, device: str | None
+        self, run: Run, checkpoint: Checkpoint, config: TrainingConfig, language: str | None, accelerator: Any
     ) -> None:
         self.run = run
         self.config = config
-        self.accelerator = make_accelerator(config.precision, device)
+        self.accelerator = accelerator
         self.checkpoint = prepared(checkpoint, config)
-        self.encoder = Encoder(self.checkpoint, device=self.accelerator.device, dtype="float32")
+        self.encoder = Encoder(self.checkpoint, device=accelerator.device, dtype="float32")
         self.module = TrainableColBERT(self.encoder)
         self.collate = Collator(self.encoder, config.negatives, config.distillation, language)
         trained = [each for each in self.module.parameters() if each.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.model, self.optimizer = self.accelerator.prepare(self.module, optimizer)
+        self.model, self.optimizer = accelerator.prepare(self.module, optimizer)
         self.best: tuple[float, int] | None = None
         if run.state is not None:
             self._restore(run.state)
@@ -114,35 +123,26 @@ class _Trainer:
 
     def run_to_end(self, stream: ExampleStream, validation: Validation | None, progress: bool) -> Path:
         config, first = self.config, self.run.step
-        ours = stream.stream(first * config.batch_size)
+        examples = stream.stream(first * config.batch_size)
         is_main = self.accelerator.is_main_process
-        bar = tqdm(total=config.steps, initial=first, unit="step", disable=not (progress and is_main), leave=False)
-        losses: list[float] = []
-        tokens, since = 0, time.perf_counter()
-        with bar:
+        pace = _Pace()
+        with tqdm(
+            total=config.steps, initial=first, unit="step", disable=None if progress and is_main else True
+        ) as bar:
             for step in range(first, config.steps):
-                loss, n_tokens = self._step(step, ours)
-                losses.append(loss)
-                tokens += n_tokens
-                bar.update()
+                pace.count(*self._step(step, examples))
                 done = step + 1
+                bar.update()
                 if self._due(done, config.log_every):
-                    mean, spent = sum(losses) / len(losses), time.perf_counter() - since
-                    bar.set_postfix(loss=f"{mean:.4f}")
-                    self._log(
-                        done, loss=mean, learning_rate=config.learning_rate_at(step), tokens_per_second=tokens / spent
-                    )
-                    losses, tokens, since = [], 0, time.perf_counter()
-                if validation is not None and self._due(done, config.validate_every):
-                    self._validate(done, validation)
-                    since = time.perf_counter()
-                if self._due(done, config.save_every) or (self.best is not None and self.best[1] == done):
+                    bar.set_postfix(loss=f"{pace.mean_loss:.4f}")
+                    self._log(done, learning_rate=config.learning_rate_at(step), **pace.report())
+                improved = self._due(done, config.validate_every) and self._validate(done, validation)
+                if improved or self._due(done, config.save_every):
                     self._save(done)
-                    since = time.perf_counter()
+                pace.skip_pause()
         if is_main:
             draw_curves(self.run.entries(), self.run.folder / "curves.png")
-        best = None if self.best is None else self.run.folder_of(self.best[1])
-        return best if best is not None and best.is_dir() else self.run.folder_of(config.steps)
+        return self.run.folder_of(config.steps if self.best is None else self.best[1])
 
     def _due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.config.steps
@@ -164,6 +164,11 @@ class _Trainer:
             with accelerator.no_sync(self.model) if i < config.accumulation - 1 else nullcontext():
                 total += self._gradient(batch, share) * share
             tokens += batch.n_tokens
+        if not math.isfinite(total):
+            raise InputError(
+                f"The loss of step {step + 1} is {total}: training cannot go on. Give a smaller learning_rate than "
+                f"{config.learning_rate}, or precision='no'."
+            )
         accelerator.clip_grad_norm_(self.module.parameters(), config.max_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -181,7 +186,10 @@ class _Trainer:
             no_sync=lambda: self.accelerator.no_sync(self.model),
         )
 
-    def _validate(self, step: int, validation: Validation) -> None:
+    def _validate(self, step: int, validation: Validation | None) -> bool:
+        """Measure; return whether it is the best so far."""
+        if validation is None:
+            return False
         if callable(validation):
             value = float(validation(self.encoder))
             better = self.best is None or value > self.best[0]
@@ -192,6 +200,7 @@ class _Trainer:
             self._log(step, validation_loss=value)
         if better:
             self.best = (value, step)
+        return better
 
     @torch.no_grad()
     def _validation_loss(self, examples: Sequence[TrainingExample]) -> float:
@@ -199,8 +208,9 @@ class _Trainer:
         losses = []
         for start in range(0, len(examples), part):
             batch = self.collate(examples[start : start + part])
-            vectors = (encode(self.model, texts, self.config.chunk_size) for texts in (batch.queries, batch.passages))
-            losses.append(batch_loss(*vectors, batch, self.config).item())
+            queries = encode(self.model, batch.queries, self.config.chunk_size)
+            passages = encode(self.model, batch.passages, self.config.chunk_size)
+            losses.append(batch_loss(queries, passages, batch, self.config).item())
         return sum(losses) / len(losses)
 
     def _save(self, step: int) -> None:
@@ -220,7 +230,35 @@ class _Trainer:
             self.checkpoint,
             self.module.stored_tensors(self.checkpoint),
             self.run.folder_of(step),
-            metadata={"dim": self.module.linear.shape[0]},
+            metadata={"dim": self.module.linear.shape[0], "nbits": self.config.nbits},
             also=lambda folder: torch.save(state, folder / STATE),
         )
         self.run.prune(self.config.keep, None if self.best is None else self.best[1])
+
+
+class _Pace:
+    """Mean loss and tokens a second since the last report, pauses left out."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._tokens = 0
+        self._seconds = 0.0
+        self._since = time.perf_counter()
+
+    def count(self, loss: float, tokens: int) -> None:
+        self._losses.append(loss)
+        self._tokens += tokens
+        self._seconds += time.perf_counter() - self._since
+        self.skip_pause()
+
+    def skip_pause(self) -> None:
+        self._since = time.perf_counter()
+
+    @property
+    def mean_loss(self) -> float:
+        return sum(self._losses) / len(self._losses)
+
+    def report(self) -> dict[str, float]:
+        result = {"loss": self.mean_loss, "tokens_per_second": round(self._tokens / self._seconds, 1)}
+        self._losses, self._tokens, self._seconds = [], 0, 0.0
+        return result

@@ -96,7 +96,7 @@ def pairwise_softmax_loss(scores: Tensor) -> Tensor:
     return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.int64, device=scores.device))
 
 
-def in_batch_softmax_loss(scores: Tensor) -> Tensor:
+def in_batch_softmax_loss(scores: Tensor, relevant: Tensor | None = None) -> Tensor:
     """Softmax cross-entropy of each query's positive against all passages of the other queries.
 
     A query's own negatives are left out, since `pairwise_softmax_loss` has them; the positives and the negatives of the
@@ -106,6 +106,9 @@ def in_batch_softmax_loss(scores: Tensor) -> Tensor:
     ----------
     scores : torch.Tensor
         Shape ``(b, b · n)``: the passages of the first query (its positive first), then those of the second, …
+    relevant : torch.Tensor, optional
+        Shape ``(b, b · n)``, bool: passages that are known to answer a query although they came with another one (or
+        with the same one a second time). They are left out too, which colbert-ai does not do.
 
     Returns
     -------
@@ -125,8 +128,11 @@ def in_batch_softmax_loss(scores: Tensor) -> Tensor:
     n = scores.shape[1] // b
     column = torch.arange(b * n, device=scores.device)
     row = torch.arange(b, device=scores.device)
-    own_negative = (column[None] // n == row[:, None]) & (column[None] % n != 0)
-    return F.cross_entropy(scores.masked_fill(own_negative, -torch.inf), row * n)
+    own = column[None] // n == row[:, None]
+    left_out = own & (column[None] % n != 0)
+    if relevant is not None:
+        left_out |= relevant & ~own
+    return F.cross_entropy(scores.masked_fill(left_out, -torch.inf), row * n)
 
 
 def distillation_loss(scores: Tensor, teacher: Tensor) -> Tensor:

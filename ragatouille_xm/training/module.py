@@ -74,7 +74,7 @@ class TrainableColBERT(nn.Module):
                 if part is not None:
                     part.requires_grad_(False)
         else:
-            self.backbone.embeddings.requires_grad_(False)  # type: ignore[union-attr]
+            self.backbone.embeddings.requires_grad_(False)
 
     def _register(self, adapters: dict[str, tuple[Adapter, ...]]) -> dict[str, tuple[Adapter, ...]]:
         result = {}
@@ -89,7 +89,7 @@ class TrainableColBERT(nn.Module):
         return result
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
-        """Return the last layer's states: ``(b, L)`` → ``(b, L, hidden)``; `adapters` names one per row, or is empty."""
+        """Return the last states: ``(b, L)`` → ``(b, L, hidden)``; `adapters` names one per row, or is empty."""
         device = self.linear.device
         return self._run[0](input_ids.to(device), attention_mask.to(device), adapters)
 
@@ -102,12 +102,12 @@ class TrainableColBERT(nn.Module):
         """Return the trained tensors under the names that `checkpoint` stores them with, on the CPU."""
         prefix = checkpoint.weights.prefix_of("embeddings.word_embeddings.weight")
         trained = {name: value for name, value in self.backbone.named_parameters() if value.requires_grad}
-        result = {}
+        result: dict[str, Tensor] = {}
         if isinstance(self.backbone, XmodEncoder):
             table = tensor_names(self.backbone.config)
             for name, value in trained.items():
-                for stored, part in zip(table[name], value.chunk(len(table[name])), strict=True):
-                    result[prefix + stored] = part
+                stored = [prefix + each for each in table[name]]
+                result |= dict(zip(stored, value.chunk(len(stored)), strict=True))
         else:
             result = {prefix + name: value for name, value in trained.items()}
         for key, value in self.adapters.items():

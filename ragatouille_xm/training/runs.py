@@ -53,8 +53,8 @@ class Run:
         found = self.checkpoints()
         if found and not resume:
             raise InputError(
-                f"{str(folder)!r} has a training run already, up to {found[-1].name}. Give resume=True to go on with it, "
-                "or another folder."
+                f"{str(folder)!r} has a training run already, up to {found[-1].name}. Give resume=True to go on, or "
+                "another folder."
             )
         if found:
             self.state = _load_state(found[-1] / STATE)
@@ -64,8 +64,25 @@ class Run:
                     f"The run in {str(folder)!r} was started with other settings: {', '.join(differences)}. Give those "
                     "again, or another folder."
                 )
-        folder.mkdir(parents=True, exist_ok=True)
-        self._cut_log(self.step)
+
+    def begin(self) -> None:
+        """Make the folder, and forget what was logged after the state was saved: those steps are done again.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            kept = [entry for entry in self.entries() if entry["step"] <= self.step]
+            aside = self.log_file.with_suffix(".tmp")
+            aside.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8", newline="\n")
+            os.replace(aside, self.log_file)
+        except OSError as error:
+            raise InputError(
+                f"The run cannot be written to {str(self.folder)!r}: {error}. Give another folder."
+            ) from error
 
     @property
     def step(self) -> int:
@@ -99,24 +116,9 @@ class Run:
             file.write(json.dumps(entry) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the lines of the log; a torn last one is left out."""
-        result: list[dict[str, Any]] = []
-        if self.log_file.is_file():
-            for line in self.log_file.read_text(encoding="utf-8").splitlines():
-                try:
-                    result.append(json.loads(line))
-                except ValueError:
-                    logger.warning("%s has a torn line, which is left out", self.log_file)
-        return result
-
-    def _cut_log(self, step: int) -> None:
-        """Forget what was logged after the state was saved: those steps are done again."""
-        entries = self.entries()
-        kept = [entry for entry in entries if entry["step"] <= step]
-        if self.log_file.is_file() and len(kept) < len(self.log_file.read_text(encoding="utf-8").splitlines()):
-            aside = self.log_file.with_suffix(".tmp")
-            aside.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8", newline="\n")
-            os.replace(aside, self.log_file)
+        """Return the lines of the log; a last one that a killed process left torn is left out."""
+        text = self.log_file.read_text(encoding="utf-8") if self.log_file.is_file() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _load_state(path: Path) -> dict[str, Any]:

@@ -69,10 +69,14 @@ def save_checkpoint(
         aside.rename(folder)
     except OSError as error:
         raise InputError(
-            f"The checkpoint cannot be written to {str(folder)!r}: {error}. Free some disk space, or give another folder."
+            f"The checkpoint cannot be written to {str(folder)!r}: {error}. Free some space, or give another folder."
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_copied(name: str) -> bool:
+    return name.endswith(_COPIED) and name not in _NOT_COPIED and ".index." not in name
 
 
 def _metadata(base: Checkpoint) -> dict[str, Any]:

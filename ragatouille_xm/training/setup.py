@@ -55,9 +55,7 @@ def make_accelerator(precision: str | None, device: str | None) -> Any:
     """
     accelerate = optional("accelerate")
     if device not in (None, "cpu", "cuda"):
-        raise InputError(
-            f'device={device!r} is not usable for training. Give "cpu" or "cuda", or set CUDA_VISIBLE_DEVICES.'
-        )
+        raise InputError(f'device={device!r} is not usable here. Give "cpu" or "cuda", or set CUDA_VISIBLE_DEVICES.')
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError('device="cuda" cannot be used here: torch sees no GPU. Give "cpu".')
     on_cpu = device == "cpu" or not torch.cuda.is_available()
@@ -83,6 +81,8 @@ def prepared(checkpoint: Checkpoint, config: TrainingConfig) -> Checkpoint:
         If it has a head of another width than ``config.dim``.
     """
     settings = replace(checkpoint.settings, query_maxlen=config.query_maxlen, doc_maxlen=config.doc_maxlen)
+    if not (checkpoint.folder / "artifact.metadata").is_file():  # an encoder that was never a ColBERT: as the paper
+        settings = replace(settings, attend_to_mask_tokens=True, marker="insert")
     checkpoint = replace(checkpoint, settings=settings)
     if HEAD not in checkpoint.weights.names:
         hidden = int(checkpoint.config["hidden_size"])
@@ -93,7 +93,7 @@ def prepared(checkpoint: Checkpoint, config: TrainingConfig) -> Checkpoint:
     dim = checkpoint.weights.get(HEAD).shape[0]
     if config.dim not in (None, dim):
         raise InputError(
-            f"dim={config.dim} is not the width {dim} of the head that {checkpoint.name!r} has. Leave dim out, or start "
-            "from a checkpoint without a head."
+            f"dim={config.dim} is not the width {dim} of the head that {checkpoint.name!r} has. Leave dim out, or "
+            "start from a checkpoint without a head."
         )
     return checkpoint

@@ -1,0 +1,147 @@
+"""Commands that train: train, add-language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from .app import app, facade
+from .filling import DeviceOption
+from .show import say, say_patience
+
+if TYPE_CHECKING:
+    from ..training import ExampleStream, TrainingExample
+
+CheckpointOption = Annotated[str, typer.Option(help="Hub id or folder of what to start from.")]
+DataOption = Annotated[str, typer.Option(help="A .tsv or .jsonl file of training data (.gz too), or ir_datasets:NAME.")]
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm train --data triples.tsv --output run --batch-size 32 --steps 1000
+        ragatouille-xm train --data qidpidtriples.tsv --queries queries.tsv --collection collection.tsv --output run
+        ragatouille-xm train --data ir_datasets:msmarco-passage/train/triples-small --output run
+        ragatouille-xm train --data triples.tsv --output run --batch-size 32 --steps 1000 --resume
+
+    Several GPUs: accelerate launch -m ragatouille_xm.cli train …
+    """
+)
+def train(
+    data: DataOption,
+    output: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log.jsonl, curves.png.")],
+    checkpoint: CheckpointOption = "antoinelouis/colbert-xm",
+    queries: Annotated[Path | None, typer.Option(help="Texts of query ids: a tsv file of ids and texts.")] = None,
+    collection: Annotated[Path | None, typer.Option(help="The same for passage ids.")] = None,
+    language: Annotated[str, typer.Option(help="Of the data, or 'detect' for that of each text.")] = "en",
+    steps: Annotated[int, typer.Option(min=1)] = 50_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Queries of a step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Highest; it rises for a tenth of the steps, and falls.")] = 3e-6,
+    negatives: Annotated[int, typer.Option(min=1, help="Negative passages of each query.")] = 1,
+    in_batch: Annotated[bool, typer.Option(help="Other queries' passages are negatives too.")] = True,
+    distillation: Annotated[
+        bool, typer.Option("--distillation", help="Follow the teacher's scores in the data.")
+    ] = False,
+    accumulation: Annotated[int, typer.Option(min=1, help="Parts that a batch is cut into.")] = 1,
+    chunk_size: Annotated[
+        int | None, typer.Option(min=1, help="Texts at a time: a whole batch's gradient in less memory.")
+    ] = None,
+    doc_maxlen: Annotated[int, typer.Option(help="Most tokens of a passage.")] = 256,
+    dim: Annotated[int | None, typer.Option(help="Width of a token vector, for a checkpoint without a head.")] = None,
+    precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; by default bf16 on a GPU.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="More data, in the form of --data, to choose by.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints, and between validations.")] = 1000,
+    seed: Annotated[int, typer.Option()] = 0,
+    device: DeviceOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+) -> None:
+    """Train a checkpoint for retrieval, by ColBERT-XM's recipe: embeddings and language adapters stay as they are.
+
+    The settings' defaults are the paper's. A run that was killed goes on with --resume, and ends as if it had not been.
+    """
+    facade()  # keeps the libraries below from talking
+    from .. import training
+
+    say_patience("Reading the training data")
+    checks = None if validation is None else training.read_examples(validation, queries=queries, collection=collection)
+    config = training.TrainingConfig(
+        batch_size=batch_size,
+        steps=steps,
+        learning_rate=learning_rate,
+        negatives=negatives,
+        in_batch=in_batch,
+        distillation=distillation,
+        accumulation=accumulation,
+        chunk_size=chunk_size,
+        doc_maxlen=doc_maxlen,
+        dim=dim,
+        precision=precision,
+        seed=seed,
+        validate_every=every,
+        save_every=every,
+    )
+    path = training.train(
+        checkpoint,
+        _examples(data, queries, collection),
+        output,
+        config,
+        language=None if language == "detect" else language,
+        validation=checks,
+        resume=resume,
+        device=device,
+    )
+    say(f"Trained: {path}. Its curves: {output / 'curves.png'}")
+    say(f"Try: ragatouille-xm index docs/ --name mine --checkpoint {path}")
+
+
+def _examples(data: str, queries: Path | None, collection: Path | None) -> Sequence[TrainingExample] | ExampleStream:
+    from .. import training
+
+    kind, _, name = data.partition(":")
+    if kind == "ir_datasets":
+        return training.IrDatasetsTriples(name)
+    return training.read_examples(data, queries=queries, collection=collection)
+
+
+@app.command(
+    epilog="""
+    Example:
+
+        ragatouille-xm add-language yo --texts yoruba.txt --output colbert-xm-yo
+    """
+)
+def add_language(
+    language: Annotated[str, typer.Argument(help="A code as 'yo', or an adapter's name as 'yo_NG'.")],
+    texts: Annotated[Path, typer.Option(help="Raw text, a paragraph a line.")],
+    output: Annotated[Path, typer.Option(help="Folder of the new checkpoint.")],
+    checkpoint: CheckpointOption = "antoinelouis/colbert-xm",
+    steps: Annotated[int, typer.Option(min=1)] = 1000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Highest.")] = 1e-4,
+    start_from: Annotated[
+        str | None, typer.Option(help="Language to begin as a copy of, or 'zeros'; by default the nearest relative.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; by default bf16 on a GPU.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    device: DeviceOption = None,
+) -> None:
+    """Train the adapter of a language on raw text, and write a checkpoint that has it; all else stays as it is."""
+    facade()
+    from .. import training
+
+    try:
+        lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{str(texts)!r} cannot be read as UTF-8 text: {error}.") from error
+    config = training.AdapterConfig(
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, precision=precision, seed=seed
+    )
+    path = training.train_language_adapters(
+        checkpoint, {language: lines}, output, config, start_from=start_from, device=device
+    )
+    say(f"Written: {path}.")

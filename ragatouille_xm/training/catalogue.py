@@ -1,0 +1,67 @@
+"""Training data of ir_datasets, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import islice
+from typing import Any
+
+from ..errors import InputError, MissingExtraError
+from .data import TrainingExample
+
+
+class IrDatasetsTriples:
+    """Pairs of passages of a dataset in ir_datasets, as ``"msmarco-passage/train/triples-small"``.
+
+    They come in the dataset's own order, which for MS MARCO is a random one; texts are looked up one by one, so that
+    nothing but the queries is in memory.
+
+    Parameters
+    ----------
+    name : str
+        Of a dataset with docpairs.
+    language : str, optional
+        Of all texts.
+
+    Raises
+    ------
+    MissingExtraError
+        If ir_datasets is not installed.
+    InputError
+        If there is no such dataset, or it has no docpairs.
+    """
+
+    def __init__(self, name: str, *, language: str | None = None) -> None:
+        self._language = language
+        try:
+            catalogue = import_module("ir_datasets")
+        except ImportError as error:
+            raise MissingExtraError("Training data of ir_datasets", "evaluate") from error
+        try:
+            self._dataset: Any = catalogue.load(name)
+        except KeyError as error:
+            raise InputError(f"ir_datasets has no dataset {name!r}. See https://ir-datasets.com.") from error
+        if not self._dataset.has_docpairs():
+            raise InputError(f"{name!r} has no docpairs. Give one that has, as 'msmarco-passage/train/triples-small'.")
+        self._queries = {each.query_id: each.default_text() for each in self._dataset.queries_iter()}
+
+    def stream(self, start: int = 0) -> Iterator[TrainingExample]:
+        """Yield examples from position `start` on, without end.
+
+        Raises
+        ------
+        InputError
+            If the dataset has no pair at all.
+        """
+        texts = self._dataset.docs_store()
+        start %= self._dataset.docpairs_count() or max(start, 1)
+        while True:
+            pair = None
+            for pair in islice(self._dataset.docpairs_iter(), start, None):
+                positive, negative = (texts.get(each).default_text() for each in (pair.doc_id_a, pair.doc_id_b))
+                query = self._queries[pair.query_id]
+                yield TrainingExample(query, positive, (negative,), None, self._language, self._language)
+            if pair is None and start == 0:
+                raise InputError("The dataset has no pairs to train on.")
+            start = 0

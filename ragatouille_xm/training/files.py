@@ -1,0 +1,301 @@
+"""Training data in files: MS MARCO's tsv, colbert-ai's and sentence-transformers' JSON lines; read when needed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import IO, NamedTuple, overload
+
+import numpy as np
+
+from ..errors import InputError
+from .data import TrainingExample
+
+
+class Row(NamedTuple):
+    """A training example by ids."""
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+    scores: tuple[float, ...] | None = None
+
+
+class Lines(Sequence[str]):
+    """The lines of a text file, gzipped or not, each read when it is asked for. Thread-safe.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or has no line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock()
+        try:
+            self._file: IO[bytes] = _unpacked(path) if path.suffix == ".gz" else path.open("rb")
+        except (OSError, EOFError) as error:
+            raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
+        lengths = np.fromiter((len(line) for line in self._file), np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        if not len(lengths):
+            raise InputError(f"{str(path)!r} is empty.")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[str]: ...
+    def __getitem__(self, i: int | slice) -> str | list[str]:
+        if isinstance(i, slice):
+            return [self[each] for each in range(*i.indices(len(self)))]
+        with self._lock:
+            self._file.seek(self._starts[i])
+            raw = self._file.readline()
+        try:
+            return raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise self.wrong(i, f"this is not UTF-8 ({error.reason})") from error
+
+    def wrong(self, i: int, what: str) -> InputError:
+        """Return an error that names the file and the line."""
+        return InputError(f"{self.path}, line {i + 1}: {what}.")
+
+
+class TsvTexts(Mapping[str, str]):
+    """Texts by id: a collection or queries in MS MARCO's form, ``id ⇥ text``, or colbert-ai's, ``id ⇥ text ⇥ title``.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Raises
+    ------
+    InputError
+        If a line has no id or no text, or an id comes twice; file and line are named.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._lines = Lines(Path(path))
+        self._places: dict[str, int] = {}
+        for i, line in enumerate(self._lines):
+            key, _, rest = line.partition("\t")
+            if not key or not rest.strip():
+                raise self._lines.wrong(i, f"this is not an id, a tab and a text: {line[:60]!r}")
+            if key in self._places:
+                raise self._lines.wrong(i, f"the id {key!r} comes twice")
+            self._places[key] = i
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: str) -> str:
+        text, tab, title = self._lines[self._places[key]].partition("\t")[2].partition("\t")
+        return f"{title} | {text}" if tab and title.strip() else text  # as colbert-ai joins them
+
+
+class RowExamples(Sequence[TrainingExample]):
+    """Examples of a file of rows of ids; texts are read when an example is asked for.
+
+    Parameters
+    ----------
+    lines : Lines
+    parse : callable
+        From a line to the examples in it; raises `ValueError` with a reason.
+    queries, collection : mapping of str to str
+        Texts by id.
+    language : str, optional
+        Of all texts; by default what the run is told, else detected.
+
+    Raises
+    ------
+    InputError
+        If a line cannot be read, or an id is unknown; file and line are named. All lines are looked at once.
+    """
+
+    def __init__(
+        self,
+        lines: Lines,
+        parse: Callable[[str], list[Row]],
+        queries: Mapping[str, str],
+        collection: Mapping[str, str],
+        *,
+        language: str | None = None,
+    ) -> None:
+        self._lines, self._parse, self._queries, self._collection = lines, parse, queries, collection
+        self._language = language
+        counts = np.fromiter((len(self._checked(i)) for i in range(len(lines))), np.int64, len(lines))
+        self._line_of = np.repeat(np.arange(len(lines)), counts)
+        self._place_of = np.arange(len(self._line_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+        if not len(self._line_of):
+            raise InputError(f"{str(lines.path)!r} has no row with both a positive and a negative passage.")
+
+    def __len__(self) -> int:
+        return len(self._line_of)
+
+    @overload
+    def __getitem__(self, i: int) -> TrainingExample: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[TrainingExample]: ...
+    def __getitem__(self, i: int | slice) -> TrainingExample | list[TrainingExample]:
+        if isinstance(i, slice):
+            return [self[each] for each in range(*i.indices(len(self)))]
+        row = self._parse(self._lines[int(self._line_of[i])])[int(self._place_of[i])]
+        return TrainingExample(
+            self._queries[row.query],
+            self._collection[row.positive],
+            tuple(self._collection[each] for each in row.negatives),
+            row.scores,
+            self._language,
+            self._language,
+        )
+
+    def _checked(self, i: int) -> list[Row]:
+        line = self._lines[i]
+        try:
+            rows = self._parse(line)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._lines.wrong(i, f"{error}: {line[:60]!r}") from error
+        for row in rows:
+            if row.query not in self._queries:
+                raise self._lines.wrong(i, f"the queries have no id {row.query!r}")
+            for each in (row.positive, *row.negatives):
+                if each not in self._collection:
+                    raise self._lines.wrong(i, f"the collection has no id {each!r}")
+        return rows
+
+
+def read_examples(
+    path: str | Path,
+    *,
+    queries: str | Path | Mapping[str, str] | None = None,
+    collection: str | Path | Mapping[str, str] | None = None,
+    language: str | None = None,
+) -> Sequence[TrainingExample]:
+    """Read a file of training data; the form shows in its name and first line.
+
+    ==================  ================================================================================
+    ``.tsv``            ``query-id ⇥ positive-id ⇥ negative-id`` (MS MARCO's qidpidtriples), more negatives
+                        may follow; without `queries` and `collection`, the three texts themselves
+    ``.jsonl``          ``[query-id, positive-id, negative-id, …]``, or colbert-ai's distillation form
+                        ``[query-id, [passage-id, score], …]``
+    ``.jsonl``          ``{"qid": …, "pos": […], "neg": {system: […]}}``: sentence-transformers'
+                        msmarco-hard-negatives; the systems take turns
+    ==================  ================================================================================
+
+    Each may be gzipped (``.gz``).
+
+    Parameters
+    ----------
+    path : str or Path
+    queries, collection : str, Path or mapping, optional
+        A tsv file of ids and texts, or the texts by id.
+    language : str, optional
+        Of all texts.
+
+    Returns
+    -------
+    sequence of TrainingExample
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or a line is malformed, or an id unknown; file and line are named.
+    """
+    lines = Lines(Path(path))
+    name = lines.path.name.removesuffix(".gz")
+    is_json = name.endswith((".jsonl", ".json", ".ndjson"))
+    if (queries is None) != (collection is None):
+        raise InputError("Give both queries and collection, or neither.")
+    if queries is None or collection is None:
+        if is_json:
+            raise InputError(f"{str(path)!r} holds ids. Give queries and collection, the files with their texts.")
+        own = _Itself()
+        return RowExamples(lines, _texts_row, own, own, language=language)
+    of_json = _hard_negatives_rows if lines[0].lstrip().startswith("{") else _json_row
+    parse = of_json if is_json else _ids_row
+    return RowExamples(lines, parse, _texts(queries), _texts(collection), language=language)
+
+
+class _Itself(dict[str, str]):
+    """Every text under its own name."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
+def _texts(given: str | Path | Mapping[str, str]) -> Mapping[str, str]:
+    return TsvTexts(given) if isinstance(given, (str, Path)) else given
+
+
+def _texts_row(line: str) -> list[Row]:
+    cells = line.split("\t")
+    if len(cells) != 3 or not all(cell.strip() for cell in cells):
+        raise ValueError("this is not a query, a positive and a negative, with tabs between")
+    return [Row(cells[0], cells[1], (cells[2],))]
+
+
+def _ids_row(line: str) -> list[Row]:
+    cells = line.split()
+    if len(cells) < 3:
+        raise ValueError("this is not an id of a query, one of a positive, and those of negatives")
+    return [Row(cells[0], cells[1], tuple(cells[2:]))]
+
+
+def _json_row(line: str) -> list[Row]:
+    row = json.loads(line)
+    if not isinstance(row, list) or len(row) < 3:
+        raise ValueError("this is not [query-id, positive-id, negative-id, …]")
+    query, *passages = row
+    if not any(isinstance(each, list) for each in passages):
+        ids = [_id(each) for each in passages]
+        return [Row(_id(query), ids[0], tuple(ids[1:]))]
+    if not all(isinstance(each, list) and len(each) == 2 for each in passages):
+        raise ValueError("every passage needs [id, score], or none")
+    ids = [_id(each) for each, _ in passages]
+    return [Row(_id(query), ids[0], tuple(ids[1:]), tuple(float(score) for _, score in passages))]
+
+
+def _hard_negatives_rows(line: str) -> list[Row]:
+    row = json.loads(line)
+    positives = [_id(each) for each in row["pos"]]
+    found = [[_id(each) for each in ids] for ids in row["neg"].values()]
+    longest = max(map(len, found), default=0)
+    in_turn = (ids[rank] for rank in range(longest) for ids in found if rank < len(ids))
+    negatives = tuple(each for each in dict.fromkeys(in_turn) if each not in positives)
+    return [Row(_id(row["qid"]), positive, negatives) for positive in positives] if negatives else []
+
+
+def _id(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{value!r} is no id")
+    return str(value)
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the lines
+    with gzip.open(path) as packed:
+        shutil.copyfileobj(packed, file)
+    file.seek(0)
+    return file

@@ -1,0 +1,174 @@
+"""RAGatouille's raw training data (pairs, labelled pairs, triplets) as triplets, and its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .data import TrainingExample
+
+QUERIES, CORPUS, TRIPLES = "queries.train.colbert.tsv", "corpus.train.colbert.tsv", "triples.train.colbert.jsonl"
+MOST_TRIPLETS = 20  # of a query with several positives, as in RAGatouille
+
+NewNegatives = Callable[[Sequence[str], Mapping[str, frozenset[str]]], Mapping[str, Sequence[str]]]
+
+
+@dataclass
+class Judged:
+    """What is known of a query: passages in the order they came, each once."""
+
+    positives: dict[str, None] = field(default_factory=dict)
+    negatives: dict[str, None] = field(default_factory=dict)
+
+
+def read_raw(
+    raw_data: Sequence[Sequence[Any]],
+    *,
+    pairs_with_labels: bool = False,
+    positive_label: int | str = 1,
+    negative_label: int | str = 0,
+) -> dict[str, Judged]:
+    """Read pairs, labelled pairs or triplets; which of them, the first record tells.
+
+    Parameters
+    ----------
+    raw_data : sequence of sequence
+        ``(query, positive)``, ``(query, passage, label)`` with `pairs_with_labels`, or ``(query, positive, negative)``.
+        A passage may be a string, a list of strings, or a dict with ``"content"``.
+    pairs_with_labels, positive_label, negative_label
+        As in RAGatouille.
+
+    Returns
+    -------
+    dict of str to Judged
+        By query.
+
+    Raises
+    ------
+    InputError
+        If there are no records, or one is of another shape, or a label is neither; the record is named.
+
+    Examples
+    --------
+    >>> found = read_raw([("q", "a", 1), ("q", "b", 0)], pairs_with_labels=True)["q"]
+    >>> list(found.positives), list(found.negatives)
+    (['a'], ['b'])
+    """
+    if not raw_data:
+        raise InputError("raw_data is empty. Give pairs, labelled pairs or triplets.")
+    width = len(raw_data[0])
+    if width not in (2, 3) or (pairs_with_labels and width != 3):
+        wanted = "(query, passage, label)" if pairs_with_labels else "(query, positive) or (query, positive, negative)"
+        raise InputError(f"Record 0 of raw_data has {width} items: {raw_data[0]!r}. Give {wanted}.")
+    result: dict[str, Judged] = {}
+    for number, record in enumerate(raw_data):
+        if len(record) != width:
+            raise InputError(f"Record {number} of raw_data has {len(record)} items, and the first has {width}.")
+        query = record[0]
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"The query of record {number} of raw_data is {query!r}. Give a string with text.")
+        judged = result.setdefault(query, Judged())
+        passages = dict.fromkeys(_passages(record[1], number))
+        if not pairs_with_labels or record[2] == positive_label:
+            judged.positives |= passages
+        elif record[2] == negative_label:
+            judged.negatives |= passages
+        else:
+            raise InputError(
+                f"The label of record {number} of raw_data is {record[2]!r}: neither positive_label={positive_label!r} "
+                f"nor negative_label={negative_label!r}."
+            )
+        if width == 3 and not pairs_with_labels:
+            judged.negatives |= dict.fromkeys(_passages(record[2], number))
+    return result
+
+
+def _passages(given: Any, number: int) -> list[str]:
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    texts: list[Any] = [each.get("content") if isinstance(each, Mapping) else each for each in listed]
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(
+                f"A passage of record {number} of raw_data is {text!r}. Give a string with text, or a list of them; "
+                "labels need pairs_with_labels=True."
+            )
+    return texts
+
+
+def make_triplets(
+    judged: Mapping[str, Judged], new_negatives: NewNegatives | None, seed: int = 42
+) -> list[TrainingExample]:
+    """Pair each query's positives with its negatives.
+
+    Parameters
+    ----------
+    judged : mapping of str to Judged
+    new_negatives : callable, optional
+        From the queries and the passages that each is not to get, to more negatives of each.
+    seed : int
+        Of the choice where a query has several positives: 20 of their pairs with negatives, every positive among them.
+
+    Raises
+    ------
+    InputError
+        If no query has both.
+    """
+    queries = [query for query, each in judged.items() if each.positives]
+    known = {query: frozenset(judged[query].positives | judged[query].negatives) for query in queries}
+    new = {} if new_negatives is None else new_negatives(queries, known)
+    generator = random.Random(seed)
+    result = []
+    for query in queries:
+        positives = list(judged[query].positives)
+        negatives = [each for each in (*judged[query].negatives, *new.get(query, ())) if each not in positives]
+        share = len(negatives) if len(positives) == 1 else max(1, MOST_TRIPLETS // len(positives))
+        for positive in positives:
+            chosen = negatives if share >= len(negatives) else generator.sample(negatives, share)
+            result += [TrainingExample(query, positive, (negative,)) for negative in chosen]
+    if not result:
+        raise InputError(
+            "No query has both a positive and a negative passage. Give triplets or labelled pairs, or let negatives be "
+            "found: num_new_negatives above 0, and all_documents with more passages than those that answer."
+        )
+    return result
+
+
+def export(examples: Sequence[TrainingExample], corpus: Iterable[str], folder: Path) -> None:
+    """Write RAGatouille's three files, which colbert-ai trains on too: queries, corpus, triples of their ids.
+
+    Raises
+    ------
+    InputError
+        If they cannot be written; the old ones are still there then.
+    """
+    queries = {query: i for i, query in enumerate(dict.fromkeys(example.query for example in examples))}
+    used = [text for each in examples for text in (each.positive, *each.negatives)]
+    passages = {text: i for i, text in enumerate(dict.fromkeys([*corpus, *used]))}
+    rows = [[queries[e.query], passages[e.positive], *(passages[each] for each in e.negatives)] for e in examples]
+    contents = {
+        QUERIES: "".join(f"{i}\t{_on_one_line(query)}\n" for query, i in queries.items()),
+        CORPUS: "".join(f"{i}\t{_on_one_line(text)}\n" for text, i in passages.items()),
+        TRIPLES: "".join(json.dumps(row) + "\n" for row in rows),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / f"{name}.tmp").write_text(content, encoding="utf-8", newline="\n")
+        for name in contents:
+            os.replace(folder / f"{name}.tmp", folder / name)
+    except OSError as error:
+        for name in contents:
+            (folder / f"{name}.tmp").unlink(missing_ok=True)
+        raise InputError(
+            f"The training data cannot be written to {str(folder)!r}: {error}. Give another folder."
+        ) from error
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
