@@ -233,7 +233,7 @@ class RAGTrainer:
             steps = min(maxsteps, len(examples) // batch_size)
             if steps == 0 and maxsteps > 0:
                 raise InputError(
-                    f"{len(examples)} triplets are fewer than batch_size={batch_size}. Give a smaller one, or more data."
+                    f"{len(examples)} triplets are fewer than batch_size={batch_size}. Give a smaller one."
                 )
         config = TrainingConfig(
             batch_size=batch_size,

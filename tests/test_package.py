@@ -17,7 +17,7 @@ REFERENCE = Path(__file__).parent / "reference"
 
 
 def test_public_names() -> None:
-    assert ragatouille_xm.__all__ == ["RAGPretrainedModel", "__version__", "detect_languages"]
+    assert ragatouille_xm.__all__ == ["RAGPretrainedModel", "RAGTrainer", "__version__", "detect_languages"]
     for name in ragatouille_xm.__all__:
         assert getattr(ragatouille_xm, name)
         assert name in dir(ragatouille_xm)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from . import cluster, doctor, evaluate, filling, finding, moving, trial  # they register their commands
+from . import cluster, doctor, evaluate, filling, finding, moving, train, trial  # they register their commands
 from .app import app
 
-__all__ = ["app", "cluster", "doctor", "evaluate", "filling", "finding", "main", "moving", "trial"]
+__all__ = ["app", "cluster", "doctor", "evaluate", "filling", "finding", "main", "moving", "train", "trial"]
 
 
 def main() -> None:
