@@ -58,11 +58,11 @@ def exact(dtype: torch.dtype, tolerance: float) -> Iterator[Engine]:
 
 
 @contextmanager
-def edge() -> Iterator[Engine]:
+def edge(storage: str, tolerance: float) -> Iterator[Engine]:
     with scratch() as folder:
         yield Engine(
-            lambda: EdgeIndex.create(folder, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}),
-            3e-3,
+            lambda: EdgeIndex.create(folder, dim=DIM, checkpoint="", fingerprint="", settings={}, storage=storage),
+            tolerance,
             lambda: EdgeIndex.open(folder),
         )
 
@@ -82,7 +82,8 @@ def cluster(client: QdrantClient) -> Iterator[Engine]:
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
     "exact-half": lambda: exact(torch.float16, 3e-3),
-    "edge": edge,
+    "edge": lambda: edge("float16", 3e-3),
+    "edge-int8": lambda: edge("int8", 0.1),
     "cluster": lambda: cluster(QdrantClient(":memory:")),
     "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),
 }
@@ -92,7 +93,7 @@ if "QDRANT_URL" in os.environ:  # a real server
     )
 
 
-SLOW = {"edge", "cluster-http", "server"}  # a write waits for the disk, or goes through JSON
+SLOW = {"edge", "edge-int8", "cluster-http", "server"}  # a write waits for the disk, or goes through JSON
 
 
 def examples(name: str, count: int) -> int:
