@@ -60,9 +60,10 @@ class Lines(Sequence[str]):
     def __getitem__(self, i: slice) -> list[str]: ...
     def __getitem__(self, i: int | slice) -> str | list[str]:
         if isinstance(i, slice):
-            return [self[each] for each in range(*i.indices(len(self)))]
+            return [self[each] for each in range(len(self))[i]]
+        i = range(len(self))[i]  # an index out of range ends an iteration
         with self._lock:
-            self._file.seek(self._starts[i])
+            self._file.seek(int(self._starts[i]))
             raw = self._file.readline()
         try:
             return raw.decode("utf-8").rstrip("\r\n")
@@ -157,7 +158,7 @@ class RowExamples(Sequence[TrainingExample]):
     def __getitem__(self, i: slice) -> list[TrainingExample]: ...
     def __getitem__(self, i: int | slice) -> TrainingExample | list[TrainingExample]:
         if isinstance(i, slice):
-            return [self[each] for each in range(*i.indices(len(self)))]
+            return [self[each] for each in range(len(self))[i]]
         row = self._parse(self._lines[int(self._line_of[i])])[int(self._place_of[i])]
         return TrainingExample(
             self._queries[row.query],

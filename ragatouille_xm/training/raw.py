@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,8 @@ def export(examples: Sequence[TrainingExample], corpus: Iterable[str], folder: P
             os.replace(folder / f"{name}.tmp", folder / name)
     except OSError as error:
         for name in contents:
-            (folder / f"{name}.tmp").unlink(missing_ok=True)
+            with suppress(OSError):
+                (folder / f"{name}.tmp").unlink()
         raise InputError(
             f"The training data cannot be written to {str(folder)!r}: {error}. Give another folder."
         ) from error

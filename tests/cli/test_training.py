@@ -1,0 +1,61 @@
+"""The commands that train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from ragatouille_xm import RAGPretrainedModel
+
+Run = Callable[..., Result]
+WORDS = ["river", "train", "bread", "garden"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "triples.tsv"
+    path.write_text("".join(f"the {word}\ta {word} is old\tthe book\n" for word in WORDS), encoding="utf-8")
+    return path
+
+
+def test_train_and_resume(run: Run, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--data", data, "--output", tmp_path / "run", "--checkpoint", checkpoint, "--steps", 2]
+    arguments += ["--batch-size", 2, "--device", "cpu", "--validation", data, "--every", 1]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    trained = tmp_path / "run" / "step-000002"
+    assert "Trained: " in result.stderr.replace("\n", "")
+    RAGPretrainedModel.from_pretrained(trained, verbose=0, device="cpu")
+    again = run(*arguments)
+    assert again.exit_code == 2
+    assert "already" in again.stderr
+    assert run(*arguments, "--resume").exit_code == 0
+
+
+def test_train_by_ids(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.tsv").write_text("1\tthe book\n", encoding="utf-8")
+    (tmp_path / "c.tsv").write_text("a\tone\nb\ttwo\n", encoding="utf-8")
+    (tmp_path / "t.jsonl").write_text('[1, ["a", 2.0], ["b", 1.0]]\n', encoding="utf-8")
+    texts = ["--queries", tmp_path / "q.tsv", "--collection", tmp_path / "c.tsv"]
+    arguments = ["train", "--data", tmp_path / "t.jsonl", "--output", tmp_path / "run", "--checkpoint", checkpoint]
+    arguments += ["--steps", 1, "--batch-size", 1, "--distillation", "--no-in-batch", "--device", "cpu"]
+    wrong = run(*arguments)
+    assert wrong.exit_code == 2
+    assert "Give queries and collection" in wrong.stderr
+    result = run(*arguments, *texts, "--language", "detect")
+    assert result.exit_code == 0, result.output
+
+
+def test_add_language(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "yo.txt").write_text("the book of the river\n\nthe old garden\n", encoding="utf-8")
+    arguments = ["add-language", "yo", "--texts", tmp_path / "yo.txt", "--checkpoint", checkpoint, "--steps", 1]
+    result = run(*arguments, "--output", tmp_path / "out", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    model = RAGPretrainedModel.from_pretrained(tmp_path / "out", verbose=0, device="cpu")
+    assert "yo" in model.encoder.adapters.languages
+    missing = run("add-language", "yo", "--texts", tmp_path / "none", "--output", tmp_path / "x")
+    assert missing.exit_code == 2
+    assert "cannot be read" in missing.stderr
