@@ -21,6 +21,7 @@ from ragatouille_xm.errors import (
     LanguageError,
     MissingExtraError,
 )
+from ragatouille_xm.index.qdrant import EdgeIndex
 
 DOCUMENTS = [
     "The library opens in the morning and the book is in the garden.",
@@ -304,6 +305,56 @@ def test_a_failed_rebuild_leaves_the_old_index(rag: RAGPretrainedModel) -> None:
     assert len(RAGPretrainedModel.from_index(folder, verbose=0).search("book", k=10)) == 5
 
 
+def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("ragatouille_xm.index.draft.SAVE_EVERY", -1.0)
+    encoded: list[str] = []
+    encode = rag.encoder.encode_documents
+
+    def failing(texts: list[str], *args: object, **kwargs: object) -> object:
+        if len(encoded) == 4:
+            raise KeyboardInterrupt
+        encoded.extend(texts)
+        return encode(texts, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rag.encoder, "encode_documents", failing)
+        with pytest.raises(KeyboardInterrupt):
+            rag.index(DOCUMENTS, IDS, METADATAS, index_name="long", overwrite_index="resume")
+    assert len(encoded) == 4
+    assert not rag.indexes.has("long")
+
+    def watched(texts: list[str], *args: object, **kwargs: object) -> object:
+        encoded.extend(texts)
+        return encode(texts, *args, **kwargs)
+
+    monkeypatch.setattr(rag.encoder, "encode_documents", watched)
+    rag.index(DOCUMENTS, IDS, METADATAS, index_name="long", overwrite_index="resume")
+    assert encoded == DOCUMENTS
+    assert ids(rag.search("book", "long", k=5)) == ids(rag.search("book", "first", k=5))
+
+
+def test_int8_storage_finds_the_same(rag: RAGPretrainedModel) -> None:
+    rag.index(DOCUMENTS, IDS, METADATAS, index_name="small", storage="int8")
+    for text in DOCUMENTS:
+        one, other = rag.search(text, "small", k=1)[0], rag.search(text, "first", k=1)[0]
+        assert one["document_id"] == other["document_id"]
+        assert one["score"] == pytest.approx(other["score"], rel=0.01)
+
+
+def test_optimizing_changes_no_answer(rag: RAGPretrainedModel) -> None:
+    rag.add_to_index(["The river is in the garden."], ["river"])
+    rag.delete_from_index("de")
+    before = rag.search("the garden", k=5)
+    rag.optimize_index()
+    assert rag.search("the garden", k=5) == before
+    index = rag.indexes.get().index
+    assert isinstance(index, EdgeIndex)
+    assert [(part.passages, part.deleted) for part in index.manifest.parts] == [(5, ())]
+
+
 def test_index_takes_any_iterable(rag: RAGPretrainedModel) -> None:
     path = rag.index((text for text in DOCUMENTS), (i for i in IDS), index_name="streamed")
     assert Path(path).name == "streamed"
@@ -415,6 +466,8 @@ def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
         (lambda rag: rag.index(["a"], languages="klingon"), LanguageError, "klingon"),
         (lambda rag: rag.index(["a"], max_document_length=5), InputError, "from 8 to 512"),
         (lambda rag: rag.index(["a"], overwrite_index="maybe"), InputError, "overwrite_index='maybe'"),
+        (lambda rag: rag.index(["a"], overwrite_index="resume"), InputError, "give document_ids"),
+        (lambda rag: rag.index(["a"], storage="int4"), InputError, "storage='int4' is not known"),
         (lambda rag: rag.index(["a"], index_name=""), InputError, "cannot be a folder's name"),
         (lambda rag: rag.index(["a"], bsize=0), InputError, "bsize=0"),
         (lambda rag: rag.delete_from_index([5]), InputError, "give a list of strings"),

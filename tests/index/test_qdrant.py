@@ -550,9 +550,9 @@ def test_a_codebook_comes_when_the_index_outgrows_exact_search(folder):
         assert overlap(each.search(queries(), 10, config=EXACT), each.search(queries(), 10)) > 0.9
 
 
-def test_a_codebook_is_fitted_again_when_the_index_has_grown_fourfold(own):
+def test_a_codebook_is_fitted_again_when_the_index_has_doubled(own):
     index = EdgeIndex.open(own)
-    index.add(*batch(LARGE, 100, length=240))
+    index.add(*batch(LARGE, 30, length=240))
     index.optimize()
     assert index.manifest.codebook.version == 1
     index.add(*batch(2 * LARGE, 10, length=240))
@@ -561,6 +561,28 @@ def test_a_codebook_is_fitted_again_when_the_index_has_grown_fourfold(own):
     assert index.manifest.codebook.version == 2
     assert [path.name for path in own.glob("codebook*")] == ["codebook-2.safetensors"]
     assert overlap(reader.search(queries(), 10, config=EXACT), reader.search(queries(), 10)) > 0.9
+
+
+def test_refitting_before_that_is_due(own):
+    index = EdgeIndex.open(own)
+    index.add(*batch(LARGE, 30, length=240))
+    index.delete(["d3"])
+    reader = EdgeIndex.open(own)
+    before = reader.search(queries(), 10, config=EXACT)
+    index.optimize(refit=True)
+    assert index.manifest.codebook.version == 2
+    assert [part.deleted for part in index.manifest.parts] == [()]
+    assert np.array_equal(reader.search(queries(), 10, config=EXACT).pids, before.pids)
+    state = index.manifest.state
+    index.optimize(refit=True)
+    assert index.manifest.state == state, "there was nothing to do"
+
+
+def test_refitting_is_refused_while_another_writes(own):
+    index = EdgeIndex.open(own)
+    index.add(*batch(LARGE, 30, length=240))
+    with write_lock(own), pytest.raises(IndexLockedError):
+        index.optimize(refit=True)
 
 
 def test_the_codebook_does_not_depend_on_chance(large, folder):
