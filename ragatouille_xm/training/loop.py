@@ -90,13 +90,26 @@ def train(
     stream = examples if isinstance(examples, ExampleStream) else Shuffled(examples, config.seed)
     if isinstance(validation, Sequence) and not validation:
         raise InputError("The validation examples are an empty list. Leave validation out, or give some.")
-    trainer = _Trainer(run, load_checkpoint(run.newest or checkpoint), config, language, accelerator)
+    trainer = Trainer(run, load_checkpoint(run.newest or checkpoint), config, language, accelerator)
     if accelerator.is_main_process:
         run.begin()
     return trainer.run_to_end(stream, validation, progress)
 
 
-class _Trainer:
+class Trainer:
+    """One run: a model, its optimiser, and the step between them.
+
+    Parameters
+    ----------
+    run : Run
+    checkpoint : Checkpoint
+        The run's newest, or what it starts from.
+    config : TrainingConfig
+    language : str or None
+        As for `train`.
+    accelerator : accelerate.Accelerator
+    """
+
     def __init__(
         self, run: Run, checkpoint: Checkpoint, config: TrainingConfig, language: str | None, accelerator: Any
     ) -> None:
@@ -122,6 +135,7 @@ class _Trainer:
         self.best = None if state["best"] is None else tuple(state["best"])
 
     def run_to_end(self, stream: ExampleStream, validation: Validation | None, progress: bool) -> Path:
+        """Do the steps that are left; return the best checkpoint's folder, or the last one's."""
         config, first = self.config, self.run.step
         examples = stream.stream(first * config.batch_size)
         is_main = self.accelerator.is_main_process
@@ -130,7 +144,7 @@ class _Trainer:
             total=config.steps, initial=first, unit="step", disable=None if progress and is_main else True
         ) as bar:
             for step in range(first, config.steps):
-                pace.count(*self._step(step, examples))
+                pace.count(*self.step(step, examples))
                 done = step + 1
                 bar.update()
                 if self._due(done, config.log_every):
@@ -151,7 +165,7 @@ class _Trainer:
         if self.accelerator.is_main_process:
             self.run.log(step=step, **values)
 
-    def _step(self, step: int, stream: Iterator[TrainingExample]) -> tuple[float, int]:
+    def step(self, step: int, stream: Iterator[TrainingExample]) -> tuple[float, int]:
         """Do one step; return its mean loss and the number of its tokens."""
         config, accelerator = self.config, self.accelerator
         for group in self.optimizer.param_groups:
@@ -164,6 +178,8 @@ class _Trainer:
             with accelerator.no_sync(self.model) if i < config.accumulation - 1 else nullcontext():
                 total += self._gradient(batch, share) * share
             tokens += batch.n_tokens
+        if accelerator.num_processes > 1:  # each saw its share of the batch
+            total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device), "mean"))
         if not math.isfinite(total):
             raise InputError(
                 f"The loss of step {step + 1} is {total}: training cannot go on. Give a smaller learning_rate than "
@@ -214,9 +230,11 @@ class _Trainer:
         return sum(losses) / len(losses)
 
     def _save(self, step: int) -> None:
+        if self.accelerator.is_main_process:
+            self._write(step)
         self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process:
-            return
+
+    def _write(self, step: int) -> None:
         scaler = self.accelerator.scaler
         state = {
             "step": step,

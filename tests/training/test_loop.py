@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -317,3 +321,34 @@ def test_no_data_and_a_file_in_the_way(checkpoint: Path, examples: list[Training
     with pytest.raises(InputError, match="device='tpu' is not usable"):
         run(checkpoint, examples, tmp_path / "run", device="tpu")
     assert not (tmp_path / "run").exists()
+
+
+# several processes
+
+_IN_PROCESSES = """
+import sys
+from pathlib import Path
+import torch
+from ragatouille_xm.training import TrainingConfig, TrainingExample, train
+torch.set_num_threads(1)
+checkpoint, output = sys.argv[1:]
+words = "river train bread garden".split()
+examples = [TrainingExample(f"the {w}", f"a {w} is in the {w}", (f"the {w} of bread",)) for w in words]
+config = TrainingConfig(batch_size=4, steps=2, learning_rate=1e-3, in_batch=False, chunk_size=3, log_every=1)
+train(checkpoint, examples, output, config, language="en", device="cpu", validation=examples, progress=False)
+"""
+
+
+def test_processes_share_a_batch(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_IN_PROCESSES, encoding="utf-8")
+    monkeypatch.setattr("sys.argv", [str(script), str(checkpoint), str(tmp_path / "one")])
+    runpy.run_path(str(script))
+    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*several, str(script), str(checkpoint), str(tmp_path / "two")]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    one, two = (tensors(tmp_path / name / "step-000002") for name in ("one", "two"))
+    # A key's bias shifts all of a row's attention alike: its gradient is rounding, which AdamW makes as large as any.
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one if "key.bias" not in name)
+    losses = [[entry["loss"] for entry in lines(tmp_path / name) if "loss" in entry] for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
