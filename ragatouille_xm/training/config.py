@@ -76,13 +76,13 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "negatives", "accumulation", "log_every", "validate_every", "save_every"):
-            _check_whole(name, getattr(self, name), least=1)
+            check_whole(name, getattr(self, name), least=1)
         for name in ("keep", "nbits", "query_maxlen"):
-            _check_whole(name, getattr(self, name), least=1)
+            check_whole(name, getattr(self, name), least=1)
         if self.chunk_size is not None:
-            _check_whole("chunk_size", self.chunk_size, least=1)
+            check_whole("chunk_size", self.chunk_size, least=1)
         if self.warmup is not None:
-            _check_whole("warmup", self.warmup, least=0)
+            check_whole("warmup", self.warmup, least=0)
             if self.warmup > self.steps:
                 raise InputError(f"warmup={self.warmup} is more than all {self.steps} steps. Give at most as many.")
         if not self.learning_rate > 0:
@@ -119,6 +119,7 @@ class TrainingConfig:
         return [f"{name}={value!r} (was {stored.get(name)!r})" for name, value in changed.items()]
 
 
-def _check_whole(name: str, value: object, *, least: int) -> None:
+def check_whole(name: str, value: object, *, least: int) -> None:
+    """Raise `InputError` unless a setting is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name}={value!r} is not usable. Give a whole number of at least {least}.")

@@ -21,7 +21,7 @@ from ..model.adapters import Adapter
 from ..model.checkpoint import load_checkpoint
 from ..model.xmod import XmodEncoder
 from ..text.tokenizer import Tokens
-from .config import TrainingConfig
+from .config import TrainingConfig, check_whole
 from .masking import MaskedLanguageHead, hide_tokens
 from .module import TrainableColBERT
 from .saving import save_checkpoint
@@ -66,6 +66,12 @@ class AdapterConfig:
     precision: str | None = None
     seed: int = 0
     log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every"):
+            check_whole(name, getattr(self, name), least=1)
+        if not 0 < self.share < 1:
+            raise InputError(f"share={self.share!r} is not usable. Give a number between 0 and 1, as 0.15.")
 
 
 def train_language_adapters(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..errors import InputError
@@ -67,7 +68,7 @@ def save_checkpoint(
             also(aside)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
-    except OSError as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save tells of a full disk by the last
         raise InputError(
             f"The checkpoint cannot be written to {str(folder)!r}: {error}. Free some space, or give another folder."
         ) from error

@@ -146,6 +146,12 @@ def test_other_bad_input(checkpoint: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"log_every": 0}, {"share": 1.5}])
+def test_settings_that_are_wrong(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is not usable"):
+        AdapterConfig(**wrong)
+
+
 # masking
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.encoder import Encoder
-from ragatouille_xm.errors import InputError
+from ragatouille_xm.errors import InputError, MissingExtraError
 from ragatouille_xm.model.checkpoint import load_checkpoint
 from ragatouille_xm.training import Shuffled, TrainingConfig, TrainingExample, train
 from ragatouille_xm.training.batches import Collator
@@ -321,6 +321,28 @@ def test_no_data_and_a_file_in_the_way(checkpoint: Path, examples: list[Training
     with pytest.raises(InputError, match="device='tpu' is not usable"):
         run(checkpoint, examples, tmp_path / "run", device="tpu")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("package", ["accelerate", "matplotlib"])
+def test_a_missing_package_is_named_before_the_work(
+    checkpoint: Path, examples: list[TrainingExample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=r'pip install "ragatouille-xm\[train\]"'):
+        run(checkpoint, examples, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
+    checkpoint: Path, examples: list[TrainingExample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ragatouille_xm.training.saving.save_file", full)
+    with pytest.raises(InputError, match="No space left"):
+        run(checkpoint, examples, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("step-*"))
 
 
 # several processes
