@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from ..errors import IndexDamagedError
 from .durable import write_durably
 
-SMALLEST, LARGEST = 64, 32_768  # a query is compared with all of them: 6 ms on one core at the most
+SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
 SIMILARITIES_AT_ONCE = 2**24  # floats: 64 MiB
 IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
@@ -43,7 +43,8 @@ class Codebook:
     2022. Taking what a row has not probed for as similar as the best centroid that it has not: the missing similarity
     imputation of Lee et al., "Rethinking the Role of Token Retrieval in Multi-Vector Retrieval", NeurIPS 2023.
     A large codebook is searched in two levels: 3 % of the tokens get another centroid than the nearest, which costs
-    0.001 of similarity on average over all of them (`benchmarks/first_stage.py`).
+    0.001 of similarity on average over all of them (`benchmarks/first_stage.py`). A query is compared with the
+    centroids of the cells that are nearest to any of its rows (`benchmarks/codebooks.py`).
 
     Examples
     --------
@@ -67,7 +68,7 @@ class Codebook:
         Examples
         --------
         >>> Codebook.size_for(0), Codebook.size_for(100_000), Codebook.size_for(10**9)
-        (64, 4096, 32768)
+        (64, 4096, 65536)
         """
         size: int = 2 ** int(math.log2(16 * math.sqrt(max(tokens, 1))))
         return min(max(size, SMALLEST), LARGEST)
@@ -130,11 +131,16 @@ class Codebook:
         probes : int
             Centroids of each row.
         """
-        best = (query @ self.centroids.T).topk(min(probes, len(self) - 1) + 1)
-        weights = torch.zeros(len(self))
+        cells = self._cells
+        ids, centroids = (None, self.centroids) if cells is None else cells.near(query)
+        best = (query @ centroids.T).topk(min(probes, len(centroids) - 1) + 1)
+        weights = torch.zeros(len(centroids))
         weights.index_add_(0, best.indices.flatten(), (best.values - best.values[:, -1:]).flatten())
         chosen = weights.nonzero().squeeze(1)
-        return chosen.tolist(), weights[chosen].tolist()
+        if ids is None:
+            return chosen.tolist(), weights[chosen].tolist()
+        named, order = ids[chosen].sort()
+        return named.tolist(), weights[chosen][order].tolist()
 
     def save(self, path: Path) -> None:
         """Write the centroids to a safetensors file in one step. Raise `StorageError` if that is not possible."""
@@ -152,7 +158,7 @@ class Codebook:
 
 
 class _Cells:
-    """Centroids in √K cells of similar ones: a token is compared with those of the nearest few cells alone.
+    """Centroids in √K cells of similar ones: a vector is compared with those of the nearest few cells alone.
 
     Parameters
     ----------
@@ -167,9 +173,18 @@ class _Cells:
         self._sorted = centroids[self._order]  # cell by cell
         self._ends = cells.bincount(minlength=len(self._centres)).cumsum(0).tolist()
 
+    def near(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the centroids of the cells that are among the nearest to any row: positions ``(m,)``, vectors."""
+        cells = self._nearest_cells(rows).unique().tolist()
+        found = torch.cat([torch.arange(self._ends[cell - 1] if cell else 0, self._ends[cell]) for cell in cells])
+        return self._order[found], self._sorted[found]
+
+    def _nearest_cells(self, rows: torch.Tensor) -> torch.Tensor:
+        return (rows @ self._centres.centroids.T).topk(CELLS_PROBED).indices
+
     def nearest(self, block: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row in the nearest cells: ``(n, dim)`` → ``(n,)`` int64."""
-        cells = (block @ self._centres.centroids.T).topk(CELLS_PROBED).indices.flatten()  # row by row
+        cells = self._nearest_cells(block).flatten()  # row by row
         order = cells.argsort(stable=True)  # cell by cell, so that each is one matrix product
         similarities = torch.full((len(cells),), -torch.inf)
         found = torch.zeros_like(cells)

@@ -23,8 +23,8 @@ def planted(clusters: int, each: int, dim: int = 16, spread: float = 0.05) -> tu
 @given(st.integers(0, 10**12))
 def test_sizes_are_powers_of_two_within_bounds_near_the_rule(tokens):
     size = Codebook.size_for(tokens)
-    assert size in {2**n for n in range(6, 16)}
-    assert size in (64, 32_768) or size <= 16 * tokens**0.5 < 2 * size
+    assert size in {2**n for n in range(6, 17)}
+    assert size in (64, 65_536) or size <= 16 * tokens**0.5 < 2 * size
 
 
 def test_a_fit_finds_clusters():
@@ -106,6 +106,19 @@ def test_query_weights_by_their_definition(probes):
     indices, values = codebook.query_weights(query, probes)
     assert indices == [c for c in range(16) if expected[c] > 0]
     assert values == pytest.approx([expected[c] for c in indices], abs=1e-6)
+
+
+def test_a_query_finds_its_centroids_among_many():
+    centres, vectors = planted(3_000, 1, spread=0.3)
+    codebook, query = Codebook(centres), vectors[:5]
+    best = (query @ centres.T).topk(5)
+    expected = torch.zeros(3_000)
+    expected.index_add_(0, best.indices.flatten(), (best.values - best.values[:, -1:]).flatten())
+    indices, values = codebook.query_weights(query, 4)
+    found = torch.zeros(3_000)
+    found[indices] = torch.tensor(values)
+    assert indices == sorted(indices)
+    assert float((found * expected).sum() / found.norm() / expected.norm()) > 0.95
 
 
 def test_one_centroid_has_no_weight():
