@@ -62,7 +62,7 @@ class Weights:
         return tuple(self._files)
 
     def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
-        """Read a tensor onto the CPU in its stored dtype.
+        """Read a tensor onto the CPU in its stored dtype; its pages are read when they are touched.
 
         Raises
         ------
@@ -80,12 +80,23 @@ class Weights:
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt", device="cpu")
             tensor: torch.Tensor = self._open[path].get_tensor(name)
+        if tensor.ndim == 1:  # a view of so little would keep the pages of its large neighbours
+            tensor = tensor.clone()
         if shape is not None and tuple(tensor.shape) != tuple(shape):
             raise CheckpointError(
                 f"Tensor {name!r} has shape {tuple(tensor.shape)}, but config.json wants {tuple(shape)}. "
                 "The two do not belong together."
             )
         return tensor
+
+    def release(self) -> None:
+        """Let go of the files, which are opened again when they are needed.
+
+        Tensors are views of a file's mapping, whose pages stay in memory until the last of them is gone: calling this
+        after each group of tensors lets the pages of a group go with it.
+        """
+        with self._lock:
+            self._open.clear()
 
     def prefix_of(self, suffix: str) -> str:
         """Return what stands before `suffix` in the one tensor name that ends with it."""

@@ -73,9 +73,10 @@ class XmodConfig:
         return int(self.hidden_size // self.adapter_reduction_factor)
 
 
+WORDS = "words.weight"
 # A checkpoint's tensor names (after its prefix) behind each of ours; several are stacked along the first axis.
 ENCODER_KEYS: dict[str, tuple[str, ...]] = {
-    "words.weight": ("embeddings.word_embeddings.weight",),
+    WORDS: ("embeddings.word_embeddings.weight",),
     "positions.weight": ("embeddings.position_embeddings.weight",),
     "types.weight": ("embeddings.token_type_embeddings.weight",),
     "norm.weight": ("embeddings.LayerNorm.weight",),
@@ -189,6 +190,9 @@ class XmodEncoder(nn.Module):
         prefix = weights.prefix_of("embeddings.word_embeddings.weight")
 
         def read_adapters(name: str) -> tuple[Adapter, ...]:
+            return tuple(read_adapter(i, name) for i in range(parsed.num_hidden_layers))
+
+        def read_adapter(i: int, name: str) -> Adapter:
             hidden, narrow = parsed.hidden_size, parsed.bottleneck_size
             shapes = {
                 "dense1.weight": (narrow, hidden),
@@ -196,17 +200,10 @@ class XmodEncoder(nn.Module):
                 "dense2.weight": (hidden, narrow),
                 "dense2.bias": (hidden,),
             }
-            return tuple(
-                Adapter(
-                    *(
-                        weights.get(f"{prefix}encoder.layer.{i}.output.adapter_modules.{name}.{part}", shape).to(
-                            device, dtype
-                        )
-                        for part, shape in shapes.items()
-                    )
-                )
-                for i in range(parsed.num_hidden_layers)
-            )
+            path = f"{prefix}encoder.layer.{i}.output.adapter_modules.{name}."
+            found = [weights.get(path + part, shape).to(device, dtype) for part, shape in shapes.items()]
+            weights.release()
+            return Adapter(*found)
 
         with torch.device("meta"):
             encoder = cls(parsed, AdapterBank(parsed.languages, read_adapters))
@@ -215,7 +212,12 @@ class XmodEncoder(nn.Module):
         for ours, theirs in tensor_names(parsed).items():
             rows, *rest = shapes[ours]
             parts = [weights.get(prefix + name, (rows // len(theirs), *rest)) for name in theirs]
-            state[ours] = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(device, dtype)
+            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+            # On a CPU the words stay in the file, of which only the rows of words that occur come into memory.
+            narrowed = whole.dtype.itemsize > dtype.itemsize
+            state[ours] = whole if ours == WORDS and narrowed and device.type == "cpu" else whole.to(device, dtype)
+            if len(rest):
+                weights.release()
         encoder.load_state_dict(state, assign=True)
         return encoder.requires_grad_(False).eval()
 
@@ -256,7 +258,7 @@ class XmodEncoder(nn.Module):
         pad = self.config.pad_token_id
         real = input_ids.ne(pad).long()
         positions = real.cumsum(1) * real + pad
-        x: Tensor = self.norm(self.words(input_ids) + self.positions(positions) + self.types.weight[0])
+        x: Tensor = self.norm(self.words(input_ids).to(self.types.weight.dtype) + self.positions(positions) + self.types.weight[0])
         mask = None if bool(attention_mask.all()) else attention_mask.bool()[:, None, None, :]
         segments = list(self._segments(adapters))
         for i, layer in enumerate(self.layers):

@@ -38,6 +38,10 @@ class WeightsWithHead(Weights):
         """Read a tensor onto the CPU in its stored dtype."""
         return self._head if name == HEAD else self._weights.get(name, shape)
 
+    def release(self) -> None:
+        """Let go of the encoder's files."""
+        self._weights.release()
+
     def prefix_of(self, suffix: str) -> str:
         """Return what stands before `suffix` in the one tensor name that ends with it."""
         return self._weights.prefix_of(suffix)
