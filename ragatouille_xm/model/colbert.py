@@ -23,8 +23,11 @@ class Backbone(Protocol):
         """Most tokens of one text."""
         ...
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
-        """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``; `adapters` names one per row, or is empty."""
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
+        """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``.
+
+        The mask is None where every token may be attended to; `adapters` names one per row, or is empty.
+        """
         ...
 
 
@@ -60,7 +63,7 @@ class TransformersBackbone:
         offset = config.pad_token_id + 1 if "roberta" in checkpoint.model_type else 0
         self.max_tokens = int(config.max_position_embeddings) - offset
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
         """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``."""
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
@@ -138,7 +141,7 @@ class ColBERT:
         Parameters
         ----------
         input_ids, attention_mask : torch.Tensor
-            Shape ``(b, L)``, int64, on any device.
+            Shape ``(b, L)``, int64, best on the CPU.
         adapters : sequence of str
             Adapter of each row; empty for a backbone without.
 
@@ -147,6 +150,7 @@ class ColBERT:
         torch.Tensor
             Shape ``(b, L, dim)``, float32, rows of unit length, on the model's device.
         """
-        ids, mask = (each.to(self.device, non_blocking=True) for each in (input_ids, attention_mask))
-        hidden = self.backbone(ids, mask, adapters)
+        # Looked at before the transfer: on a GPU, the host would wait for the answer.
+        mask = None if bool(attention_mask.all()) else attention_mask.to(self.device, non_blocking=True)
+        hidden = self.backbone(input_ids.to(self.device, non_blocking=True), mask, adapters)
         return F.normalize((hidden @ self.linear.T).float(), dim=-1)

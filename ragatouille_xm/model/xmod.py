@@ -170,9 +170,9 @@ class XmodEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.bank = bank
-        self.words = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.types = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.words = _embedding(config.vocab_size, config.hidden_size)
+        self.positions = _embedding(config.max_position_embeddings, config.hidden_size)
+        self.types = _embedding(config.type_vocab_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.layers = nn.ModuleList(XmodLayer(config) for _ in range(config.num_hidden_layers))
         self.final_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps) if config.pre_norm else None
@@ -238,15 +238,15 @@ class XmodEncoder(nn.Module):
         """Most tokens of one text: positions start after the padding's own."""
         return self.config.max_position_embeddings - self.config.pad_token_id - 1
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
         """Encode a batch.
 
         Parameters
         ----------
         input_ids : torch.Tensor
             Shape ``(b, L)``, int64.
-        attention_mask : torch.Tensor
-            Shape ``(b, L)``, 1 where a token may be attended to.
+        attention_mask : torch.Tensor or None
+            Shape ``(b, L)``, 1 where a token may be attended to; None, which is faster, where all may be.
         adapters : sequence of str
             Adapter of each row. Rows of one adapter side by side share one matrix product.
 
@@ -258,8 +258,10 @@ class XmodEncoder(nn.Module):
         pad = self.config.pad_token_id
         real = input_ids.ne(pad).long()
         positions = real.cumsum(1) * real + pad
-        x: Tensor = self.norm(self.words(input_ids).to(self.types.weight.dtype) + self.positions(positions) + self.types.weight[0])
-        mask = None if bool(attention_mask.all()) else attention_mask.bool()[:, None, None, :]
+        x: Tensor = self.norm(
+            self.words(input_ids).to(self.types.weight.dtype) + self.positions(positions) + self.types.weight[0]
+        )
+        mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
         segments = list(self._segments(adapters))
         for i, layer in enumerate(self.layers):
             x = layer(x, mask, [(each[i], start, end) for each, start, end in segments])
@@ -273,3 +275,9 @@ class XmodEncoder(nn.Module):
             segments.append((self.bank[name], start, end))
             start = end
         return segments
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """Make a table without filling it: torch imports 800 modules to draw random numbers that are not there."""
+    table: nn.Embedding = nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+    return table

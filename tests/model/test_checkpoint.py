@@ -164,3 +164,10 @@ def test_missing_and_misshapen_head(tmp_path: Path) -> None:
     save_file(state | {"linear.weight": linear[:, :8].contiguous()}, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"'linear\.weight' has shape \(32, 8\).*\(dim, 32\)"):
         vectors(folder)
+
+
+def test_released_files_are_opened_again(tmp_path: Path) -> None:
+    weights = load_checkpoint(build_tiny_xmod(tmp_path)).weights
+    before = weights.get("linear.weight")
+    weights.release()
+    assert torch.equal(before, weights.get("linear.weight"))

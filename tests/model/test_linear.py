@@ -95,3 +95,18 @@ def test_a_torch_without_the_operators_is_told(monkeypatch: pytest.MonkeyPatch) 
     assert packing(None, CPU, torch.float32) is None
     with pytest.raises(InputError, match="needs a torch with oneDNN"):
         packing("int8", CPU, torch.float32)
+
+
+@needs_onednn
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+def test_packing_lets_go_of_the_originals(tmp_path: Path) -> None:
+    def mapped(folder: Path) -> int:
+        return Path("/proc/self/maps").read_text().count(str(folder / "model.safetensors"))
+
+    folder = build_tiny_xmod(tmp_path)
+    encoder = Encoder.from_pretrained(folder, device="cpu")
+    encoder.encode_queries(TEXTS, LANGUAGES)
+    assert 0 < mapped(folder) <= 3  # words and head, positions, types: the layers and adapters have gone
+    before = mapped(folder)
+    plain = Encoder(load_checkpoint(folder), device="cpu")
+    assert mapped(folder) >= before + 3 + 2 * len(plain.model.backbone.layers)  # type: ignore[attr-defined]

@@ -132,3 +132,24 @@ def test_impossible_config_is_refused(change: dict[str, object], message: str) -
     config = {"hidden_size": 32, "num_attention_heads": 4, "languages": ["en_XX"], **change}
     with pytest.raises(CheckpointError, match=message):
         XmodConfig.from_dict(config)
+
+
+def test_words_stay_in_the_file_whatever_the_dtype(tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path)
+    narrow = load(folder, torch.bfloat16)
+    assert narrow.words.weight.dtype == torch.float32
+    assert {p.dtype for name, p in narrow.named_parameters() if name != "words.weight"} == {torch.bfloat16}
+    ids = torch.tensor([[0, 3, 5, 9, 2]])
+    expected = load(folder, torch.bfloat16)
+    expected.words.to(torch.bfloat16)
+    found, wanted = (each(ids, None, ["fr_XX"]) for each in (narrow, expected))
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, wanted)
+
+
+def test_no_mask_is_a_mask_of_ones(tmp_path: Path) -> None:
+    model = load(build_tiny_xmod(tmp_path))
+    ids = torch.tensor([[0, 3, 5, 9, 2]])
+    torch.testing.assert_close(
+        model(ids, None, ["fr_XX"]), model(ids, torch.ones_like(ids), ["fr_XX"]), atol=1e-6, rtol=0
+    )
