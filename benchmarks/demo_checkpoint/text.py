@@ -33,8 +33,13 @@ _DENSE_SCRIPTS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 @dataclass(frozen=True)
 class Section:
     page: str
+    heading: str  # its id on the page, the same in every language
     title: str
     body: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.page}#{self.heading}"
 
 
 class _Page(HTMLParser):
@@ -43,16 +48,18 @@ class _Page(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
         self.page = page
-        self.found: list[tuple[str, list[str]]] = []
+        self.found: list[tuple[str, str, list[str]]] = []  # id and text of a heading, paragraphs
         self._open: str | None = None
+        self._id = ""
         self._text: list[str] = []
         self._ended = False
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        classes = (dict(attributes).get("class") or "").split()
+        found = dict(attributes)
+        classes = (found.get("class") or "").split()
         self._ended |= "relatedtopics" in classes or tag == "footer"
         if not self._ended and (tag in _TITLES or (tag == "p" and "paragraph" in classes)):
-            self._open, self._text = tag, []
+            self._open, self._id, self._text = tag, found.get("id") or "", []
 
     def handle_data(self, data: str) -> None:
         if self._open:
@@ -63,16 +70,16 @@ class _Page(HTMLParser):
             return
         self._open, text = None, " ".join("".join(self._text).split())
         if tag in _TITLES:
-            self.found.append((text, []))
+            self.found.append((self._id, text, []))
         elif self.found and text:
-            self.found[-1][1].append(text)
+            self.found[-1][2].append(text)
 
     def sections(self) -> Iterator[Section]:
-        for title, paragraphs in self.found:
+        for heading, title, paragraphs in self.found:
             body = " ".join(paragraphs)
             least = SHORTEST // 3 if _DENSE_SCRIPTS.search(body) else SHORTEST
             if title and len(body) >= least:
-                yield Section(self.page, title, body)
+                yield Section(self.page, heading, title, body)
 
 
 def fetch(language: str, folder: Path) -> Path:
@@ -162,7 +169,9 @@ def prepare(data: Path, cache: Path) -> dict[str, list[Section]]:
             kept, left = training_sections(data, language, cache / "packages")
             print(language, len(kept), "sections,", sum(len(s.body) for s in kept), "characters; left out:", left)
             lines += [json.dumps({"language": language, **asdict(s)}, ensure_ascii=False) for s in kept]
-        stored.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        aside = stored.with_suffix(".part")
+        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        aside.replace(stored)
     sections: dict[str, list[Section]] = {language: [] for language in PACKAGES}
     for line in stored.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
