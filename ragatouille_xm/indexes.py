@@ -18,11 +18,13 @@ from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
 from .index.plaid.records import Collection
 from .index.qdrant import EdgeIndex
+from .index.resident import search_device
 from .languages import AdapterTable
 from .model.checkpoint import locate
 from .retriever import Retriever
 
 if TYPE_CHECKING:
+    import torch
     from qdrant_client import QdrantClient
 
     from .index.cluster import ClusterIndex
@@ -175,11 +177,19 @@ class Indexes:
     encoder : Encoder
         Fills and searches all of them.
     root : str or Path
+    device : str or torch.device, optional
+        Where the token vectors of indexes in folders of ours are held and scored; by default the engine does it.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind of device.
     """
 
-    def __init__(self, encoder: Encoder, root: str | Path) -> None:
+    def __init__(self, encoder: Encoder, root: str | Path, device: str | torch.device | None = None) -> None:
         self.encoder = encoder
         self.root = Path(root)
+        self.device = None if device is None else search_device(device)
         self.current: str | None = None
         self._opened: dict[str, Retriever] = {}
         self._known: dict[str, tuple[Path, str | None]] = {}  # folder, and language given, of those opened before
@@ -265,6 +275,8 @@ class Indexes:
             )
         retriever = Retriever(self.encoder, index, int(theirs.settings["max_document_length"]))
         if isinstance(index, EdgeIndex):
+            if self.device is not None:
+                index.keep_on(self.device)
             self._keep(name, retriever, index.folder)
         else:
             self._opened[name], self._clusters[name], self.current = retriever, index.cluster, name

@@ -40,9 +40,15 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
     'fr'
     """
 
-    def __init__(self, encoder: Encoder, index_root: str | Path | None = None, verbose: int = 1) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        index_root: str | Path | None = None,
+        verbose: int = 1,
+        search_device: str | torch.device | None = None,
+    ) -> None:
         super().__init__(encoder, verbose)
-        self.indexes = Indexes(encoder, index_root if index_root is not None else DEFAULT_ROOT)
+        self.indexes = Indexes(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
 
     @classmethod
     def from_pretrained(
@@ -56,6 +62,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         dtype: str | torch.dtype | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
         quantize: str | None = None,
+        search_device: str | torch.device | None = None,
     ) -> RAGPretrainedModel:
         """Load a checkpoint.
 
@@ -78,11 +85,17 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             ``"py3langid"`` (the default), ``"langdetect"``, or a function from a text to a language code.
         quantize : {"int8"}, optional
             Encode in 8-bit integers, on the CPU: faster, a little less exact. Indexes and queries need not agree on it.
+        search_device : str or torch.device, optional
+            Hold the token vectors of indexes (of ours, in a folder) in the memory of this device, say ``"cuda"``, from
+            the first search on, and score every passage there. Where the device is not there or has no room, the index
+            is searched as without it.
 
         Raises
         ------
         CheckpointError
             If the checkpoint cannot be found or is damaged.
+        InputError
+            If an option is not usable.
         """
         encoder = Encoder.from_pretrained(
             pretrained_model_name_or_path,
@@ -91,7 +104,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             language_detector=language_detector,
             quantize=quantize,
         )
-        return cls(encoder, index_root, verbose)
+        return cls(encoder, index_root, verbose, search_device)
 
     @classmethod
     def from_index(
@@ -104,6 +117,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         dtype: str | torch.dtype | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
         quantize: str | None = None,
+        search_device: str | torch.device | None = None,
         checkpoint: str | Path | None = None,
         language: str | None = None,
         collection: str | Path | Sequence[str] | None = None,
@@ -144,6 +158,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
                 dtype=dtype,
                 language_detector=language_detector,
                 quantize=quantize,
+                search_device=search_device,
             )
             model.indexes.register(path.name, index, language)
         except BaseException:

@@ -55,18 +55,47 @@ def maxsim(
     >>> maxsim(queries, vectors, torch.tensor([2, 1]))
     tensor([[1.8000, 1.0000]])
     """
-    count, rows, dim = queries.shape
     device = vectors.device
-    scores = torch.empty(count, len(lengths), device=device)
-    columns = torch.split(queries.to(device, torch.float32).reshape(-1, dim), QUERIES_AT_ONCE * max(rows, 1))
+    queries = queries.to(device, torch.float32)
+    scores = torch.empty(len(queries), len(lengths), device=device)
     block = block or TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE_ELSEWHERE)
     for passages, tokens in _blocks(lengths, block):
-        part = vectors[tokens].float()
-        sizes = lengths[passages].to(device)
-        owners = torch.repeat_interleave(torch.arange(len(sizes), device=device), sizes, output_size=len(part))
-        best = [_best_of_passage(part @ column.T, owners, len(sizes)) for column in columns]
-        scores[:, passages] = torch.cat(best, 1).reshape(len(sizes), count, rows).sum(2).T
+        sizes = lengths[passages]
+        owners = owners_of(sizes.to(device), tokens.stop - tokens.start)
+        scores[:, passages] = maxsim_of_block(queries, vectors[tokens], owners, len(sizes))
     return scores
+
+
+def owners_of(lengths: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Return the passage of each of `tokens` token vectors, by the passages' `lengths`: ``(n,)`` → ``(T,)`` int64."""
+    return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths, output_size=tokens)
+
+
+def maxsim_of_block(queries: torch.Tensor, vectors: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
+    """Score `count` passages at once, as `maxsim` does; all tensors are on one device.
+
+    Parameters
+    ----------
+    queries : torch.Tensor
+        Shape ``(Q, q, dim)``, float32.
+    vectors : torch.Tensor
+        Shape ``(T, dim)``, floating.
+    owners : torch.Tensor
+        Shape ``(T,)``, int64: the passage of each token vector.
+    count : int
+        Passages.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(Q, count)``, float32.
+    """
+    part, rows = vectors.float(), queries.shape[1]
+    best = [
+        _best_of_passage(part @ some.flatten(0, 1).T, owners, count).view(count, len(some), rows).sum(2)
+        for some in queries.split(QUERIES_AT_ONCE)
+    ]
+    return torch.cat(best, 1).T
 
 
 def _blocks(lengths: torch.Tensor, block: int) -> Iterator[tuple[slice, slice]]:

@@ -166,7 +166,7 @@ class Part:
 
     def assign(self, codebook: Codebook) -> None:
         """Give every passage its centroids."""
-        for batch in _batches(self.read(with_vectors=True), AT_ONCE):
+        for batch in batches_of(self.read(with_vectors=True), AT_ONCE):
             blocks = [torch.from_numpy(stored.vectors) for stored in batch]
             rows = codebook.assign(torch.cat(blocks)).split([len(block) for block in blocks])
             pairs = zip(batch, rows, strict=True)
@@ -248,9 +248,9 @@ class Part:
         records = self._records(where, fields, False, self.passages)
         return [(int(record.id), (record.payload or {})["document_id"]) for record in records]
 
-    def pids(self) -> list[int]:
-        """Return all pids, growing."""
-        return [int(record.id) for record in self._records(None, False, False, self.passages)]
+    def pids(self, where: edge.Filter | None = None) -> list[int]:
+        """Return the pids that `where` admits, growing."""
+        return [int(record.id) for record in self._records(where, False, False, self.passages)]
 
     def holds(self, pids: Sequence[int]) -> set[int]:
         """Return those of `pids` that are here."""
@@ -312,6 +312,7 @@ def _stored(record: edge.Record) -> Stored:
     return Stored(passage, np.asarray(vectors[VECTORS], np.float16) if isinstance(vectors, dict) else None)
 
 
-def _batches(stored: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
+def batches_of(stored: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
+    """Yield up to `size` at a time."""
     while batch := list(islice(stored, size)):
         yield batch

@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import (
-    IndexDamagedError,
-    IndexLockedError,
-    IndexNotFoundError,
-    InputError,
-    PassageIndexError,
-    StorageError,
-)
+from ..errors import IndexLockedError, IndexNotFoundError, InputError, StorageError
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
 from .compaction import changed, copy_alive, fit_codebook, needs_codebook, outgrown, without
 from .draft import DraftIndex, building, bytes_of, first_manifest, new_name, saved
 from .durable import check_space, storage_errors
+from .loading import FolderReader, Loaded
 from .lock import forget_lock, write_lock
 from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
 from .part import Part
-from .reading import Reader, Snapshot, View
+from .reading import Snapshot, View
 
 logger = logging.getLogger(__name__)
 
 MOST_PARTS = 16  # a search looks into each
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """A snapshot and where it comes from."""
-
-    stamp: tuple[int, int, int]
-    manifest: Manifest
-    snapshot: Snapshot
-
-
-class EdgeIndex(Reader):
+class EdgeIndex(FolderReader):
     """Passages in a folder on disk, searched in process by Qdrant Edge.
 
     Implements `ragatouille_xm.index.base.PassageIndex`. Make one with `open`, `create` or `build`. Any number of
@@ -67,13 +50,6 @@ class EdgeIndex(Reader):
     >>> EdgeIndex.open(folder).search(torch.tensor([[[0.0, 1.0]]]), k=1).pids.tolist()
     [[1]]
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._closed = False
-        self._inherited: list[_Loaded | None] = []
-        self._start()
-        self._dim = self._load().manifest.dim
 
     @classmethod
     def open(cls, path: str | Path) -> EdgeIndex:
@@ -171,81 +147,10 @@ class EdgeIndex(Reader):
             with suppress(OSError):
                 folder.rmdir()  # of a failed first build; any other folder is not empty
 
-    # ---- what there is
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the index consists of now."""
-        return self._load().manifest
-
-    @property
-    def checkpoint(self) -> str:
-        """Name of the checkpoint that filled it."""
-        return self.manifest.checkpoint
-
-    @property
-    def first_pid(self) -> int:
-        """The first pid that was handed out when it was built from nothing."""
-        return self.manifest.first_pid
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What the caller of `build` kept with it."""
-        return self.manifest.settings
-
-    def _start(self) -> None:
-        """Begin with nothing loaded."""
-        self._process = os.getpid()
-        self._loaded: _Loaded | None = None
-        self._writer = threading.RLock()
-        self._loader = threading.Lock()
-
-    def _snapshot(self) -> Snapshot:
-        return self._load().snapshot
-
-    def _load(self) -> _Loaded:
-        """Return the newest state, loading what is new in it."""
-        if self._closed:
-            raise PassageIndexError(f"The index at {str(self.folder)!r} was closed. Open it again.")
-        if self._process != os.getpid():  # forked without the engine's threads: what was loaded there hangs here
-            self._inherited.append(self._loaded)
-            self._start()
-        loaded = self._loaded
-        if loaded is not None and loaded.stamp == stamp(self.folder):
-            return loaded
-        with self._loader:
-            while True:
-                seen = stamp(self.folder)  # before reading: a change in between is noticed the next time
-                manifest = Manifest.read(self.folder)
-                try:
-                    self._loaded = _Loaded(seen, manifest, self._snapshot_of(manifest))
-                except IndexDamagedError:
-                    if manifest.state != Manifest.read(self.folder).state:  # replaced, and its parts removed, meanwhile
-                        continue
-                    raise
-                return self._loaded
-
-    def _snapshot_of(self, manifest: Manifest) -> Snapshot:
-        old = self._loaded
-        if old is not None and old.manifest.state == manifest.state:
-            return old.snapshot
-        known = {view.part.folder.name: view.part for view in old.snapshot.views} if old else {}
-        views = tuple(
-            View(known.get(entry.name) or Part.load(self.folder / entry.name, entry.passages), frozenset(entry.deleted))
-            for entry in manifest.parts
-        )
-        codebook: Codebook | None = None
-        if manifest.codebook is not None:
-            if old and (old.manifest.build, old.manifest.codebook) == (manifest.build, manifest.codebook):
-                codebook = old.snapshot.codebook
-            else:
-                codebook = Codebook.load(self.folder / manifest.codebook.file)
-        return Snapshot(views, codebook, manifest.growth)
-
     # ---- writing
 
     @contextmanager
-    def _writing(self) -> Iterator[_Loaded]:
+    def _writing(self) -> Iterator[Loaded]:
         """Hold the right to write; yield the state to build upon. What a failure leaves behind is removed."""
         self._load()
         with self._writer, write_lock(self.folder):
@@ -255,10 +160,10 @@ class EdgeIndex(Reader):
             finally:
                 sweep(self.folder)
 
-    def _commit(self, manifest: Manifest, views: Iterable[View], codebook: Codebook | None) -> _Loaded:
+    def _commit(self, manifest: Manifest, views: Iterable[View], codebook: Codebook | None) -> Loaded:
         """Make a new state the one that counts. `views` are those of the manifest's parts."""
         manifest.write(self.folder)
-        self._loaded = _Loaded(stamp(self.folder), manifest, Snapshot(tuple(views), codebook, manifest.growth))
+        self._loaded = Loaded(stamp(self.folder), manifest, Snapshot(tuple(views), codebook, manifest.growth))
         return self._loaded
 
     def reserve(self, n: int) -> int:
@@ -329,7 +234,7 @@ class EdgeIndex(Reader):
                 self._commit_pairs(now, kept)
             return removed
 
-    def _commit_pairs(self, now: _Loaded, pairs: Sequence[tuple[PartEntry, View]], **changes: Any) -> None:
+    def _commit_pairs(self, now: Loaded, pairs: Sequence[tuple[PartEntry, View]], **changes: Any) -> None:
         manifest = now.manifest.changed(parts=tuple(entry for entry, _ in pairs), **changes)
         self._commit(manifest, (view for _, view in pairs), now.snapshot.codebook)
 
@@ -375,7 +280,7 @@ class EdgeIndex(Reader):
         except StorageError as error:  # what was added is committed
             logger.warning("the parts of %s could not be merged: %s", self.folder, error)
 
-    def _tidy(self, now: _Loaded, refit: bool = False) -> None:
+    def _tidy(self, now: Loaded, refit: bool = False) -> None:
         manifest, views = now.manifest, now.snapshot.views
         if needs_codebook(manifest) or (refit and changed(manifest) and manifest.codebook):
             codebook = fit_codebook(views, manifest.tokens)
@@ -384,7 +289,7 @@ class EdgeIndex(Reader):
             self._rewrite(now, chosen, now.snapshot.codebook, manifest.codebook)
 
     def _rewrite(
-        self, now: _Loaded, chosen: Sequence[PartEntry], codebook: Codebook | None, entry: CodebookEntry | None
+        self, now: Loaded, chosen: Sequence[PartEntry], codebook: Codebook | None, entry: CodebookEntry | None
     ) -> None:
         """Put what is alive of some parts into one new part."""
         names = {part.name for part in chosen}
@@ -401,12 +306,3 @@ class EdgeIndex(Reader):
             kept = [merged, *(pair for pair in pairs if pair[0].name not in names)]
             manifest = now.manifest.changed(parts=tuple(old for old, _ in kept), codebook=entry)
             self._commit(manifest, (view for _, view in kept), codebook)
-
-    def close(self) -> None:
-        """Release files and memory. Closing twice is allowed."""
-        with self._writer, self._loader:
-            self._closed = True
-            loaded, self._loaded = self._loaded, None
-        for view in loaded.snapshot.views if loaded else ():
-            with suppress(StorageError):
-                view.part.close()

@@ -58,12 +58,19 @@ def exact(dtype: torch.dtype, tolerance: float) -> Iterator[Engine]:
 
 
 @contextmanager
-def edge(storage: str, tolerance: float) -> Iterator[Engine]:
+def edge(storage: str, tolerance: float, search_device: str | None = None) -> Iterator[Engine]:
+    def kept(index: EdgeIndex) -> EdgeIndex:
+        if search_device is not None:
+            index.keep_on(search_device)
+        return index
+
     with scratch() as folder:
         yield Engine(
-            lambda: EdgeIndex.create(folder, dim=DIM, checkpoint="", fingerprint="", settings={}, storage=storage),
+            lambda: kept(
+                EdgeIndex.create(folder, dim=DIM, checkpoint="", fingerprint="", settings={}, storage=storage)
+            ),
             tolerance,
-            lambda: EdgeIndex.open(folder),
+            lambda: kept(EdgeIndex.open(folder)),
         )
 
 
@@ -84,6 +91,7 @@ ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact-half": lambda: exact(torch.float16, 3e-3),
     "edge": lambda: edge("float16", 3e-3),
     "edge-int8": lambda: edge("int8", 0.1),
+    "edge-resident": lambda: edge("float16", 3e-3, "cuda" if torch.cuda.is_available() else "cpu"),
     "cluster": lambda: cluster(QdrantClient(":memory:")),
     "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),
 }
@@ -93,7 +101,13 @@ if "QDRANT_URL" in os.environ:  # a real server
     )
 
 
-SLOW = {"edge", "edge-int8", "cluster-http", "server"}  # a write waits for the disk, or goes through JSON
+SLOW = {
+    "edge",
+    "edge-int8",
+    "edge-resident",
+    "cluster-http",
+    "server",
+}  # a write waits for the disk, or goes through JSON
 
 
 def examples(name: str, count: int) -> int:
