@@ -3,9 +3,12 @@
 On the test queries of `demo_checkpoint/split.py`, in 14 languages: MRR@10 and recall@100 among all 1,000 passages of
 the query's language, for the trained demo, the untrained one, BM25 and the mean-pooled encoder; in the collection of
 all languages (14,000 passages); and across languages: the query in one, its answer in another. Then the trained demo
-again with every text through the English adapter, and with none. Scores are exact MaxSim: no index plays a part.
+again with every text through the English adapter, and with none, within languages only. Scores are exact MaxSim: no
+index plays a part. Differences from the trained demo are tested by paired randomisation on the queries' reciprocal
+ranks, with Holm's correction for all comparisons of a table.
 
-    python benchmarks/demo_quality.py [--systems untrained,bm25] [--languages fr,ja]
+    python benchmarks/demo_quality.py [--systems "untrained;bm25"] [--languages fr,ja]
+    python benchmarks/demo_quality.py --systems ""        # only the tests and the tables of what is in the results
 
 A system that is not asked for keeps its numbers in the results. The last two collections are searched with the first
 `MIXED_QUERIES` test queries of each language.
@@ -18,7 +21,7 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -26,16 +29,19 @@ from typing import Any, Protocol
 
 import bm25s
 import ir_measures
+import numpy as np
 import torch
 from demo_checkpoint.split import languages_in, page_of, part_of, queried, sections_of
 from ir_measures import RR, Qrel, R, ScoredDoc
 
 from ragatouille_xm.encoder import Encoder
+from ragatouille_xm.evaluation.significance import LEVEL, holm, paired_test
 from ragatouille_xm.scoring import maxsim
 
 DEPTH = 100
 MEASURES = {"mrr@10": RR @ 10, "r@100": R @ 100}
-MIXED_QUERIES = 60
+TRAINED = "trained"
+MIXED_QUERIES = 80
 DTYPE = torch.bfloat16  # of every encoder here: three times as fast as float32 on this machine
 UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
 NO_ADAPTER = "la"  # Latin's was never trained, so it still adds nothing
@@ -62,7 +68,7 @@ class Set:
         return cls(folder.name, rows("collection.tsv"), queries, sections)
 
 
-Rows = dict[str, dict[str, float]]  # measures by language
+Values = dict[str, list[float]]  # by measure, 0 to 1, of queries in their order
 
 
 class System(Protocol):
@@ -152,17 +158,19 @@ SYSTEMS: dict[str, Callable[[Sequence[Set]], System]] = {
     "bm25": bm25,
     "mean-pooled encoder": mean_pooled,
     "untrained": lambda sets: late_interaction("demo-untrained", sets),
-    "trained": lambda sets: late_interaction("demo", sets),
-    "trained, English adapter for all": lambda sets: late_interaction("demo", sets, "en"),
-    "trained, no adapter": lambda sets: late_interaction("demo", sets, NO_ADAPTER),
+    TRAINED: lambda sets: late_interaction("demo", sets),
+    f"{TRAINED}, English adapter for all": lambda sets: late_interaction("demo", sets, "en"),
+    f"{TRAINED}, no adapter": lambda sets: late_interaction("demo", sets, NO_ADAPTER),
 }
+ABLATION = tuple(name for name in SYSTEMS if name.startswith(f"{TRAINED}, "))
+OTHERS = ("untrained", "mean-pooled encoder", "bm25")
 
 
 # measuring
 
 
-def measure(scores: torch.Tensor, ids: Sequence[str], qrels: Sequence[Qrel]) -> dict[str, float]:
-    """Return the measures in percent; `scores` has a row of each query and a column of each id."""
+def measure(scores: torch.Tensor, ids: Sequence[str], qrels: Sequence[Qrel]) -> Values:
+    """Return the measures of each query; `scores` has a row of each query and a column of each id."""
     values, places = scores.topk(min(DEPTH, len(ids)), dim=1)
     run = [
         ScoredDoc(qrel.query_id, ids[i], score)
@@ -170,23 +178,29 @@ def measure(scores: torch.Tensor, ids: Sequence[str], qrels: Sequence[Qrel]) -> 
         for i, score in zip(*found, strict=True)
         if score > 0  # what BM25 did not find
     ]
-    result = ir_measures.calc_aggregate(MEASURES.values(), qrels, run)
-    return {name: round(100 * result[wanted], 1) for name, wanted in MEASURES.items()}
+    result = {each: dict.fromkeys((qrel.query_id for qrel in qrels), 0.0) for each in MEASURES.values()}
+    for found in ir_measures.iter_calc(MEASURES.values(), qrels, run):
+        result[found.measure][found.query_id] = found.value
+    return {name: list(result[wanted].values()) for name, wanted in MEASURES.items()}
 
 
-def alone(system: System, sets: Sequence[Set]) -> Rows:
+def alone(system: System, sets: Sequence[Set]) -> dict[str, Values]:
     """Measure all test queries among the passages of their own language."""
-    rows = {}
-    for each in sets:
-        scores = system(each.language, list(each.queries.values()), [each])
-        rows[each.language] = measure(scores, list(each.passages), [Qrel(qid, qid, 1) for qid in each.queries])
-    return {"mean": averaged(list(rows.values())), **rows}
+    return {
+        each.language: measure(
+            system(each.language, list(each.queries.values()), [each]),
+            list(each.passages),
+            [Qrel(qid, qid, 1) for qid in each.queries],
+        )
+        for each in sets
+    }
 
 
-def together(system: System, sets: Sequence[Set]) -> tuple[Rows, Rows]:
+def together(system: System, sets: Sequence[Set]) -> tuple[dict[str, Values], dict[str, Values]]:
     """Measure the first test queries of each language among the passages of all, and in each other language.
 
-    The second is the mean over the other languages that have the answer's section, by the query's language.
+    The second is each query's mean over the other languages that have the answer's section; queries whose section no
+    other language has are left out.
     """
     mixed, across = {}, {}
     ids = [pid for each in sets for pid in each.passages]
@@ -195,21 +209,96 @@ def together(system: System, sets: Sequence[Set]) -> tuple[Rows, Rows]:
         scores = system(asked.language, list(queries.values()), sets)
         mixed[asked.language] = measure(scores, ids, [Qrel(qid, qid, 1) for qid in queries])
         parts = zip(sets, scores.split([len(each.passages) for each in sets], 1), strict=True)
-        rows = [in_another(asked, list(queries), other, part) for other, part in parts if other is not asked]
-        across[asked.language] = averaged([row for row in rows if row])
-    return tuple({"mean": averaged(list(rows.values())), **rows} for rows in (mixed, across))
+        found: dict[str, list[dict[str, float]]] = {qid: [] for qid in queries}
+        for other, part in parts:
+            if other is not asked:
+                for qid, values in in_another(asked, list(queries), other, part):
+                    found[qid].append(values)
+        across[asked.language] = {
+            name: [mean(row[name] for row in rows) for rows in found.values() if rows] for name in MEASURES
+        }
+    return mixed, across
 
 
-def in_another(asked: Set, queries: Sequence[str], other: Set, scores: torch.Tensor) -> dict[str, float]:
+def in_another(
+    asked: Set, queries: Sequence[str], other: Set, scores: torch.Tensor
+) -> Iterator[tuple[str, dict[str, float]]]:
     """Measure queries among the passages of another language: those whose answer is there, too."""
     answers = {section: pid for pid, section in other.sections.items()}
     found = [(i, answers[asked.sections[qid]]) for i, qid in enumerate(queries) if asked.sections[qid] in answers]
+    if not found:
+        return
     qrels = [Qrel(queries[i], answer, 1) for i, answer in found]
-    return measure(scores[[i for i, _ in found]], list(other.passages), qrels) if found else {}
+    values = measure(scores[[i for i, _ in found]], list(other.passages), qrels)
+    for place, (i, _) in enumerate(found):
+        yield queries[i], {name: values[name][place] for name in MEASURES}
 
 
-def averaged(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: round(mean(row[name] for row in rows), 1) for name in MEASURES}
+def averaged(tables: dict[str, Values]) -> dict[str, dict[str, float]]:
+    """Return the measures in percent by language, and first the mean of the languages."""
+    rows = {
+        language: {name: round(100 * mean(values[name]), 1) for name in MEASURES} for language, values in tables.items()
+    }
+    means = {name: round(mean(100 * mean(values[name]) for values in tables.values()), 1) for name in MEASURES}
+    return {"mean": means, **rows}
+
+
+# comparing
+
+
+def compared(queries: dict[str, dict[str, Values]], others: Sequence[str]) -> dict[str, Any]:
+    """Test the trained demo's reciprocal ranks against those of others, by language and over all queries.
+
+    `queries` is by system and language; corrected by Holm for the number of all these comparisons.
+    """
+    found = []
+    for other in others:
+        first, second = queries[TRAINED], queries[other]
+        pairs = {language: (first[language]["mrr@10"], second[language]["mrr@10"]) for language in first}
+        every = tuple([value for pair in pairs.values() for value in pair[side]] for side in (0, 1))
+        for language, (ours, theirs) in {"all": every, **pairs}.items():
+            difference = round(100 * (mean(ours) - mean(theirs)), 2)
+            found.append((other, language, difference, paired_test(np.array(ours), np.array(theirs))))
+    result: dict[str, Any] = {other: {} for other in others}
+    for (other, language, difference, p), corrected in zip(found, holm([p for *_, p in found]), strict=True):
+        result[other][language] = {"difference": difference, "p": round(p, 4), "corrected": round(corrected, 4)}
+    return result
+
+
+def comparisons(queries: dict[str, Any]) -> dict[str, Any]:
+    """Return the tests of every collection, and of the ablation, of the systems that are there."""
+    asked = {"alone": OTHERS, "mixed": OTHERS, "across languages": OTHERS, "ablation": ABLATION}
+    result = {}
+    for name, others in asked.items():
+        where = "alone" if name == "ablation" else name
+        values = {system: found[where] for system, found in queries.items() if where in found}
+        present = [other for other in others if other in values and values[other].keys() == values[TRAINED].keys()]
+        if present:
+            result[name] = compared(values, present)
+    return result
+
+
+def tables(report: dict[str, Any]) -> str:
+    """Return the results as Markdown; a mark says where the trained demo's MRR@10 differs significantly."""
+    systems, tests = report["systems"], report["comparisons"]
+
+    def cell(name: str, where: str, row: str, test: str) -> str:
+        measures = systems[name][where][row]
+        found = tests.get(test, {}).get(name, {}).get("all" if row == "mean" else row)
+        mark = "" if found is None or found["corrected"] >= LEVEL else "\u2020"
+        return f"{measures['mrr@10']}{mark} / {measures['r@100']}"
+
+    def table(names: Sequence[str], test: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+        lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        for label, where, row in rows:
+            cells = [cell(name, where, row, where if test == "alone" else test) for name in names]
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+        return lines
+
+    languages = [(row, "alone", row) for row in systems[TRAINED]["alone"] if row != "mean"]
+    last = [("mean", "alone", "mean"), ("all languages", "mixed", "mean"), ("across", "across languages", "mean")]
+    lines = table((TRAINED, *OTHERS), "alone", [*languages, *last])
+    return "\n".join([*lines, "", *table((TRAINED, *ABLATION), "ablation", [*languages, last[0]])])
 
 
 def main() -> None:
@@ -217,28 +306,40 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "A")
     parser.add_argument("--systems", default=";".join(SYSTEMS), help="names, by semicolons")
     parser.add_argument("--languages", help="folder names, by commas; by default all")
-    parser.add_argument("--alone", action="store_true", help="leave out what needs the passages of all languages")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "demo_quality.json")
     options = parser.parse_args()
     wanted = options.languages.split(",") if options.languages else languages_in(options.data)
     sets = [Set.read(options.data / language) for language in wanted]
-    for name in options.systems.split(";"):
+    for name in filter(None, options.systems.split(";")):
         start = time.process_time()
         system = SYSTEMS[name](sets)
-        result: dict[str, Any] = {"alone": alone(system, sets)}
-        if not options.alone:
-            result["mixed"], result["across languages"] = together(system, sets)
-        result["cpu_s"] = round(time.process_time() - start)
-        print(name, {where: rows["mean"] for where, rows in result.items() if isinstance(rows, dict)}, flush=True)
-        record(options.out, sets, name, result)
+        values = {"alone": alone(system, sets)}
+        if name not in ABLATION:
+            values["mixed"], values["across languages"] = together(system, sets)
+        record(options.out, sets, name, values, time.process_time() - start)
+    report = json.loads(options.out.read_text(encoding="utf-8"))
+    if not {TRAINED, *OTHERS, *ABLATION} - report["systems"].keys():
+        report["comparisons"] = comparisons(json.loads(queries_file(options.out).read_text(encoding="utf-8")))
+        write(options.out, report)
+        print(tables(report))
 
 
-def record(out: Path, sets: Sequence[Set], name: str, result: dict[str, Any]) -> None:
+def queries_file(out: Path) -> Path:
+    """Return the file of the measures of each query, beside that of their means."""
+    return out.with_name(f"{out.stem}_queries.json")
+
+
+def write(path: Path, content: Any, indent: int | None = 1) -> None:
+    path.write_text(json.dumps(content, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def record(out: Path, sets: Sequence[Set], name: str, values: dict[str, dict[str, Values]], seconds: float) -> None:
     report = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"systems": {}}
     sizes = {s.language: {"passages": len(s.passages), "test queries": len(s.queries)} for s in sets}
     report |= {
         "question": " ".join(str(__doc__).splitlines()[0].split()),
         "data": report.get("data", {}) | sizes,
+        "queries of a language in mixed, across languages": MIXED_QUERIES,
         "machine": {
             "cpu": platform.machine(),
             "threads": torch.get_num_threads(),
@@ -246,8 +347,20 @@ def record(out: Path, sets: Sequence[Set], name: str, result: dict[str, Any]) ->
             "dtype": str(DTYPE),
         },
     }
+    result = {where: averaged(found) for where, found in values.items()} | {"cpu_s": round(seconds)}
     report["systems"][name] = result
-    out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(name, {where: result[where]["mean"] for where in values}, flush=True)
+    write(out, report)
+    path = queries_file(out)
+    queries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    queries[name] = {
+        where: {
+            language: {measure: [round(value, 4) for value in each] for measure, each in found.items()}
+            for language, found in languages.items()
+        }
+        for where, languages in values.items()
+    }
+    write(path, queries, None)
 
 
 if __name__ == "__main__":
