@@ -108,6 +108,15 @@ class Encoder:
         """Detect the language of each text among `candidates`, by default all that the checkpoint has adapters for."""
         return self.detector.detect(texts, self.adapters.languages if candidates is None else candidates, hint)
 
+    @property
+    def works_ahead(self) -> bool:
+        """Whether a thread prepares what comes next: a CPU has nothing to gain, as its cores are the model's."""
+        return self.model.device.type != "cpu"
+
+    def tokenise(self, texts: Sequence[str], max_length: int | None = None) -> list[Tokens]:
+        """Tokenise passages as `encode_documents` does."""
+        return self.tokenizer.documents(texts, max_length or self.checkpoint.settings.doc_maxlen)
+
     def encode_documents(
         self,
         texts: Sequence[str],
@@ -116,6 +125,7 @@ class Encoder:
         max_length: int | None = None,
         batch_tokens: int | None = None,
         on_batch: Callable[[int], object] | None = None,
+        tokens: Sequence[Tokens] | None = None,
     ) -> TokenVectors:
         """Encode passages, each through its language's adapter.
 
@@ -129,13 +139,16 @@ class Encoder:
             Most tokens that go through the model at once, if fewer than what suits the device.
         on_batch : callable, optional
             Told how many passages a batch had, once it is encoded.
+        tokens : sequence of Tokens, optional
+            What `tokenise` made of `texts` before.
 
         Returns
         -------
         TokenVectors
             In the order of `texts`, on the model's device, with vocabulary ids.
         """
-        tokens = self.tokenizer.documents(texts, max_length or self.checkpoint.settings.doc_maxlen)
+        if tokens is None:
+            tokens = self.tokenise(texts, max_length)
         blocks: list[torch.Tensor] = [torch.empty(0)] * len(tokens)
         for positions, vectors, scored in self._forward(tokens, languages, batch_tokens):
             kept = vectors[scored.to(vectors.device)].split(scored.sum(1).tolist())  # one selection for the batch
@@ -176,7 +189,7 @@ class Encoder:
         budget = min(BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS["cuda"]), batch_tokens or sys.maxsize)
         batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
         laid: Iterator[TokenBatch] = (self._lay([tokens[i] for i in positions]) for positions in batches)
-        if self.model.device.type != "cpu" and len(batches) > 1:  # a CPU has nothing to gain: its cores are the model's
+        if self.works_ahead and len(batches) > 1:
             laid = ahead(laid)
         for positions, batch in zip(batches, laid, strict=True):
             rows = [adapters[i] for i in positions] if adapters else []

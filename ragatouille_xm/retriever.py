@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -18,6 +19,8 @@ from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import DuplicateDocumentError, InputError
 from .index.base import PassageIndex
+from .text.ahead import map_ahead
+from .text.tokenizer import Tokens
 from .types import Hits, Passage
 
 logger = logging.getLogger(__name__)
@@ -25,6 +28,26 @@ logger = logging.getLogger(__name__)
 DOCUMENTS_AT_ONCE = 512  # enough to sort by length, little enough to keep in memory
 
 Result = dict[str, Any]
+
+
+class Prepared(NamedTuple):
+    """Documents on their way into an index, as far as neither model nor index is needed.
+
+    Attributes
+    ----------
+    documents : list of Document
+    languages : list of str
+        Of each document.
+    chunks : list of (int, str)
+        Position in `documents` and text of each passage.
+    tokens : list of Tokens
+        Of each passage.
+    """
+
+    documents: list[Document]
+    languages: list[str]
+    chunks: list[tuple[int, str]]
+    tokens: list[Tokens]
 
 
 class Retriever:
@@ -75,20 +98,16 @@ class Retriever:
             If the index has one of the documents and `replace` is off. Documents of earlier batches are taken out
             again, as they are after any other failure.
         """
-        stream = iter(documents)
         added: list[str] = []
         n_passages = 0
         began = time.monotonic()
         try:
             with tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar:
-                while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
-                    if skip_known:
-                        known = self.index.contains([document.document_id for document in batch])
-                        batch = [document for document in batch if document.document_id not in known]
-                        bar.update(len(known))
-                    if batch:
-                        n_passages += self._add_batch(batch, added, cut, replace, batch_tokens, bar)
-                        bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
+                work = partial(self._prepare, cut)
+                batches = self._batches(documents, skip_known, bar)
+                for prepared in (map_ahead if self.encoder.works_ahead else map)(work, batches):
+                    n_passages += self._add_batch(prepared, added, replace, batch_tokens, bar)
+                    bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
         except BaseException:
             if added and not (replace or skip_known):
                 self.index.delete(added)
@@ -96,25 +115,35 @@ class Retriever:
         self.index.optimize()
         return n_passages
 
+    def _batches(self, documents: Iterable[Document], skip_known: bool, bar: tqdm[Any]) -> Iterator[list[Document]]:
+        stream = iter(documents)
+        while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
+            if skip_known:
+                known = self.index.contains([document.document_id for document in batch])
+                batch = [document for document in batch if document.document_id not in known]
+                bar.update(len(known))
+            if batch:
+                yield batch
+
+    def _prepare(self, cut: Cutter, documents: list[Document]) -> Prepared:
+        """Detect, cut and tokenise: what can be done while the model encodes the documents before."""
+        languages = self._languages_of(documents)
+        chunks = cut(documents)
+        tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
+        return Prepared(documents, languages, chunks, tokens)
+
     def _add_batch(
-        self,
-        batch: Sequence[Document],
-        added: list[str],
-        cut: Cutter,
-        replace: bool,
-        batch_tokens: int | None,
-        bar: tqdm[Any],
+        self, prepared: Prepared, added: list[str], replace: bool, batch_tokens: int | None, bar: tqdm[Any]
     ) -> int:
-        ids = [document.document_id for document in batch]
+        documents, languages, chunks, tokens = prepared
+        ids = [document.document_id for document in documents]
         if not replace and (known := self.index.contains(ids)):
             raise DuplicateDocumentError(
                 f"The index already has {_some(known)}. Use update_in_index to replace documents, or delete them first."
             )
-        languages = self._languages_of(batch)
-        chunks = cut(batch)
         first = self.index.reserve(len(chunks))
         passages = [
-            Passage(first + i, batch[position].document_id, text, languages[position], batch[position].metadata)
+            Passage(first + i, documents[position].document_id, text, languages[position], documents[position].metadata)
             for i, (position, text) in enumerate(chunks)
         ]
         before, encoded = bar.n, 0
@@ -122,7 +151,7 @@ class Retriever:
         def advance(n: int) -> None:
             nonlocal encoded
             encoded += n
-            bar.update(before + len(batch) * encoded // len(passages) - bar.n)
+            bar.update(before + len(documents) * encoded // len(passages) - bar.n)
 
         vectors = self.encoder.encode_documents(
             [passage.text for passage in passages],
@@ -130,6 +159,7 @@ class Retriever:
             max_length=self.max_document_length,
             batch_tokens=batch_tokens,
             on_batch=advance,
+            tokens=tokens,
         )
         self.index.add(passages, vectors, replace=replace)
         added.extend(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
@@ -513,3 +514,21 @@ def test_the_missing_wrapper_names_its_install(rag: RAGPretrainedModel, monkeypa
     for call in (rag.as_langchain_retriever, rag.as_langchain_document_compressor):
         with pytest.raises(MissingExtraError, match=r'pip install "ragatouille-xm\[langchain\]"'):
             call()
+
+
+def test_preparing_ahead_changes_nothing(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr(type(rag.encoder), "works_ahead", True)
+    rag.index(DOCUMENTS, IDS, METADATAS, index_name="ahead")
+    for text in DOCUMENTS:
+        found, expected = rag.search(text, "ahead", k=5), rag.search(text, "first", k=5)
+        assert ids(found) == ids(expected)
+        assert [each["score"] for each in found] == pytest.approx([each["score"] for each in expected], abs=1e-4)
+
+    def broken() -> Iterator[str]:
+        yield from DOCUMENTS
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        rag.index(broken(), index_name="never")
+    assert not rag.indexes.has("never")
