@@ -2,7 +2,9 @@
 
 Each system encodes the same real texts in a process of its own: this package in float32, int8 and bfloat16,
 transformers' XmodModel with `lang_ids`, and, by `--peer-python`, sentence-transformers, PyLate and colbert-ai with one
-adapter. Tokens are real ones, padding not counted; batches are whole, and a sample over all lengths.
+adapter. Tokens are real ones, padding not counted; batches are whole, and a sample over all lengths. Memory is the
+peak of what is resident, pages of files included (`peak_rss_mb`), and that without what imports took (`model_mb`);
+texts are tokenised elsewhere, and peers', which tokenise themselves, is the whole.
 
     python benchmarks/encode.py --base FOLDER [--quick] [--peer-python PATH ...] [--out FILE]
 """
@@ -13,12 +15,14 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 FLOP_PER_TOKEN = {"base": 184e6}
 OURS = {"ours float32": ("float32", None), "ours int8": ("float32", "int8"), "ours bfloat16": ("bfloat16", None)}
 PEERS = ("sentence-transformers", "pylate", "colbert-ai")
+LANGUAGES = (1, 3, 14, 40)
 LENGTH = 256
 
 
@@ -73,14 +78,19 @@ def best(run: Callable[[], object], times: int) -> float:
     return min(found)
 
 
-def plan(options: argparse.Namespace, n_languages: int) -> tuple[list[Any], float, Any]:
-    """Tokenise, plan batches, and take a sample over all lengths; return it, the padding share and a query."""
+def write_plan(options: argparse.Namespace, checkpoint: Path, n_languages: int, target: Path) -> None:
+    """Tokenise, plan batches, and write a sample over all lengths, the padding share and a query to `target`.
+
+    This is not done where a system is measured: tokeniser, texts and imports would count as its memory.
+    """
+    import torch
+
     from ragatouille_xm.languages import AdapterTable
     from ragatouille_xm.model.checkpoint import load_checkpoint
     from ragatouille_xm.text.batching import plan_batches
     from ragatouille_xm.text.tokenizer import ColBERTTokenizer
 
-    demo, opened = load_checkpoint("demo"), load_checkpoint(options.checkpoint)
+    demo, opened = load_checkpoint("demo"), load_checkpoint(checkpoint)
     tokenizer = ColBERTTokenizer(demo.folder, demo.settings, 512)  # a random checkpoint has no tokeniser of its own
     table = AdapterTable(opened.adapters, opened.default_adapter)
     texts = read_texts(options, n_languages, options.texts)
@@ -95,10 +105,12 @@ def plan(options: argparse.Namespace, n_languages: int) -> tuple[list[Any], floa
         laid = tokenizer.pad([tokens[i] for i in batch])
         rows.append((laid.input_ids, laid.attention_mask, [adapters[i] for i in batch], sum(lengths[i] for i in batch)))
     query = tokenizer.pad(tokenizer.queries(["Où se trouve le document ?"]))
-    return rows, padding, (query.input_ids, query.attention_mask, ["fr_XX"])
+    plan = {"rows": rows, "padding": padding, "query": (query.input_ids, query.attention_mask, ["fr_XX"])}
+    torch.save(plan, target)
 
 
-def load(system: str, checkpoint: str) -> Callable[..., Any]:
+def loader(system: str, folder: str) -> Callable[[], Callable[..., Any]]:
+    """Import what a system needs, and return what loads it."""
     import torch
 
     if system in OURS:
@@ -106,55 +118,69 @@ def load(system: str, checkpoint: str) -> Callable[..., Any]:
         from ragatouille_xm.model.colbert import ColBERT
 
         dtype, quantize = OURS[system]
-        model = ColBERT.load(load_checkpoint(checkpoint), torch.device("cpu"), getattr(torch, dtype))
-        model.pack(quantize)
-        return model
+
+        def ours() -> Callable[..., Any]:
+            model = ColBERT.load(load_checkpoint(folder), torch.device("cpu"), getattr(torch, dtype))
+            model.pack(quantize)
+            return model
+
+        return ours
     from transformers import XmodModel
 
-    from ragatouille_xm.model.checkpoint import load_checkpoint
+    def theirs() -> Callable[..., Any]:
+        xmod = XmodModel.from_pretrained(folder, add_pooling_layer=False).eval()
+        names = {name: i for i, name in enumerate(xmod.config.languages)}
 
-    folder = load_checkpoint(checkpoint).folder
-    xmod = XmodModel.from_pretrained(folder, add_pooling_layer=False).eval()
-    names = {name: i for i, name in enumerate(xmod.config.languages)}
+        @torch.inference_mode()
+        def run(ids: Any, mask: Any, adapters: list[str]) -> Any:
+            lang_ids = torch.tensor([names[name] for name in adapters])
+            return xmod(input_ids=ids, attention_mask=mask, lang_ids=lang_ids).last_hidden_state
 
-    @torch.inference_mode()
-    def run(ids: Any, mask: Any, adapters: list[str]) -> Any:
-        lang_ids = torch.tensor([names[name] for name in adapters])
-        return xmod(input_ids=ids, attention_mask=mask, lang_ids=lang_ids).last_hidden_state
+        return run
 
-    return run
+    return theirs
 
 
-def measure(options: argparse.Namespace, system: str, n_languages: int, threads: int) -> dict[str, Any]:
-    """Measure one system on one corpus; runs in a process of its own."""
+def memory(field: str) -> int:
+    """Return a field of this process's memory, in MB: VmHWM is the peak of what is resident, files included."""
+    return int(Path("/proc/self/status").read_text().split(field + ":")[1].split()[0]) // 1024
+
+
+def measure(system: str, folder: str, plan: str, threads: int) -> dict[str, Any]:
+    """Measure one system on one corpus; runs in a process of its own, which does nothing else."""
     import torch
 
     torch.set_num_threads(threads)
-    rows, padding, query = plan(options, n_languages)
+    load = loader(system, folder)
+    corpus = torch.load(plan)
+    imports = memory("VmRSS")
     start = time.perf_counter()
-    model = load(system, options.checkpoint)
+    model = load()
     loaded = time.perf_counter() - start
-    for ids, mask, adapters, _ in rows:  # adapters are read, and memory is found, before the clock runs
+    for ids, mask, adapters, _ in corpus["rows"]:  # adapters are read, and memory is found, before the clock runs
         model(ids[:, :8], mask[:, :8], adapters)
-    start = time.perf_counter()
-    for ids, mask, adapters, _ in rows:
+    seconds = cpu = 0.0
+    for ids, mask, adapters, _ in corpus["rows"]:
+        start, started = time.perf_counter(), time.process_time()
         model(ids, mask, adapters)
-    rate = sum(row[3] for row in rows) / (time.perf_counter() - start)
-    status = Path("/proc/self/status").read_text()
+        seconds, cpu = seconds + time.perf_counter() - start, cpu + time.process_time() - started
+    tokens = sum(row[3] for row in corpus["rows"])
+    query = 1e3 * best(lambda: model(*corpus["query"]), 5)
+    peak = memory("VmHWM")
     return {
-        "tokens_per_s": round(rate), "padding": round(padding, 4), "load_s": round(loaded, 2),
-        "query_ms": round(1e3 * best(lambda: model(*query), 5), 1),
-        "peak_rss_mb": int(status.split("VmHWM:")[1].split()[0]) // 1024,
+        "batches": len(corpus["rows"]), "real_tokens": tokens, "tokens_per_s": round(tokens / seconds),
+        "cpu_s": round(cpu, 2), "wall_s": round(seconds, 2), "padding": round(corpus["padding"], 4),
+        "load_s": round(loaded, 2), "query_ms": round(query, 1), "peak_rss_mb": peak, "imports_mb": imports,
+        "model_mb": peak - imports, "end_anonymous_mb": memory("RssAnon"), "end_file_mb": memory("RssFile"),
     }  # fmt: skip
 
 
-def measure_peer(options: argparse.Namespace, system: str, threads: int) -> dict[str, Any]:
+def measure_peer(options: argparse.Namespace, system: str, folder: str, threads: int) -> dict[str, Any]:
     """Measure a peer on one language, with one adapter, in its own environment: imports nothing of this package."""
     import torch
 
     torch.set_num_threads(threads)
     texts = [text for text, _ in read_texts(options, 1, min(options.texts, 16 * options.batches))]
-    folder = str(options.checkpoint)
     encode: Callable[[list[str]], Any]
     if system == "colbert-ai":
         from colbert.infra import ColBERTConfig
@@ -182,11 +208,15 @@ def measure_peer(options: argparse.Namespace, system: str, threads: int) -> dict
             return model.encode(some, batch_size=32, show_progress_bar=False, **extra)
 
     backbone.set_default_language("fr_XX")
+    names = ("torch", "transformers", system)
     tokens = sum(min(LENGTH, len(ids)) for ids in tokenizer(texts)["input_ids"])
     encode(texts[:2])
     start = time.perf_counter()
     encode(texts)
-    return {"tokens_per_s": round(tokens / (time.perf_counter() - start))}
+    return {
+        "real_tokens": tokens, "tokens_per_s": round(tokens / (time.perf_counter() - start)),
+        "peak_rss_mb": memory("VmHWM"), "versions": {name: version(name) for name in names},
+    }  # fmt: skip
 
 
 def quality(options: argparse.Namespace) -> dict[str, Any]:
@@ -226,26 +256,28 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def child(options: argparse.Namespace, python: str, *what: object) -> dict[str, Any]:
+def child(
+    options: argparse.Namespace, python: str, system: str, folder: Path, plan: Path, threads: int
+) -> dict[str, Any]:
     """Run this script on one measurement; return its row, or why there is none."""
-    command = [python, __file__, *options.passed, "--one", *(str(each) for each in what)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(what[-1])})
+    given = ["--data", str(options.data), "--texts", str(options.texts), "--batches", str(options.batches)]
+    command = [python, __file__, *given, "--one", system, str(folder), str(plan), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
     if done.returncode:
-        return {"absent": (done.stderr.strip().splitlines() or ["no message"])[-1][:200]}
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
+        return {"absent": re.sub(r"/\S+", "…", why)}  # paths of this machine are nobody else's business
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
 
 
-def with_tokenizer(checkpoint: str, scratch: Path) -> Path:
-    """Return a folder with the checkpoint's files and a tokeniser: peers take nothing else."""
-    from ragatouille_xm.model.checkpoint import load_checkpoint
-
-    for source in (load_checkpoint("demo").folder, load_checkpoint(checkpoint).folder):
+def with_tokenizer(tokenizer: Path, model: Path, target: Path) -> Path:
+    """Return a folder with a checkpoint's files and another's tokeniser: peers take nothing else."""
+    for source in (tokenizer, model):
         for file in source.iterdir():
-            if source.name != "demo" or file.name != "model.safetensors":
-                (scratch / file.name).unlink(missing_ok=True)
-                (scratch / file.name).symlink_to(file.resolve())
-    return scratch
+            if source == model or file.name != "model.safetensors":
+                (target / file.name).unlink(missing_ok=True)
+                (target / file.name).symlink_to(file.resolve())
+    return target
 
 
 def main() -> None:
@@ -261,23 +293,27 @@ def main() -> None:
     parser.add_argument("--passages", type=int)
     parser.add_argument("--quick", action="store_true", help="one thread, two batches, a part of the quality sets")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "encode.json")
-    parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
-    parser.add_argument("--one", nargs=3, metavar=("SYSTEM", "LANGUAGES", "THREADS"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=4, metavar=("SYSTEM", "FOLDER", "PLAN", "THREADS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
-        options.threads, options.batches, options.queries, options.passages = [1], 2, 20, 60
+        options.threads, options.batches, options.queries, options.passages = [1], 4, 20, 60
     if options.one:
-        system, n, threads = options.one
-        peer = system in PEERS
-        row = measure_peer(options, system, int(threads)) if peer else measure(options, system, int(n), int(threads))
+        system, folder, plan, threads = options.one
+        if system in PEERS:
+            row = measure_peer(options, system, folder, int(threads))
+        else:
+            row = measure(system, folder, plan, int(threads))
         print(json.dumps(row))
         return
-    run_all(options)
+    with tempfile.TemporaryDirectory() as scratch:
+        run_all(options, Path(scratch))
 
 
-def run_all(options: argparse.Namespace) -> None:
+def run_all(options: argparse.Namespace, scratch: Path) -> None:
     import torch
     import transformers
+
+    from ragatouille_xm.model.checkpoint import load_checkpoint
 
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     report: dict[str, Any] = {
@@ -296,22 +332,24 @@ def run_all(options: argparse.Namespace) -> None:
         print(row, flush=True)
         options.out.write_text(json.dumps(report, indent=1) + "\n")
 
-    shared = ["--data", str(options.data), "--langid", str(options.langid), "--texts", str(options.texts),
-              "--batches", str(options.batches)]  # fmt: skip
+    folders = {"base": load_checkpoint(options.base).folder.resolve(), "demo": load_checkpoint("demo").folder}
+    for label, folder in folders.items():
+        for n in LANGUAGES:
+            write_plan(options, folder, n, scratch / f"{label}-{n}.pt")
+    (scratch / "peers").mkdir()
+    for_peers = with_tokenizer(folders["demo"], folders["base"], scratch / "peers")
     for threads in options.threads:
-        for label, checkpoint in (("base", options.base), ("demo", "demo")):
-            options.passed = [*shared, "--checkpoint", checkpoint]
-            for n in (1, 3, 14, 40):
+        for label, folder in folders.items():
+            for n in LANGUAGES:
                 for system in (*OURS, "transformers"):
-                    row = child(options, sys.executable, system, n, threads)
+                    row = child(options, sys.executable, system, folder, scratch / f"{label}-{n}.pt", threads)
                     note(checkpoint=label, system=system, languages=n, threads=threads, **row)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = with_tokenizer(options.base, Path(scratch))
-            options.passed = [*shared, "--checkpoint", str(folder)]
-            for python in options.peer_python:
-                for system in PEERS:
-                    row = child(options, python, system, 1, threads)
-                    note(checkpoint="base", system=system, languages=1, threads=threads, python=python, **row)
+        for number, python in enumerate(options.peer_python, start=1):
+            for system in PEERS:
+                row = child(options, python, system, for_peers, scratch / "base-1.pt", threads)
+                if row.get("absent", "").startswith("ModuleNotFoundError"):
+                    continue  # an environment has the peers that it has
+                note(checkpoint="base", system=system, languages=1, threads=threads, environment=number, **row)
     report["mrr@10"] = quality(options)
     print(report["mrr@10"])
     options.out.write_text(json.dumps(report, indent=1) + "\n")
