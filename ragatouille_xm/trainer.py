@@ -210,7 +210,8 @@ class RAGTrainer:
         examples : sequence of TrainingExample, or ExampleStream, optional
             Train on these, for `maxsteps` steps, in place of prepared data: see `ragatouille_xm.training.files`.
         validation, resume, chunk_size, precision, seed : optional
-            As for `ragatouille_xm.training.train` and `TrainingConfig`.
+            As for `ragatouille_xm.training.train` and `TrainingConfig`. Validated and saved ten times, or every 1,000
+            steps if that is more often.
         output : str or Path, optional
             Folder of the run, by default ``.ragatouille/training/<model_name>``.
 

@@ -15,6 +15,7 @@ from .show import say, say_patience
 
 if TYPE_CHECKING:
     from ..training import ExampleStream, TrainingExample
+    from ..training.loop import Validation
 
 CheckpointOption = Annotated[str, typer.Option(help="Hub id or folder of what to start from.")]
 DataOption = Annotated[str, typer.Option(help="A .tsv or .jsonl file of training data (.gz too), or ir_datasets:NAME.")]
@@ -28,6 +29,7 @@ DataOption = Annotated[str, typer.Option(help="A .tsv or .jsonl file of training
         ragatouille-xm train --data qidpidtriples.tsv --queries queries.tsv --collection collection.tsv --output run
         ragatouille-xm train --data ir_datasets:msmarco-passage/train/triples-small --output run
         ragatouille-xm train --data triples.tsv --output run --batch-size 32 --steps 1000 --resume
+        ragatouille-xm train --data triples.tsv --output run --steps 1000 --validation dev/fr --every 100
 
     Several GPUs: accelerate launch -m ragatouille_xm.cli train …
     """
@@ -54,7 +56,10 @@ def train(
     doc_maxlen: Annotated[int, typer.Option(help="Most tokens of a passage.")] = 256,
     dim: Annotated[int | None, typer.Option(help="Width of a token vector, for a checkpoint without a head.")] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; by default bf16 on a GPU.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="More data, in the form of --data, to choose by.")] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="To choose by: data in the form of --data (its loss), or a folder as of evaluate (MRR@10)."),
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints, and between validations.")] = 1000,
     seed: Annotated[int, typer.Option()] = 0,
     device: DeviceOption = None,
@@ -66,9 +71,15 @@ def train(
     """
     facade()  # keeps the libraries below from talking
     from .. import training
+    from ..evaluation.validation import RankingValidation
 
     say_patience("Reading the training data")
-    checks = None if validation is None else training.read_examples(validation, queries=queries, collection=collection)
+    told = None if language == "detect" else language
+    checks: Validation | None = None
+    if validation is not None and validation.is_dir():
+        checks = RankingValidation(validation, told)
+    elif validation is not None:
+        checks = training.read_examples(validation, queries=queries, collection=collection)
     config = training.TrainingConfig(
         batch_size=batch_size,
         steps=steps,
@@ -90,7 +101,7 @@ def train(
         _examples(data, queries, collection),
         output,
         config,
-        language=None if language == "detect" else language,
+        language=told,
         validation=checks,
         resume=resume,
         device=device,

@@ -33,9 +33,10 @@ def draw_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     losses = figure.subplots()
     losses.set(xlabel="step", ylabel="loss")
     axes = {"loss": losses, "validation_loss": losses}
-    if any("validation" in entry for entry in entries):  # a measure has a scale of its own
+    measured = [entry for entry in entries if "validation" in entry]
+    if measured:  # a measure has a scale of its own
         axes["validation"] = losses.twinx()
-        axes["validation"].set_ylabel("validation")
+        axes["validation"].set_ylabel(measured[-1].get("measure", "validation"))
     for i, (name, axis) in enumerate(axes.items()):
         points = [(entry["step"], entry[name]) for entry in entries if name in entry]
         marker = "." if len(points) < 50 else ""

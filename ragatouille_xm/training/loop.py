@@ -61,7 +61,8 @@ def train(
     language : str, optional
         Of all texts that do not tell theirs; by default detected. English for the paper's recipe.
     validation : sequence of TrainingExample, or callable, optional
-        Examples whose loss is to become small, or a function of the encoder whose value is to become large.
+        Examples whose loss is to become small, or a function of the encoder whose value is to become large: for
+        MRR@10, `ragatouille_xm.evaluation.validation.RankingValidation`. If it has a `name`, the log tells it.
     resume : bool
         Go on with the run in `output`, from its newest checkpoint; a run that was killed ends as if it had not been.
     device : str, optional
@@ -155,13 +156,15 @@ class Trainer:
                     self._save(done)
                 pace.skip_pause()
         if is_main:
+            self.run.origin = None  # nothing is read from it any more
+            self._prune()
             draw_curves(self.run.entries(), self.run.folder / "curves.png")
         return self.run.folder_of(config.steps if self.best is None else self.best[1])
 
     def _due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.config.steps
 
-    def _log(self, step: int, **values: float) -> None:
+    def _log(self, step: int, **values: float | str) -> None:
         if self.accelerator.is_main_process:
             self.run.log(step=step, **values)
 
@@ -209,7 +212,8 @@ class Trainer:
         if callable(validation):
             value = float(validation(self.encoder))
             better = self.best is None or value > self.best[0]
-            self._log(step, validation=value)
+            name = getattr(validation, "name", None)
+            self._log(step, validation=value, **({"measure": name} if isinstance(name, str) else {}))
         else:
             value = self._validation_loss(validation)
             better = self.best is None or value < self.best[0]
@@ -251,6 +255,9 @@ class Trainer:
             metadata={"dim": self.module.linear.shape[0], "nbits": self.config.nbits},
             also=lambda folder: torch.save(state, folder / STATE),
         )
+        self._prune()
+
+    def _prune(self) -> None:
         self.run.prune(self.config.keep, None if self.best is None else self.best[1])
 
 

@@ -51,6 +51,7 @@ class Run:
             raise InputError(f"{str(folder)!r} is a file; give a folder for the run.")
         self.state: dict[str, Any] | None = None
         found = self.checkpoints()
+        self.origin = found[-1] if found else None  # what the process goes on from, and reads from as long as it lives
         if found and not resume:
             raise InputError(
                 f"{str(folder)!r} has a training run already, up to {found[-1].name}. Give resume=True to go on, or "
@@ -105,9 +106,10 @@ class Run:
         return self.folder / f"step-{step:06d}"
 
     def prune(self, keep: int, best: int | None) -> None:
-        """Take old checkpoints away, but for the `keep` newest and the best one."""
+        """Take old checkpoints away, but for the `keep` newest, the best one, and `origin`."""
+        needed = [self.origin, None if best is None else self.folder_of(best)]
         for path in self.checkpoints()[:-keep]:
-            if best is None or path != self.folder_of(best):
+            if path not in needed:
                 shutil.rmtree(path, ignore_errors=True)
 
     def log(self, **entry: Any) -> None:

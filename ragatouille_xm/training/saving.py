@@ -53,12 +53,7 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         for path in base.folder.iterdir():
-            if (
-                path.is_file()
-                and path.suffix in _COPIED
-                and path.name not in _NOT_COPIED
-                and ".index." not in path.name
-            ):
+            if path.is_file() and _is_copied(path.name):
                 shutil.copyfile(path, aside / path.name)
         _write_json(aside / "config.json", base.config | dict(config or {}))
         _write_json(aside / "artifact.metadata", _metadata(base) | dict(metadata or {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def test_train_and_resume(run: Run, checkpoint: Path, data: Path, tmp_path: Path
     assert again.exit_code == 2
     assert "already" in again.stderr
     assert run(*arguments, "--resume").exit_code == 0
+
+
+def test_train_chooses_by_the_mrr_of_a_folder(run: Run, checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    (folder := tmp_path / "en").mkdir()
+    (folder / "collection.tsv").write_text("".join(f"{w}\ta {w} is old\n" for w in WORDS), encoding="utf-8")
+    (folder / "queries.tsv").write_text("".join(f"{w}\tthe {w}\n" for w in WORDS), encoding="utf-8")
+    (folder / "qrels.tsv").write_text("".join(f"{w} 0 {w} 1\n" for w in WORDS), encoding="utf-8")
+    arguments = ["train", "--data", data, "--output", tmp_path / "run", "--checkpoint", checkpoint, "--steps", 2]
+    result = run(*arguments, "--batch-size", 2, "--device", "cpu", "--validation", folder, "--every", 1)
+    assert result.exit_code == 0, result.output
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [0 < e["validation"] <= 1 for e in log if e.get("measure") == "MRR@10"] == [True, True]
 
 
 def test_train_by_ids(run: Run, checkpoint: Path, tmp_path: Path) -> None:

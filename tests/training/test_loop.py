@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,50 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     mine, theirs = tensors(path), tensors(expected / "step-000006")
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert [entry["loss"] for entry in lines(tmp_path / "run")] == [entry["loss"] for entry in lines(expected)]
+
+
+def test_a_resumed_run_outlives_what_it_went_on_from(
+    checkpoint: Path, examples: list[TrainingExample], tmp_path: Path
+) -> None:
+    config = replace(SMALL, save_every=1, keep=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint, Breaks(examples, 2 * SMALL.batch_size), tmp_path / "run", config)
+    path = run(checkpoint, examples, tmp_path / "run", config, resume=True)
+    assert [each.name for each in (tmp_path / "run").glob("step-*")] == [path.name] == ["step-000006"]
+
+
+TO_BE_KILLED = """
+import json, sys
+from pathlib import Path
+from ragatouille_xm.training import TrainingConfig, TrainingExample, train
+checkpoint, output, config, examples = sys.argv[1:]
+examples = [TrainingExample(query, positive, tuple(negatives)) for query, positive, negatives in json.loads(examples)]
+train(checkpoint, examples, output, TrainingConfig(**json.loads(config)), language="en", device="cpu", progress=False)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(
+    checkpoint: Path, examples: list[TrainingExample], tmp_path: Path
+) -> None:
+    config = replace(SMALL, steps=24, save_every=2)  # so that the moment is often in a save
+    given = json.dumps([(each.query, each.positive, each.negatives) for each in examples])
+    command = [sys.executable, "-c", TO_BE_KILLED, checkpoint, tmp_path / "run", json.dumps(asdict(config)), given]
+    process = subprocess.Popen(list(map(str, command)), env=os.environ | {"OMP_NUM_THREADS": "1"})
+    expected = run(checkpoint, examples, tmp_path / "whole", config)
+    log = tmp_path / "run" / "log.jsonl"
+    while process.poll() is None and not (log.is_file() and log.stat().st_size):
+        time.sleep(0.01)
+    time.sleep(delay := random.random())
+    process.kill()
+    assert process.wait() in (-signal.SIGKILL, 0)
+    reached = log.read_text(encoding="utf-8").count("\n")
+    path = run(checkpoint, examples, tmp_path / "run", config, resume=True)
+    mine, theirs = tensors(path), tensors(expected)
+    moment = f"killed {delay:.3f} s after the first step, at step {reached}"
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs), moment
+    parts = [[(e["step"], e["loss"]) for e in lines(folder)] for folder in (tmp_path / "run", tmp_path / "whole")]
+    assert parts[0] == parts[1], moment
 
 
 def test_a_finished_run_is_returned(checkpoint: Path, examples: list[TrainingExample], whole: Path) -> None:
