@@ -34,6 +34,8 @@ import torch
 from demo_checkpoint.split import languages_in, page_of, part_of, queried, sections_of
 from ir_measures import RR, Qrel, R, ScoredDoc
 
+from ragatouille_xm.demo.checkpoint import RECIPE
+from ragatouille_xm.demo.delta import find_delta
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.evaluation.significance import LEVEL, holm, paired_test
 from ragatouille_xm.scoring import maxsim
@@ -310,13 +312,17 @@ def main() -> None:
     options = parser.parse_args()
     wanted = options.languages.split(",") if options.languages else languages_in(options.data)
     sets = [Set.read(options.data / language) for language in wanted]
+    delta = find_delta(RECIPE)
     for name in filter(None, options.systems.split(";")):
+        if name.startswith(TRAINED) and delta is None:
+            raise SystemExit("The trained demo is not installed: pip install ./integrations/demo")
         start = time.process_time()
         system = SYSTEMS[name](sets)
         values = {"alone": alone(system, sets)}
         if name not in ABLATION:
             values["mixed"], values["across languages"] = together(system, sets)
-        record(options.out, sets, name, values, time.process_time() - start)
+        trained = {"delta": delta.checksum[:8]} if delta and name.startswith(TRAINED) else {}
+        record(options.out, sets, name, values, trained | {"cpu_s": round(time.process_time() - start)})
     report = json.loads(options.out.read_text(encoding="utf-8"))
     if not {TRAINED, *OTHERS, *ABLATION} - report["systems"].keys():
         report["comparisons"] = comparisons(json.loads(queries_file(options.out).read_text(encoding="utf-8")))
@@ -333,7 +339,9 @@ def write(path: Path, content: Any, indent: int | None = 1) -> None:
     path.write_text(json.dumps(content, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def record(out: Path, sets: Sequence[Set], name: str, values: dict[str, dict[str, Values]], seconds: float) -> None:
+def record(
+    out: Path, sets: Sequence[Set], name: str, values: dict[str, dict[str, Values]], facts: dict[str, Any]
+) -> None:
     report = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"systems": {}}
     sizes = {s.language: {"passages": len(s.passages), "test queries": len(s.queries)} for s in sets}
     report |= {
@@ -347,7 +355,7 @@ def record(out: Path, sets: Sequence[Set], name: str, values: dict[str, dict[str
             "dtype": str(DTYPE),
         },
     }
-    result = {where: averaged(found) for where, found in values.items()} | {"cpu_s": round(seconds)}
+    result = {where: averaged(found) for where, found in values.items()} | facts
     report["systems"][name] = result
     print(name, {where: result[where]["mean"] for where in values}, flush=True)
     write(out, report)
