@@ -1,0 +1,198 @@
+"""Search beside other engines, in one run: quality, time, memory and disk, over real and over synthetic token vectors.
+
+    python benchmarks/search.py SOURCE --scratch FOLDER --corpora real-10000 real-100000 synthetic-300000 \\
+        --peer-python PATH ... [--systems "ours" "fast-plaid, 4 bit"] [--threads 1 2]
+
+``SOURCE`` holds real token vectors and queries (`benchmarks/search_peers/encode.py`). Each build, and each setting of
+a search, runs in a process of its own, in the Python environment that has the system's package. Overlap is that of the
+top 10 with exact MaxSim. Seconds and milliseconds are CPU time of all threads and processes, the median over queries;
+building does not include encoding. A build that takes longer than ``--limit``, or more than ``--memory`` resident, is
+stopped and says so. Rows that are there are not measured again without ``--again``.
+
+The floor of a search is MaxSim's arithmetic over the passages that it scores exactly, at the rate of the machine's
+matrix product on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from search_peers.corpora import corpora
+from search_peers.systems import SYSTEMS, K
+
+from ragatouille_xm.config import SearchConfig
+
+HERE = Path(__file__).parent
+
+
+def child(python: str, threads: int, given: argparse.Namespace, *arguments: str) -> dict[str, Any]:
+    """Run a measurement in a process; return its row, or why there is none."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": str(HERE)}
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [python, "-m", "search_peers.child", *arguments],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if threads == 1:
+        os.sched_setaffinity(process.pid, {sorted(os.sched_getaffinity(0))[0]})
+    why = ""
+    while True:
+        try:
+            out, errors = process.communicate(timeout=2)
+            break
+        except subprocess.TimeoutExpired:
+            taken = time.monotonic() - start
+            resident = resident_mb(process.pid)
+            if taken > given.limit or resident > 1000 * given.memory:
+                why = f"stopped after {taken:.0f} s with {resident} MB resident"
+                process.kill()
+    if process.returncode or why:
+        return {"absent": why or (errors.strip().splitlines() or ["no message"])[-1][:200]}
+    row: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return row
+
+
+def resident_mb(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024 if "VmRSS:" in status else 0
+
+
+def judged(row: dict[str, Any], corpus: Path) -> dict[str, Any]:
+    """Replace what was found by how good it is."""
+    if "found" not in row:
+        return row
+    found, best = row.pop("found"), np.load(corpus / "exact.npy")
+    row["overlap"] = round(
+        float(np.mean([len(set(f) & set(b)) / K for f, b in zip(found, best.tolist(), strict=True)])), 4
+    )
+    if (corpus / "answers.npy").exists():
+        pairs = zip(found, np.load(corpus / "answers.npy").tolist(), strict=True)
+        row["mrr@10"] = round(100 * float(np.mean([1 / (1 + f.index(a)) if a in f else 0.0 for f, a in pairs])), 2)
+    return row
+
+
+def gflops() -> float:
+    left, right = torch.randn(4096, 128), torch.randn(128, 32)
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - start)
+    return round(2 * left.numel() * 32 / min(times) / 1e9, 1)
+
+
+class Report:
+    """The rows so far, on the disk after each."""
+
+    def __init__(self, path: Path, again: bool) -> None:
+        self.path = path
+        self._again = again
+        self._fresh: set[tuple[Any, ...]] = set()
+        cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        self.content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"corpora": {}, "rows": []}
+        self.content |= {
+            "question": " ".join((__doc__ or "").split("\n\n")[0].split()),
+            "machine": {
+                "cpu": cpu[0].split(":")[1].strip() if cpu else platform.machine(),
+                "cores": os.cpu_count(),
+                "torch": torch.__version__,
+                "gflops_one_thread": gflops(),
+            },
+        }
+
+    @staticmethod
+    def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(row.get(name) for name in ("corpus", "system", "setting", "threads"))
+
+    def wanted(self, **row: Any) -> bool:
+        return self._again or self._key(row) not in map(self._key, self.content["rows"])
+
+    def note(self, **row: Any) -> None:
+        rows = [old for old in self.content["rows"] if self._key(old) != self._key(row)]
+        self.content["rows"] = [*rows, row | {"load_average": round(os.getloadavg()[0], 1)}]
+        print(json.dumps(self.content["rows"][-1]), flush=True)
+        self.path.write_text(json.dumps(self.content, indent=1) + "\n")
+
+
+def pythons(given: argparse.Namespace) -> dict[str, str]:
+    """Return the environment of each package that was found."""
+    found = {}
+    for python in (sys.executable, *given.peer_python):
+        for package in {system.package for system in SYSTEMS.values()} - set(found):
+            if not subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode:
+                found[package] = python
+    return found
+
+
+def measure(report: Report, corpus: Path, name: str, given: argparse.Namespace, python: str) -> None:
+    """Build one system's index over one corpus, and search it with each of its settings."""
+    system, where = SYSTEMS[name], given.scratch / "index"
+    base = {"corpus": corpus.name, "system": name}
+    todo = [
+        (setting, threads)
+        for setting in system.settings
+        for threads in given.threads
+        if report.wanted(**base, setting=setting, threads=threads)
+    ]
+    if not todo:
+        return
+    shutil.rmtree(where, ignore_errors=True)
+    where.mkdir(parents=True)
+    built = child(python, 1, given, "build", name, str(corpus), str(where))
+    report.note(**base, setting="build", threads=1, **built)
+    if "absent" not in built:
+        for setting, threads in todo:
+            row = child(python, threads, given, "search", name, setting, str(corpus), str(where))
+            report.note(**base, setting=setting, threads=threads, **judged(row, corpus))
+    shutil.rmtree(where, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--corpora", nargs="+", default=["real-10000", "real-100000"])
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
+    parser.add_argument("--peer-python", action="append", default=[], help="python of an environment with peers")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--limit", type=float, default=3600, help="seconds of a build or of a setting's searches")
+    parser.add_argument("--memory", type=float, default=20, help="GB that a process may have resident")
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json")
+    given = parser.parse_args()
+    report, found = Report(given.out, given.again), pythons(given)
+    for corpus in corpora(given.source, given.scratch, given.corpora, given.queries, K):
+        lengths = np.load(corpus / "lengths.npy")
+        floor = 2 * 32 * 128 * float(lengths.mean()) / report.content["machine"]["gflops_one_thread"] / 1e6
+        report.content["corpora"][corpus.name] = {
+            "passages": len(lengths),
+            "tokens": int(lengths.sum()),
+            "queries": len(np.load(corpus / "queries.npy")),
+            "floor_ms_exact": round(floor * len(lengths), 1),
+            "floor_ms_default": round(floor * SearchConfig().candidates_for(K), 1),
+        }
+        for name in given.systems:
+            if SYSTEMS[name].package in found:
+                measure(report, corpus, name, given, found[SYSTEMS[name].package])
+            else:
+                report.note(corpus=corpus.name, system=name, setting="build", threads=1, absent="not installed")
+
+
+if __name__ == "__main__":
+    main()

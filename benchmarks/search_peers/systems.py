@@ -1,0 +1,211 @@
+"""The systems under measurement: each builds from token vectors, and answers a query with positions of passages.
+
+Imports are inside the functions: each system runs in the Python environment that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+K = 10
+AT_ONCE = 512
+
+
+class Corpus(NamedTuple):
+    """Token vectors of passages, one after the other, memory-mapped."""
+
+    vectors: np.ndarray[Any, Any]  # (T, dim) float16
+    lengths: np.ndarray[Any, Any]  # (n,) int64
+
+    @classmethod
+    def open(cls, folder: Path) -> Corpus:
+        return cls(np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "lengths.npy"))
+
+    def blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+        """Yield the first position, the vectors and the lengths of so many passages at a time."""
+        ends = np.concatenate([[0], np.cumsum(self.lengths)])
+        for first in range(0, len(self.lengths), at_once):
+            last = min(first + at_once, len(self.lengths))
+            yield first, np.array(self.vectors[ends[first] : ends[last]]), self.lengths[first:last]
+
+
+Search = Callable[[np.ndarray[Any, Any]], list[int]]
+
+
+class System(NamedTuple):
+    """How a system builds its index in a folder, and opens it with each of its settings."""
+
+    package: str
+    build: Callable[[Corpus, Path], None]
+    settings: dict[str, Callable[[Path, Corpus], Search]]
+
+
+# this package
+
+
+def build_ours(storage: str, metadata: bool = False) -> Callable[[Corpus, Path], None]:
+    def build(corpus: Corpus, folder: Path) -> None:
+        import torch
+
+        from ragatouille_xm.index.qdrant import EdgeIndex
+        from ragatouille_xm.types import Passage, TokenVectors
+
+        description: dict[str, Any] = {"dim": 128, "checkpoint": "", "fingerprint": "", "settings": {}}
+        with EdgeIndex.build(folder / "index", storage=storage, **description) as draft:
+            for first, vectors, lengths in corpus.blocks():
+                passages = [
+                    Passage(i, str(i), "", "en", {f"of_{n}": i % n for n in SELECTIVITIES} if metadata else None)
+                    for i in range(first, first + len(lengths))
+                ]
+                draft.add(passages, TokenVectors(torch.from_numpy(vectors), torch.from_numpy(np.array(lengths))))
+
+    return build
+
+
+SELECTIVITIES = (1, 10, 1_000, 100_000)  # one passage in so many has the value 0
+
+
+def ours(**options: Any) -> Callable[[Path, Corpus], Search]:
+    def open_index(folder: Path, corpus: Corpus) -> Search:
+        import torch
+
+        from ragatouille_xm.config import SearchConfig
+        from ragatouille_xm.index.qdrant import EdgeIndex
+
+        index, config = EdgeIndex.open(folder / "index"), SearchConfig(**options)
+        return lambda query: index.search(torch.from_numpy(query[None]), K, config=config).pids[0].tolist()
+
+    return open_index
+
+
+def filtered(one_in: int) -> Callable[[Path, Corpus], Search]:
+    def open_index(folder: Path, corpus: Corpus) -> Search:
+        import torch
+
+        from ragatouille_xm.corpus.filters import parse_filter
+        from ragatouille_xm.index.qdrant import EdgeIndex
+
+        index, condition = EdgeIndex.open(folder / "index"), parse_filter({f"of_{one_in}": 0})
+        wanted = min(K, -(-len(corpus.lengths) // one_in))
+
+        def search(query: np.ndarray[Any, Any]) -> list[int]:
+            found: list[int] = index.search(torch.from_numpy(query[None]), K, filter=condition).pids[0].tolist()
+            assert sum(pid >= 0 and pid % one_in == 0 for pid in found) == wanted, "not a full answer"
+            return found
+
+        return search
+
+    return open_index
+
+
+OURS = {
+    "200 candidates, 16 probes": ours(candidates=200, probes=16),
+    "default": ours(),
+    "1,200 candidates, 64 probes": ours(candidates=1200, probes=64),
+}
+
+
+def exact(folder: Path, corpus: Corpus) -> Search:
+    import torch
+
+    from ragatouille_xm.scoring import maxsim
+
+    vectors, lengths = torch.from_numpy(np.array(corpus.vectors)), torch.from_numpy(corpus.lengths)
+    return lambda query: maxsim(torch.from_numpy(query[None]), vectors, lengths)[0].topk(K).indices.tolist()
+
+
+# fast-plaid
+
+
+def build_fast_plaid(nbits: int) -> Callable[[Corpus, Path], None]:
+    def build(corpus: Corpus, folder: Path) -> None:
+        import torch
+        from fast_plaid import search
+
+        documents = [
+            torch.from_numpy(each.copy())
+            for _, vectors, lengths in corpus.blocks()
+            for each in np.split(vectors, np.cumsum(lengths)[:-1])
+        ]
+        search.FastPlaid(str(folder / "index"), device="cpu").create(documents, nbits=nbits)
+
+    return build
+
+
+def fast_plaid(**options: Any) -> Callable[[Path, Corpus], Search]:
+    def open_index(folder: Path, corpus: Corpus) -> Search:
+        import torch
+        from fast_plaid import search
+
+        index = search.FastPlaid(str(folder / "index"), device="cpu")
+
+        def find(query: np.ndarray[Any, Any]) -> list[int]:
+            found = index.search(torch.from_numpy(query[None]), top_k=K, show_progress=False, **options)
+            return [int(position) for position, _ in found[0]]
+
+        return find
+
+    return open_index
+
+
+FAST_PLAID = {
+    "default": fast_plaid(),
+    "n_ivf_probe=4, n_full_scores=512": fast_plaid(n_ivf_probe=4, n_full_scores=512),
+    "n_ivf_probe=32, n_full_scores=8192": fast_plaid(n_ivf_probe=32, n_full_scores=8192),
+}
+
+
+# LanceDB
+
+
+def build_lance(corpus: Corpus, folder: Path) -> None:
+    import lancedb
+    import pyarrow as pa
+
+    schema = pa.schema([("position", pa.int64()), ("vector", pa.list_(pa.list_(pa.float32(), 128)))])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first, vectors, lengths in corpus.blocks():
+            rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), 128)
+            offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+            positions = pa.array(np.arange(first, first + len(lengths)))
+            yield pa.RecordBatch.from_arrays([positions, pa.ListArray.from_arrays(offsets, rows)], schema=schema)
+
+    table = lancedb.connect(str(folder / "index")).create_table("t", data=batches(), schema=schema)
+    table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_PQ")
+
+
+def lance(probes: int, refine: int) -> Callable[[Path, Corpus], Search]:
+    def open_index(folder: Path, corpus: Corpus) -> Search:
+        import lancedb
+
+        table = lancedb.connect(str(folder / "index")).open_table("t")
+
+        def find(query: np.ndarray[Any, Any]) -> list[int]:
+            search = table.search(query, vector_column_name="vector").nprobes(probes).refine_factor(refine).limit(K)
+            return [row["position"] for row in search.select(["position"]).to_list()]
+
+        return find
+
+    return open_index
+
+
+SYSTEMS = {
+    "ours": System("ragatouille_xm", build_ours("float16"), OURS),
+    "ours, int8": System("ragatouille_xm", build_ours("int8"), OURS),
+    "ours, with filters": System(
+        "ragatouille_xm",
+        build_ours("float16", metadata=True),
+        {"no filter": ours()} | {f"1 in {n}": filtered(n) for n in SELECTIVITIES},
+    ),
+    "exact MaxSim": System("ragatouille_xm", lambda corpus, folder: None, {"torch": exact}),
+    "fast-plaid, 4 bit": System("fast_plaid", build_fast_plaid(4), FAST_PLAID),
+    "fast-plaid, 2 bit": System("fast_plaid", build_fast_plaid(2), FAST_PLAID),
+    "LanceDB IVF_PQ": System(
+        "lancedb", build_lance, {"default probes, refine 10": lance(20, 10), "refine 40": lance(20, 40)}
+    ),
+}
