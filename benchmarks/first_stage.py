@@ -33,7 +33,7 @@ SETTINGS = {
     "force_fast": FAST,
     "16 probes, 200 candidates": SearchConfig(probes=16, candidates=200),
     "the default": SearchConfig(),
-    "32 probes, 1,200 candidates": SearchConfig(candidates=1200),
+    "64 probes, 1,200 candidates": SearchConfig(probes=64, candidates=1200),
     "exact": SearchConfig(exact=True),
 }
 

@@ -19,18 +19,18 @@ class SearchConfig:
     exact : bool
         Score every passage that qualifies, without a first stage.
     candidates : int or None
-        Passages that the first stage hands to MaxSim; by default the larger of 600 and 20 k.
+        Passages that the first stage hands to MaxSim; by default the larger of 800 and 20 k.
     probes : int
         Centroids looked up for each query token.
     """
 
     exact: bool = False
     candidates: int | None = None
-    probes: int = 32
+    probes: int = 64
 
     def candidates_for(self, k: int) -> int:
         """Return how many candidates to score for the best `k`."""
-        return max(self.candidates or max(600, 20 * k), k)
+        return max(self.candidates or max(800, 20 * k), k)
 
 
 @dataclass(frozen=True, slots=True)
