@@ -16,6 +16,8 @@ import numpy as np
 
 from search_peers.systems import SYSTEMS, Corpus
 
+BATCH = 1000
+
 
 def cpu() -> float:
     """Return the CPU seconds of this process, all its threads, and its children."""
@@ -79,11 +81,24 @@ def search(system: str, setting: str, corpus: Path, folder: Path) -> dict[str, A
     }
 
 
+def batch(system: str, corpus: Path, folder: Path, n: int) -> dict[str, Any]:
+    make = SYSTEMS[system].batch
+    assert make is not None
+    queries, search = np.load(corpus / "queries.npy"), make(folder)
+    search(queries[:3])
+    start, began = cpu(), time.perf_counter()
+    search(queries[np.arange(n) % len(queries)])
+    used, taken = cpu() - start, time.perf_counter() - began
+    return {"queries": n, "cpu_s": round(used, 2), "wall_s": round(taken, 2), "cores_used": round(used / taken, 2)}
+
+
 def main() -> None:
     what, *arguments = sys.argv[1:]
     use_threads(int(os.environ["OMP_NUM_THREADS"]))
     if what == "build":
         result = build(arguments[0], Path(arguments[1]), Path(arguments[2]))
+    elif what == "batch":
+        result = batch(arguments[0], Path(arguments[1]), Path(arguments[2]), BATCH)
     else:
         result = search(arguments[0], arguments[1], Path(arguments[2]), Path(arguments[3]))
     print(json.dumps(result))

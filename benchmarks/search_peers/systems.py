@@ -42,6 +42,7 @@ class System(NamedTuple):
     package: str
     build: Callable[[Corpus, Path], None]
     settings: dict[str, Callable[[Path, Corpus], Search]]
+    batch: Callable[[Path], Callable[[np.ndarray[Any, Any]], object]] | None = None  # many queries in one call
 
 
 # this package
@@ -80,6 +81,15 @@ def ours(**options: Any) -> Callable[[Path, Corpus], Search]:
         return lambda query: index.search(torch.from_numpy(query[None]), K, config=config).pids[0].tolist()
 
     return open_index
+
+
+def batch_of_ours(folder: Path) -> Callable[[np.ndarray[Any, Any]], object]:
+    import torch
+
+    from ragatouille_xm.index.qdrant import EdgeIndex
+
+    index = EdgeIndex.open(folder / "index")
+    return lambda queries: index.search(torch.from_numpy(queries), K)
 
 
 def filtered(one_in: int) -> Callable[[Path, Corpus], Search]:
@@ -195,7 +205,7 @@ def lance(probes: int, refine: int) -> Callable[[Path, Corpus], Search]:
 
 
 SYSTEMS = {
-    "ours": System("ragatouille_xm", build_ours("float16"), OURS),
+    "ours": System("ragatouille_xm", build_ours("float16"), OURS, batch_of_ours),
     "ours, int8": System("ragatouille_xm", build_ours("int8"), OURS),
     "ours, with filters": System(
         "ragatouille_xm",
