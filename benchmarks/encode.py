@@ -78,13 +78,14 @@ def best(run: Callable[[], object], times: int) -> float:
     return min(found)
 
 
-def write_plan(options: argparse.Namespace, checkpoint: Path, n_languages: int, target: Path) -> None:
+def write_plan(options: argparse.Namespace, checkpoint: Path, n_languages: int, threads: int, target: Path) -> None:
     """Tokenise, plan batches, and write a sample over all lengths, the padding share and a query to `target`.
 
     This is not done where a system is measured: tokeniser, texts and imports would count as its memory.
     """
     import torch
 
+    from ragatouille_xm.encoder import tokens_at_once
     from ragatouille_xm.languages import AdapterTable
     from ragatouille_xm.model.checkpoint import load_checkpoint
     from ragatouille_xm.text.batching import plan_batches
@@ -97,15 +98,23 @@ def write_plan(options: argparse.Namespace, checkpoint: Path, n_languages: int, 
     tokens = tokenizer.documents([text for text, _ in texts], LENGTH)
     adapters = [str(table.adapter_for(table.resolve(language))) for _, language in texts]
     lengths = [len(each.ids) for each in tokens]
-    batches = plan_batches(lengths, adapters, 2048)
+    torch.set_num_threads(threads)
+    budget = tokens_at_once(torch.device("cpu"))
+    batches = plan_batches(lengths, adapters, budget)
     padding = 1 - sum(lengths) / sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
-    step = max(1, len(batches) // options.batches)
+    wanted = options.batches * 2048 // budget
+    step = max(1, len(batches) // wanted)
     rows = []
-    for batch in batches[step // 2 :: step][: options.batches]:
+    for batch in batches[step // 2 :: step][:wanted]:
         laid = tokenizer.pad([tokens[i] for i in batch])
         rows.append((laid.input_ids, laid.attention_mask, [adapters[i] for i in batch], sum(lengths[i] for i in batch)))
     query = tokenizer.pad(tokenizer.queries(["Où se trouve le document ?"]))
-    plan = {"rows": rows, "padding": padding, "query": (query.input_ids, query.attention_mask, ["fr_XX"])}
+    plan = {
+        "rows": rows,
+        "padding": padding,
+        "budget": budget,
+        "query": (query.input_ids, query.attention_mask, ["fr_XX"]),
+    }
     torch.save(plan, target)
 
 
@@ -168,8 +177,9 @@ def measure(system: str, folder: str, plan: str, threads: int) -> dict[str, Any]
     query = 1e3 * best(lambda: model(*corpus["query"]), 5)
     peak = memory("VmHWM")
     return {
-        "batches": len(corpus["rows"]), "real_tokens": tokens, "tokens_per_s": round(tokens / seconds),
-        "cpu_s": round(cpu, 2), "wall_s": round(seconds, 2), "padding": round(corpus["padding"], 4),
+        "batches": len(corpus["rows"]), "batch_tokens": corpus["budget"], "real_tokens": tokens,
+        "tokens_per_s": round(tokens / seconds), "cpu_s": round(cpu, 2), "wall_s": round(seconds, 2),
+        "padding": round(corpus["padding"], 4),
         "load_s": round(loaded, 2), "query_ms": round(query, 1), "peak_rss_mb": peak, "imports_mb": imports,
         "model_mb": peak - imports, "end_anonymous_mb": memory("RssAnon"), "end_file_mb": memory("RssFile"),
     }  # fmt: skip
@@ -288,10 +298,10 @@ def main() -> None:
     parser.add_argument("--peer-python", action="append", default=[], help="python of an environment with peers")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--texts", type=int, default=1400)
-    parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--batches", type=int, default=6, help="of 2,048 tokens, or as many smaller ones")
     parser.add_argument("--queries", type=int)
     parser.add_argument("--passages", type=int)
-    parser.add_argument("--quick", action="store_true", help="one thread, two batches, a part of the quality sets")
+    parser.add_argument("--quick", action="store_true", help="one thread, four batches, a part of the quality sets")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "encode.json")
     parser.add_argument("--one", nargs=4, metavar=("SYSTEM", "FOLDER", "PLAN", "THREADS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -333,20 +343,19 @@ def run_all(options: argparse.Namespace, scratch: Path) -> None:
         options.out.write_text(json.dumps(report, indent=1) + "\n")
 
     folders = {"base": load_checkpoint(options.base).folder.resolve(), "demo": load_checkpoint("demo").folder}
-    for label, folder in folders.items():
-        for n in LANGUAGES:
-            write_plan(options, folder, n, scratch / f"{label}-{n}.pt")
     (scratch / "peers").mkdir()
     for_peers = with_tokenizer(folders["demo"], folders["base"], scratch / "peers")
     for threads in options.threads:
         for label, folder in folders.items():
             for n in LANGUAGES:
+                plan = scratch / f"{label}-{n}-{threads}.pt"
+                write_plan(options, folder, n, threads, plan)
                 for system in (*OURS, "transformers"):
-                    row = child(options, sys.executable, system, folder, scratch / f"{label}-{n}.pt", threads)
+                    row = child(options, sys.executable, system, folder, plan, threads)
                     note(checkpoint=label, system=system, languages=n, threads=threads, **row)
         for number, python in enumerate(options.peer_python, start=1):
             for system in PEERS:
-                row = child(options, python, system, for_peers, scratch / "base-1.pt", threads)
+                row = child(options, python, system, for_peers, scratch, threads)
                 if row.get("absent", "").startswith("ModuleNotFoundError"):
                     continue  # an environment has the peers that it has
                 note(checkpoint="base", system=system, languages=1, threads=threads, environment=number, **row)
