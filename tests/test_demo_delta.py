@@ -199,4 +199,5 @@ def test_the_delta_that_is_shipped_belongs_to_this_checkpoint(demo_path: Path) -
     trained = dict(shipped.apply(base))
     assert all(np.isfinite(value).all() and (value != base[name]).any() for name, value in trained.items())
     adapters = {name.split("adapter_modules.")[1].split(".")[0] for name in changed if "adapter_modules" in name}
-    assert adapters == {"de_DE", "en_XX", "es_XX", "fr_XX", "id_ID", "it_IT", "ja_XX", "ru_RU"}
+    kept = {"de_DE", "en_XX", "es_XX", "fr_XX", "id_ID", "it_IT", "ja_XX"}  # Turkish did not get better
+    assert adapters == kept | {"ko_KR", "pl_PL", "pt_XX", "ru_RU", "vi_VN", "zh_CN"}

@@ -16,11 +16,12 @@ def draw(log: Path, picture: Path) -> None:
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     figure, (first, second, third) = pyplot.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     adapters = [e for e in entries if e["stage"] == "adapters"]
+    first.set_prop_cycle(color=pyplot.get_cmap("tab20").colors)
     for language in sorted({e["language"] for e in adapters}):
         rows = [e for e in adapters if e["language"] == language]
-        first.plot([e["step"] for e in rows], smooth([e["loss"] for e in rows]), label=language, linewidth=1)
+        first.plot([e["step"] for e in rows], smooth([e["loss"] for e in rows], 20), label=language, linewidth=1)
     first.set(title="Adapters, raw text", xlabel="step", ylabel="loss")
-    first.legend(ncols=3, fontsize=7)
+    first.legend(ncols=7, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     english = [e for e in entries if e["stage"] == "english"]
     second.plot([e["step"] for e in english], [e["loss"] for e in english], linewidth=0.5, alpha=0.4, color="C0")
     second.plot([e["step"] for e in english], smooth([e["loss"] for e in english]), color="C0")
@@ -32,7 +33,7 @@ def draw(log: Path, picture: Path) -> None:
                           marker=".", label=language)  # fmt: skip
         third.axhline(before["languages"][language]["mrr@10"], linestyle=":", linewidth=1, color=line[0].get_color())
     third.set(title="Validation (dotted: untrained)", xlabel="step of the English stage", ylabel="MRR@10, %")
-    third.legend(ncols=2, fontsize=7)
+    third.legend(ncols=5, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
