@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,8 @@ from search_peers.systems import SYSTEMS, K
 from ragatouille_xm.config import SearchConfig
 
 HERE = Path(__file__).parent
+BATCH = "many queries in one call"
+PATH = re.compile(r"/\S+")  # of this machine: nobody else's business
 
 
 def child(python: str, threads: int, given: argparse.Namespace, *arguments: str) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def child(python: str, threads: int, given: argparse.Namespace, *arguments: str)
                 why = f"stopped after {taken:.0f} s with {resident} MB resident"
                 process.kill()
     if process.returncode or why:
-        return {"absent": why or (errors.strip().splitlines() or ["no message"])[-1][:200]}
+        return {"absent": why or PATH.sub("…", (errors.strip().splitlines() or ["no message"])[-1])[:200]}
     row: dict[str, Any] = json.loads(out.splitlines()[-1])
     return row
 
@@ -99,10 +102,9 @@ def gflops() -> float:
 class Report:
     """The rows so far, on the disk after each."""
 
-    def __init__(self, path: Path, again: bool) -> None:
+    def __init__(self, path: Path, given: argparse.Namespace) -> None:
         self.path = path
-        self._again = again
-        self._fresh: set[tuple[Any, ...]] = set()
+        self._again = given.again
         cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         self.content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"corpora": {}, "rows": []}
         self.content |= {
@@ -113,6 +115,7 @@ class Report:
                 "torch": torch.__version__,
                 "gflops_one_thread": gflops(),
             },
+            "limits": {"seconds": given.limit, "resident_gb": given.memory},
         }
 
     @staticmethod
@@ -121,6 +124,11 @@ class Report:
 
     def wanted(self, **row: Any) -> bool:
         return self._again or self._key(row) not in map(self._key, self.content["rows"])
+
+    def gave_up(self, **base: Any) -> bool:
+        """Return whether there is a build that did not come to its end."""
+        key = self._key(base | {"setting": "build", "threads": 1})
+        return not self._again and any(self._key(row) == key and "absent" in row for row in self.content["rows"])
 
     def note(self, **row: Any) -> None:
         rows = [old for old in self.content["rows"] if self._key(old) != self._key(row)]
@@ -143,13 +151,11 @@ def measure(report: Report, corpus: Path, name: str, given: argparse.Namespace, 
     """Build one system's index over one corpus, and search it with each of its settings."""
     system, where = SYSTEMS[name], given.scratch / "index"
     base = {"corpus": corpus.name, "system": name}
-    todo = [
-        (setting, threads)
-        for setting in system.settings
-        for threads in given.threads
-        if report.wanted(**base, setting=setting, threads=threads)
-    ]
-    if not todo:
+    todo = [(setting, threads) for setting in system.settings for threads in given.threads]
+    if system.batch is not None:
+        todo.append((BATCH, given.threads[-1]))
+    todo = [(setting, threads) for setting, threads in todo if report.wanted(**base, setting=setting, threads=threads)]
+    if not todo or report.gave_up(**base):
         return
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
@@ -157,13 +163,13 @@ def measure(report: Report, corpus: Path, name: str, given: argparse.Namespace, 
     report.note(**base, setting="build", threads=1, **built)
     if "absent" not in built:
         for setting, threads in todo:
-            row = child(python, threads, given, "search", name, setting, str(corpus), str(where))
+            if setting == BATCH:
+                row = child(python, threads, given, "batch", name, str(corpus), str(where))
+            else:
+                row = child(python, threads, given, "search", name, setting, str(corpus), str(where))
             if setting.startswith("1 in "):
                 row.pop("found", None)  # the exact top 10 is of all passages
             report.note(**base, setting=setting, threads=threads, **judged(row, corpus))
-        if system.batch is not None:
-            row = child(python, given.threads[-1], given, "batch", name, str(corpus), str(where))
-            report.note(**base, setting="many queries in one call", threads=given.threads[-1], **row)
     shutil.rmtree(where, ignore_errors=True)
 
 
@@ -181,7 +187,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json")
     given = parser.parse_args()
-    report, found = Report(given.out, given.again), pythons(given)
+    report, found = Report(given.out, given), pythons(given)
     for corpus in corpora(given.source, given.scratch, given.corpora, given.queries, K):
         lengths = np.load(corpus / "lengths.npy")
         floor = 2 * 32 * 128 * float(lengths.mean()) / report.content["machine"]["gflops_one_thread"] / 1e6

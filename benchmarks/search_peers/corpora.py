@@ -33,7 +33,7 @@ def real(source: Path, passages: int, queries: int, folder: Path) -> None:
 
 
 def synthetic(passages: int, queries: int, folder: Path) -> None:
-    """Write passages whose tokens lie around common centres, some far more often than others.
+    """Write passages whose tokens lie around common centres, some far more often than others; they have no topics.
 
     A query's rows are tokens of one passage moved a little, with half of the rows near their mean, as fills are.
     """

@@ -23,7 +23,7 @@ class Corpus(NamedTuple):
 
     @classmethod
     def open(cls, folder: Path) -> Corpus:
-        return cls(np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "lengths.npy"))
+        return cls(np.load(folder / "vectors.npy", mmap_mode="c"), np.load(folder / "lengths.npy"))
 
     def blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
         """Yield the first position, the vectors and the lengths of so many passages at a time."""
@@ -124,7 +124,7 @@ def exact(folder: Path, corpus: Corpus) -> Search:
 
     from ragatouille_xm.scoring import maxsim
 
-    vectors, lengths = torch.from_numpy(np.array(corpus.vectors)), torch.from_numpy(corpus.lengths)
+    vectors, lengths = torch.from_numpy(corpus.vectors), torch.from_numpy(corpus.lengths)
     return lambda query: maxsim(torch.from_numpy(query[None]), vectors, lengths)[0].topk(K).indices.tolist()
 
 
