@@ -10,6 +10,8 @@ ranks, with Holm's correction for all comparisons of a table.
     python benchmarks/demo_quality.py [--systems "untrained;bm25"] [--languages fr,ja]
     python benchmarks/demo_quality.py --systems ""        # only the tests and the tables of what is in the results
 
+"trained" is what ./integrations/demo has; install it, or put that folder on PYTHONPATH.
+
 A system that is not asked for keeps its numbers in the results. The last two collections are searched with the first
 `MIXED_QUERIES` test queries of each language.
 """
@@ -290,7 +292,8 @@ def tables(report: dict[str, Any]) -> str:
         mark = "" if found is None or found["corrected"] >= LEVEL else "\u2020"
         return f"{measures['mrr@10']}{mark} / {measures['r@100']}"
 
-    def table(names: Sequence[str], test: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    def table(wanted: Sequence[str], test: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+        names = [name for name in wanted if name in systems]
         lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
         for label, where, row in rows:
             cells = [cell(name, where, row, where if test == "alone" else test) for name in names]
@@ -324,7 +327,7 @@ def main() -> None:
         trained = {"delta": delta.checksum[:8]} if delta and name.startswith(TRAINED) else {}
         record(options.out, sets, name, values, trained | {"cpu_s": round(time.process_time() - start)})
     report = json.loads(options.out.read_text(encoding="utf-8"))
-    if not {TRAINED, *OTHERS, *ABLATION} - report["systems"].keys():
+    if TRAINED in report["systems"]:
         report["comparisons"] = comparisons(json.loads(queries_file(options.out).read_text(encoding="utf-8")))
         write(options.out, report)
         print(tables(report))
