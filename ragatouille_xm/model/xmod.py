@@ -213,9 +213,8 @@ class XmodEncoder(nn.Module):
             rows, *rest = shapes[ours]
             parts = [weights.get(prefix + name, (rows // len(theirs), *rest)) for name in theirs]
             whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-            # On a CPU the words stay in the file, of which only the rows of words that occur come into memory.
-            narrowed = whole.dtype.itemsize > dtype.itemsize
-            state[ours] = whole if ours == WORDS and narrowed and device.type == "cpu" else whole.to(device, dtype)
+            # On a CPU the words stay in the file as they are; of it, only rows of words that occur come into memory.
+            state[ours] = whole if ours == WORDS and device.type == "cpu" else whole.to(device, dtype)
             if len(rest):
                 weights.release()
         encoder.load_state_dict(state, assign=True)

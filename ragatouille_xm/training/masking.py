@@ -97,7 +97,7 @@ class MaskedLanguageHead(nn.Module):
             nn.init.zeros_(self.dense.bias)
         self.to(words.device)
         self.register_buffer("candidates", candidates.to(words.device), persistent=False)
-        self.register_buffer("words", words.detach()[self.candidates], persistent=False)
+        self.register_buffer("words", words.detach()[self.candidates].float(), persistent=False)
 
     candidates: Tensor
     words: Tensor

@@ -153,3 +153,16 @@ def test_no_mask_is_a_mask_of_ones(tmp_path: Path) -> None:
     torch.testing.assert_close(
         model(ids, None, ["fr_XX"]), model(ids, torch.ones_like(ids), ["fr_XX"]), atol=1e-6, rtol=0
     )
+
+
+def test_words_stored_in_half_precision_stay_so_and_give_the_same(tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path)
+    tensors = {name: value.half() for name, value in load_file(folder / "model.safetensors").items()}
+    save_file(tensors, folder / "model.safetensors")
+    kept, converted = load(folder), load(folder)
+    assert kept.words.weight.dtype == torch.float16
+    converted.words.float()
+    ids = torch.tensor([[0, 3, 5, 9, 2]])
+    found = kept(ids, None, ["fr_XX"])
+    assert found.dtype == torch.float32
+    assert torch.equal(found, converted(ids, None, ["fr_XX"]))
