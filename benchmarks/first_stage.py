@@ -177,7 +177,7 @@ def main() -> None:
             index.close()
         floor = 2 * 32 * 128 * entry["tokens"] / n / result["gflops"] / 1e6
         entry["floor_ms"] = {
-            "the default": round(SearchConfig().candidates_for(K) * floor, 2),
+            "the default": round(SearchConfig().candidates_for(K, n) * floor, 2),
             "exact": round(n * floor, 1),
         }
         result["sizes"][str(n)] = entry

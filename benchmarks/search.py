@@ -196,7 +196,7 @@ def main() -> None:
             "tokens": int(lengths.sum()),
             "queries": len(np.load(corpus / "queries.npy")),
             "floor_ms_exact": round(floor * len(lengths), 1),
-            "floor_ms_default": round(floor * SearchConfig().candidates_for(K), 1),
+            "floor_ms_default": round(floor * SearchConfig().candidates_for(K, len(lengths)), 1),
         }
         for name in given.systems:
             if SYSTEMS[name].package in found:

@@ -116,6 +116,7 @@ OURS = {
     "200 candidates, 16 probes": ours(candidates=200, probes=16),
     "default": ours(),
     "1,200 candidates, 64 probes": ours(candidates=1200, probes=64),
+    "4,000 candidates, 64 probes": ours(candidates=4000, probes=64),
 }
 
 

@@ -59,7 +59,7 @@ class ClusterView:
         if self.codebook is not None and manifest.codebook and manifest.passages > EXACT_BELOW and not config.exact:
             probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
             if probes[0]:
-                candidates = ceil(config.candidates_for(k) * max(manifest.growth, 1.0))
+                candidates = ceil(config.candidates_for(k, manifest.passages) * max(manifest.growth, 1.0))
                 first = (slot(manifest.codebook.version), candidates, probes)
                 found = self.points.rank(query, min(k + SLACK, candidates), where, first)
         # The first stage may overlook passages that share no centroid with the query.
@@ -193,8 +193,8 @@ class ClusterReader:
     ) -> Hits:
         """Return the best `k` passages by MaxSim among those that `filter` admits.
 
-        Above 2,000 passages, and once it has a codebook, a first stage picks ``config.candidates_for(k)`` by their
-        centroids, and MaxSim decides among these, in one request; ``config.exact`` scores everything.
+        Above 2,000 passages, and once it has a codebook, a first stage picks ``config.candidates_for(k, len(self))``
+        by their centroids, and MaxSim decides among these, in one request; ``config.exact`` scores everything.
 
         Parameters
         ----------

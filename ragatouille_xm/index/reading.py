@@ -99,7 +99,7 @@ class Snapshot:
         if self.codebook is not None and self.passages > EXACT_BELOW and not config.exact:
             probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
             if probes[0]:
-                limit = ceil(config.candidates_for(k) * max(self.growth, 1.0))
+                limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
                 found = self._search_in_stages(query, limit, where, probes)
         # The first stage may overlook passages that share no centroid with the query.
         return best_of(found, k) if len(found) >= k else self._search_exactly(query, k, where)
@@ -172,7 +172,7 @@ class Reader(ABC):
     ) -> Hits:
         """Return the best `k` passages by MaxSim among those that `filter` admits.
 
-        Above 2,000 passages a first stage picks ``config.candidates_for(k)`` of each part by their centroids, and
+        Above 2,000 passages a first stage picks ``config.candidates_for(k, len(self))`` of them by their centroids, and
         MaxSim decides among these; ``config.exact`` scores everything. All passages come back where fewer than `k`
         qualify. Token vectors are stored as float16, so scores are exact to about 1e-3.
 

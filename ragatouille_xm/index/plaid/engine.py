@@ -97,7 +97,7 @@ class PlaidIndex:
         opened, queries = self._open(), queries.detach().float().cpu()
         admitted = self._living if filter is None else self._admitted_by(filter)
         pids = admitted.nonzero().squeeze(1)
-        if config.exact or len(pids) <= config.candidates_for(k):
+        if config.exact or len(pids) <= config.candidates_for(k, len(admitted)):
             at_once = max(SCORES_AT_ONCE // max(len(pids), 1), 1)
             parts = [top_k(_score(opened, some, pids), pids, k) for some in queries.split(at_once)]
         else:
@@ -121,7 +121,7 @@ class PlaidIndex:
         pids = (reached & admitted).nonzero().squeeze(1)
         if len(pids) < k:  # passages that share no centroid with the query may qualify
             pids = admitted.nonzero().squeeze(1)
-        limit = config.candidates_for(k)
+        limit = config.candidates_for(k, len(admitted))
         if len(pids) > limit:
             pids = pids[_score_by_centroids(opened, similarities.T, pids).topk(limit).indices].sort().values
         return top_k(_score(opened, query[None], pids), pids, k)
