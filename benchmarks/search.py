@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from first_stage import gflops
 from search_peers.corpora import corpora
 from search_peers.systems import SYSTEMS, K
 
@@ -89,16 +90,6 @@ def judged(row: dict[str, Any], corpus: Path) -> dict[str, Any]:
     return row
 
 
-def gflops() -> float:
-    left, right = torch.randn(4096, 128), torch.randn(128, 32)
-    times = []
-    for _ in range(50):
-        start = time.perf_counter()
-        left @ right
-        times.append(time.perf_counter() - start)
-    return round(2 * left.numel() * 32 / min(times) / 1e9, 1)
-
-
 class Report:
     """The rows so far, on the disk after each."""
 
@@ -113,7 +104,7 @@ class Report:
                 "cpu": cpu[0].split(":")[1].strip() if cpu else platform.machine(),
                 "cores": os.cpu_count(),
                 "torch": torch.__version__,
-                "gflops_one_thread": gflops(),
+                "gflops_one_thread": round(gflops(), 1),
             },
             "limits": {"seconds": given.limit, "resident_gb": given.memory},
         }

@@ -13,7 +13,7 @@ from .errors import CheckpointError, InputError
 from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
-from .text.ahead import ahead
+from .text.ahead import map_ahead
 from .text.batching import plan_batches
 from .text.detect import LanguageDetector, make_detector
 from .text.tokenizer import ColBERTTokenizer, TokenBatch, Tokens
@@ -195,9 +195,8 @@ class Encoder:
         adapters = [name for name in names if name is not None]
         budget = min(tokens_at_once(self.model.device), batch_tokens or sys.maxsize)
         batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
-        laid: Iterator[TokenBatch] = (self._lay([tokens[i] for i in positions]) for positions in batches)
-        if self.works_ahead and len(batches) > 1:
-            laid = ahead(laid)
+        rows_of_batches = ([tokens[i] for i in positions] for positions in batches)
+        laid = (map_ahead if self.works_ahead else map)(self._lay, rows_of_batches)
         for positions, batch in zip(batches, laid, strict=True):
             rows = [adapters[i] for i in positions] if adapters else []
             yield positions, self.model(batch.input_ids, batch.attention_mask, rows), batch.scoring_mask

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from .app import app
-from .places import IndexArgument, RootOption, find_index
+from .places import IndexArgument, OverwriteOption, RootOption, find_index
 from .show import counted, say
 
 KeyOption = Annotated[
@@ -39,9 +39,7 @@ def push(
         str | None, typer.Option(help="float16 or int8, as the cluster stores token vectors; by default as the folder.")
     ] = None,
     on_disk: Annotated[bool, typer.Option("--on-disk", help="Token vectors stay on disk, mapped.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an index of that name, once the new one is complete.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
     """Copy an index into a Qdrant cluster, without encoding its texts again.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import app
-from .places import IndexArgument, RootOption, find_index, index_folder
+from .places import IndexArgument, OverwriteOption, RootOption, find_index, index_folder
 from .show import counted, say
 
 
@@ -34,9 +34,7 @@ def convert(
     checkpoint: Annotated[
         str | None, typer.Option(help="Hub id or folder, if the one that filled the index has moved.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an index of that name, once the new one is complete.")
-    ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Move an index of RAGatouille or colbert-ai into our format, without encoding its texts again.
 

@@ -15,6 +15,9 @@ MARKS = ("manifest.json", "plan.json")  # of an index of ours, and of colbert-ai
 
 IndexArgument = Annotated[str, typer.Argument(help="Name of an index, or its folder.", metavar="INDEX")]
 RootOption = Annotated[Path, typer.Option(help="Where named indexes are.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an index of that name, once the new one is complete.")
+]
 
 
 def index_folder(root: Path, name: str) -> Path:

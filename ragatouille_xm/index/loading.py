@@ -145,7 +145,8 @@ class FolderReader(Reader):
         if self._residents is not None:
             check_search(queries, k, self._dim)
             snapshot = self._snapshot()
-            hits = self._residents.search(snapshot, queries, k, filter) if snapshot.passages else None
+            residents = self._residents  # only now: a forked process begins anew with a snapshot
+            hits = residents.search(snapshot, queries, k, filter) if residents and snapshot.passages else None
             if hits is not None:
                 return hits
         return super().search(queries, k, filter=filter, config=config)
