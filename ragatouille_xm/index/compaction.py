@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from ..types import TokenVectors
 from .codebook import Codebook
 from .manifest import Manifest, PartEntry
 from .part import AT_ONCE, Part
@@ -58,24 +60,32 @@ def outgrown(parts: Sequence[PartEntry]) -> list[PartEntry]:
     return worn + ordered[first:]
 
 
-def fit_codebook(views: Sequence[View], tokens: int, *, seed: int = 0) -> Codebook:
-    """Fit a codebook to a sample of the token vectors of `views`, which are about `tokens`."""
+class Source(Protocol):
+    """Where token vectors can be had."""
+
+    def pids(self) -> list[int]:
+        """Return the pids of the passages that are there, growing."""
+
+    def vectors_of(self, pids: Sequence[int]) -> Iterator[TokenVectors]:
+        """Yield the vectors of some of them, a few passages at a time."""
+
+
+def fit_codebook(sources: Sequence[Source], tokens: int, *, seed: int = 0) -> Codebook:
+    """Fit a codebook to a sample of token vectors, which are about `tokens` in all."""
     size = Codebook.size_for(tokens)
-    sample = _sample(views, Codebook.sample_for(size) / max(tokens, 1), seed)[: Codebook.sample_for(size)]
+    sample = _sample(sources, Codebook.sample_for(size) / max(tokens, 1), seed)[: Codebook.sample_for(size)]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
     return Codebook.fit(sample, size, seed=seed)
 
 
-def _sample(views: Sequence[View], fraction: float, seed: int) -> torch.Tensor:
+def _sample(sources: Sequence[Source], fraction: float, seed: int) -> torch.Tensor:
     """Return the token vectors ``(n, dim)`` of a random part of the passages."""
     chosen = np.random.default_rng(seed)
     blocks = []
-    for view in views:
-        pids = [pid for pid in view.part.pids() if pid not in view.deleted]
+    for source in sources:
+        pids = source.pids()
         some = chosen.permutation(pids)[: int(np.ceil(fraction * len(pids)))].tolist()
-        while batch := some[:AT_ONCE]:
-            blocks.append(joined(view.retrieve(batch, with_vectors=True)).vectors)
-            some = some[AT_ONCE:]
+        blocks += [found.vectors for found in source.vectors_of(some)]
     return torch.cat(blocks)
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,8 +23,9 @@ from .compaction import fit_codebook, needs_codebook
 from .durable import check_space
 from .inventory import checksum
 from .manifest import CODEBOOK, DRAFT, PART, SUFFIX, CodebookEntry, Manifest, PartEntry, sweep
-from .part import Part
-from .reading import Reader, Snapshot, View
+from .part import AT_ONCE, Part, batches_of
+from .reading import Reader, Snapshot, View, joined
+from .spool import Spool
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class DraftIndex(Reader):
     What is older than ten seconds outlives a process that dies, and `resume` goes on with it. One thread at a time.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, part: Part) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, part: Part, spool: Spool) -> None:
         self._folder = folder
         self._manifest = manifest
         self._dim = manifest.dim
@@ -54,12 +56,14 @@ class DraftIndex(Reader):
         self._tokens = manifest.tokens
         self._lock = threading.RLock()
         self._part = part
+        self._spool = spool
         self._saved = time.monotonic()
 
     @classmethod
     def begin(cls, folder: Path, manifest: Manifest) -> DraftIndex:
         """Begin with nothing."""
-        return cls(folder, manifest, Part.create(folder / new_name(), manifest.dim, manifest.storage))
+        part = Part.create(folder / new_name(), manifest.dim, manifest.storage)
+        return cls(folder, manifest, part, Spool(folder, manifest.dim))
 
     @classmethod
     def resume(cls, folder: Path, wanted: Manifest) -> DraftIndex | None:
@@ -87,7 +91,7 @@ class DraftIndex(Reader):
             logger.warning("the build of %s cannot be resumed and begins again: %s", folder, error)
             return None
         logger.info("going on with the build of %s at %d passages", folder, part.passages)
-        return cls(folder, saved, part)
+        return cls(folder, saved, part, _refilled(Spool(folder, saved.dim), part))
 
     def _snapshot(self) -> Snapshot:
         return Snapshot((View(self._part),))
@@ -114,10 +118,11 @@ class DraftIndex(Reader):
         if not passages:
             return
         with self._lock:
-            check_space(self._folder, bytes_of(passages, vectors))
+            check_space(self._folder, bytes_of(passages, vectors) + 2 * vectors.vectors.numel())  # and the spool
             kept = {passage.pid for passage in passages}
             known = self._part.of_documents([p.document_id for p in passages]) if replace else []
             self._part.append(passages, vectors, None)
+            self._spool.append([passage.pid for passage in passages], vectors)
             self._tokens += len(vectors.vectors)
             self._remove([pid for pid, _ in known if pid not in kept])
             self._next_pid = max(self._next_pid, *(pid + 1 for pid in kept))
@@ -135,6 +140,7 @@ class DraftIndex(Reader):
         if pids:
             self._tokens -= self._tokens * len(pids) // max(self._part.passages, 1)
             self._part.remove(pids)
+            self._spool.remove(pids)
 
     def optimize(self, *, refit: bool = False) -> None:
         """Do nothing: the end of the build does it."""
@@ -159,17 +165,33 @@ class DraftIndex(Reader):
         if not part.passages:
             manifest = replace(manifest, parts=())
         if needs_codebook(manifest):
-            codebook = fit_codebook([View(part)], self._tokens)
-            new = saved(codebook, self._folder, self._tokens)
-            part.assign(codebook)
-            manifest = replace(manifest, codebook=new)
+            codebook = fit_codebook([self._spool], self._tokens)
+            manifest = replace(manifest, codebook=saved(codebook, self._folder, self._tokens))
+            self._assign(codebook)
+        self._spool.close()  # sealing needs the room
         part.seal()
         return manifest
 
+    def _assign(self, codebook: Codebook) -> None:
+        """Give every passage its centroids."""
+        pids = iter(self._spool.pids())
+        for vectors in self._spool.vectors_of(self._spool.pids()):
+            self._part.assign(list(islice(pids, len(vectors.lengths))), vectors, codebook)
+
     def discard(self) -> None:
         """Release files and memory."""
+        self._spool.close()
         with suppress(StorageError):
             self._part.close()
+
+
+def _refilled(spool: Spool, part: Part) -> Spool:
+    """Fill a spool with what is in a part: what there was of it went with the process that had it."""
+    for batch in batches_of(part.read(with_vectors=True), AT_ONCE):
+        vectors = joined(batch)
+        spool.append([stored.passage.pid for stored in batch], vectors)
+        part.recycle(vectors.vectors.nbytes)
+    return spool
 
 
 @contextmanager

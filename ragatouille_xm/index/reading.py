@@ -26,7 +26,7 @@ from ..errors import InputError
 from ..types import Hits, Passage, TokenVectors
 from .checks import check_search
 from .codebook import Codebook, Probes
-from .part import Part, Stored
+from .part import AT_ONCE, Part, Stored
 from .qdrant_filters import compile_filter
 
 EXACT_BELOW = 2000  # passages: up to so many, no first stage
@@ -64,6 +64,15 @@ class View:
     def holds(self, pids: Sequence[int]) -> set[int]:
         """Return those of `pids` that are here."""
         return self.part.holds(pids) - self.deleted
+
+    def pids(self) -> list[int]:
+        """Return the pids that are here, growing."""
+        return [pid for pid in self.part.pids() if pid not in self.deleted]
+
+    def vectors_of(self, pids: Sequence[int]) -> Iterator[TokenVectors]:
+        """Yield the vectors of passages that are here, a few at a time, in any order."""
+        for first in range(0, len(pids), AT_ONCE):
+            yield joined(self.retrieve(pids[first : first + AT_ONCE], with_vectors=True))
 
     def retrieve(self, pids: Sequence[int], *, with_vectors: bool = False) -> list[Stored]:
         """Return those of the passages that are here, in any order."""

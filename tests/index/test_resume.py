@@ -163,3 +163,31 @@ def test_changes_to_the_old_index_leave_a_draft_alone(folder: Path) -> None:
     old.optimize(refit=True)
     assert (folder / "draft.json").exists()
     assert len(list(folder.glob("part-*"))) == 1
+
+
+def test_the_first_stage_is_that_of_a_build_in_one_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragatouille_xm.index.compaction.EXACT_BELOW", 20)
+    names = [f"n{i}" for i in range(40)]
+
+    def centroids() -> torch.Tensor:
+        index = EdgeIndex.open(folder)
+        codebook = index.codebook()
+        assert codebook is not None
+        index.close()
+        return codebook.centroids
+
+    with EdgeIndex.build(folder, **KEPT) as draft:
+        for name in names:
+            put(draft, name)
+        draft.delete(["n3"])
+    at_once = centroids()
+    with pytest.raises(KeyboardInterrupt), EdgeIndex.build(folder, **KEPT, resume=True) as draft:
+        for name in names[:24]:
+            put(draft, name)
+        draft.delete(["n3"])
+        put(draft, names[24])
+        raise KeyboardInterrupt
+    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
+        for name in names[25:]:
+            put(draft, name)
+    assert torch.equal(centroids(), at_once)
