@@ -16,6 +16,7 @@ matrix product on one thread.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -28,10 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from first_stage import gflops
 from search_peers.corpora import corpora
-from search_peers.systems import SYSTEMS, K
+from search_peers.system import K
+from search_peers.systems import SYSTEMS
 
 from ragatouille_xm.config import SearchConfig
 
@@ -61,19 +64,31 @@ def child(python: str, threads: int, given: argparse.Namespace, *arguments: str)
             resident = resident_mb(process.pid)
             if taken > given.limit or resident > 1000 * given.memory:
                 why = f"stopped after {taken:.0f} s with {resident} MB resident"
-                process.kill()
+                for each in family(process.pid):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
     if process.returncode or why:
         return {"absent": why or PATH.sub("…", (errors.strip().splitlines() or ["no message"])[-1])[:200]}
     row: dict[str, Any] = json.loads(out.splitlines()[-1])
     return row
 
 
-def resident_mb(pid: int) -> int:
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and all that it started."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return int(status.split("VmRSS:")[1].split()[0]) // 1024 if "VmRSS:" in status else 0
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def resident_mb(pid: int) -> int:
+    """Return what a process and all that it started have resident; memory that they share counts in each."""
+    total = 0
+    for each in family(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += each.memory_info().rss
+    return total // 2**20
 
 
 def judged(row: dict[str, Any], corpus: Path) -> dict[str, Any]:
@@ -174,7 +189,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--limit", type=float, default=3600, help="seconds of a build or of a setting's searches")
-    parser.add_argument("--memory", type=float, default=20, help="GB that a process may have resident")
+    parser.add_argument("--memory", type=float, default=20, help="GB that a process and its children may hold")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json")
     given = parser.parse_args()

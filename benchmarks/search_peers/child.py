@@ -8,13 +8,13 @@ import resource
 import statistics
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search_peers.systems import SYSTEMS, Corpus
+from search_peers.system import Corpus
+from search_peers.systems import SYSTEMS
 
 BATCH = 1000
 
@@ -56,7 +56,7 @@ def build(system: str, corpus: Path, folder: Path) -> dict[str, Any]:
         "wall_s": round(time.perf_counter() - began, 1),
         "disk_mb": round(size_of(folder) / 1e6, 1),
         "bytes_per_token": round(size_of(folder) / len(opened.vectors), 1),
-        "version": version(SYSTEMS[system].package.replace("_", "-")),
+        "version": SYSTEMS[system].version,
         **memory(),
     }
 

@@ -7,43 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-K = 10
-AT_ONCE = 512
-
-
-class Corpus(NamedTuple):
-    """Token vectors of passages, one after the other, memory-mapped."""
-
-    vectors: np.ndarray[Any, Any]  # (T, dim) float16
-    lengths: np.ndarray[Any, Any]  # (n,) int64
-
-    @classmethod
-    def open(cls, folder: Path) -> Corpus:
-        return cls(np.load(folder / "vectors.npy", mmap_mode="c"), np.load(folder / "lengths.npy"))
-
-    def blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-        """Yield the first position, the vectors and the lengths of so many passages at a time."""
-        ends = np.concatenate([[0], np.cumsum(self.lengths)])
-        for first in range(0, len(self.lengths), at_once):
-            last = min(first + at_once, len(self.lengths))
-            yield first, np.array(self.vectors[ends[first] : ends[last]]), self.lengths[first:last]
-
-
-Search = Callable[[np.ndarray[Any, Any]], list[int]]
-
-
-class System(NamedTuple):
-    """How a system builds its index in a folder, and opens it with each of its settings."""
-
-    package: str
-    build: Callable[[Corpus, Path], None]
-    settings: dict[str, Callable[[Path, Corpus], Search]]
-    batch: Callable[[Path], Callable[[np.ndarray[Any, Any]], object]] | None = None  # many queries in one call
-
+from search_peers.colbert_ai import COLBERT, build_colbert
+from search_peers.system import Corpus, K, Search, System
 
 # this package
 
@@ -216,6 +185,7 @@ SYSTEMS = {
     "exact MaxSim": System("ragatouille_xm", lambda corpus, folder: None, {"torch": exact}),
     "fast-plaid, 4 bit": System("fast_plaid", build_fast_plaid(4), FAST_PLAID),
     "fast-plaid, 2 bit": System("fast_plaid", build_fast_plaid(2), FAST_PLAID),
+    "colbert-ai PLAID, 2 bit": System("colbert", build_colbert(2), COLBERT, distribution="colbert-ai"),
     "LanceDB IVF_PQ": System(
         "lancedb", build_lance, {"default probes, refine 10": lance(20, 10), "refine 40": lance(20, 40)}
     ),
