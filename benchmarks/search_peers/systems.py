@@ -185,6 +185,7 @@ SYSTEMS = {
     "exact MaxSim": System("ragatouille_xm", lambda corpus, folder: None, {"torch": exact}),
     "fast-plaid, 4 bit": System("fast_plaid", build_fast_plaid(4), FAST_PLAID),
     "fast-plaid, 2 bit": System("fast_plaid", build_fast_plaid(2), FAST_PLAID),
+    "colbert-ai PLAID, 4 bit": System("colbert", build_colbert(4), COLBERT, distribution="colbert-ai"),
     "colbert-ai PLAID, 2 bit": System("colbert", build_colbert(2), COLBERT, distribution="colbert-ai"),
     "LanceDB IVF_PQ": System(
         "lancedb", build_lance, {"default probes, refine 10": lance(20, 10), "refine 40": lance(20, 40)}
