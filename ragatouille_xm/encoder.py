@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -13,6 +14,7 @@ from .errors import CheckpointError, InputError
 from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
+from .model.replicas import encode_on
 from .text.ahead import map_ahead
 from .text.batching import plan_batches
 from .text.detect import LanguageDetector, make_detector
@@ -20,6 +22,8 @@ from .text.tokenizer import ColBERTTokenizer, TokenBatch, Tokens
 from .types import Detection, TokenVectors
 
 logger = logging.getLogger(__name__)
+
+Devices: TypeAlias = str | torch.device | Sequence[str | torch.device]
 
 GPU_TOKENS = 32768
 # Measured on one thread at the base size: more is no faster, in 8-bit integers slower, and takes memory.
@@ -38,8 +42,9 @@ class Encoder:
     Parameters
     ----------
     checkpoint : Checkpoint
-    device : str or torch.device, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU when there is one.
+    device : str, torch.device or sequence of them, optional
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU when there is one. Of several, ``["cuda:0", "cuda:1"]``,
+        each holds the model, batches go to whichever is free, and vectors come back on the first. Training uses one.
     dtype : torch.dtype, optional
         By default float32 on the CPU and bfloat16 on a GPU.
     language_detector : str, callable or LanguageDetector
@@ -56,15 +61,16 @@ class Encoder:
         self,
         checkpoint: Checkpoint,
         *,
-        device: str | torch.device | None = None,
+        device: Devices | None = None,
         dtype: torch.dtype | str | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
     ) -> None:
-        where = _device(device)
+        devices = _devices(device)
+        dtype = _dtype(dtype, devices[0])
         self.checkpoint = checkpoint
         self.adapters = AdapterTable(checkpoint.adapters, checkpoint.default_adapter)
         self.detector = make_detector(language_detector)
-        self.model = ColBERT.load(checkpoint, where, _dtype(dtype, where))
+        self.replicas = [ColBERT.load(checkpoint, each, dtype) for each in devices]
         self.tokenizer = ColBERTTokenizer(checkpoint.folder, checkpoint.settings, self.model.backbone.max_tokens)
         rows = int(checkpoint.config["vocab_size"])
         if len(self.tokenizer) > rows:
@@ -78,7 +84,7 @@ class Encoder:
         cls,
         name: str | Path,
         *,
-        device: str | torch.device | None = None,
+        device: Devices | None = None,
         dtype: torch.dtype | str | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
         quantize: str | None = None,
@@ -98,11 +104,17 @@ class Encoder:
         CheckpointError
             If it cannot be found or is damaged.
         InputError
-            If `quantize` is unknown, or cannot be done on that device.
+            If `quantize` is unknown, or cannot be done on that device; if devices are of several kinds, or none.
         """
         encoder = cls(load_checkpoint(name), device=device, dtype=dtype, language_detector=language_detector)
-        encoder.model.pack(quantize)
+        for replica in encoder.replicas:
+            replica.pack(quantize)
         return encoder
+
+    @property
+    def model(self) -> ColBERT:
+        """The model on the first device."""
+        return self.replicas[0]
 
     @property
     def dim(self) -> int:
@@ -152,7 +164,7 @@ class Encoder:
         Returns
         -------
         TokenVectors
-            In the order of `texts`, on the model's device, with vocabulary ids.
+            In the order of `texts`, on the (first) device, with vocabulary ids.
         """
         if tokens is None:
             tokens = self.tokenise(texts, max_length)
@@ -175,7 +187,7 @@ class Encoder:
         Returns
         -------
         torch.Tensor
-            Shape ``(Q, q_len, dim)``, float32, on the model's device; where one query is longer than the others, their
+            Shape ``(Q, q_len, dim)``, float32, on the (first) device; where one query is longer than the others, their
             rows are filled with zeros, which add nothing to a MaxSim score.
         """
         tokens = self.tokenizer.queries(texts)
@@ -196,9 +208,14 @@ class Encoder:
         budget = min(tokens_at_once(self.model.device), batch_tokens or sys.maxsize)
         batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
         rows_of_batches = ([tokens[i] for i in positions] for positions in batches)
+        adapters_of_batches = ([adapters[i] for i in positions] if adapters else [] for positions in batches)
+        if len(self.replicas) > 1 and len(batches) > 1:
+            done = encode_on(self.replicas, zip(map(self._lay, rows_of_batches), adapters_of_batches, strict=True))
+            for positions, (vectors, scored) in zip(batches, done, strict=True):
+                yield positions, vectors, scored
+            return
         laid = (map_ahead if self.works_ahead else map)(self._lay, rows_of_batches)
-        for positions, batch in zip(batches, laid, strict=True):
-            rows = [adapters[i] for i in positions] if adapters else []
+        for positions, batch, rows in zip(batches, laid, adapters_of_batches, strict=True):
             yield positions, self.model(batch.input_ids, batch.attention_mask, rows), batch.scoring_mask
 
     def _lay(self, tokens: Sequence[Tokens]) -> TokenBatch:
@@ -211,13 +228,26 @@ class Encoder:
         return TokenBatch(ids, attended, scored)
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def _devices(device: Devices | None) -> list[torch.device]:
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
+    if isinstance(device, str) or not isinstance(device, Sequence):
+        return [_device(device)]
+    devices = [_device(each) for each in device]
+    if len({each.type for each in devices}) != 1:
+        named = ", ".join(map(str, devices)) or "none"
+        raise InputError(
+            f"device is a sequence of {named}, but needs one or more devices of one kind, on which vectors come out "
+            'alike. Give ["cuda:0", "cuda:1"], or leave it out.'
+        )
+    return devices
+
+
+def _device(device: str | torch.device) -> torch.device:
     try:
         result = torch.device(device)
         torch.empty(0, device=result)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f'device={str(device)!r} cannot be used here. Give "cpu", or "cuda" with a GPU.') from error
     return result
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
-from .encoder import Encoder
+from .encoder import Devices, Encoder
 from .filling import FillingMethods
 from .frameworks import FrameworkMethods
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped
@@ -58,7 +58,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         verbose: int = 1,
         index_root: str | None = None,
         *,
-        device: str | torch.device | None = None,
+        device: Devices | None = None,
         dtype: str | torch.dtype | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
         quantize: str | None = None,
@@ -77,8 +77,9 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             0 shows no progress bars.
         index_root : str, optional
             Where indexes are, by default ``.ragatouille/``.
-        device : str or torch.device, optional
-            ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU when there is one.
+        device : str, torch.device or sequence of them, optional
+            ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU when there is one. ``["cuda:0", "cuda:1"]`` encodes on
+            both: each holds the model, and batches go to whichever is free.
         dtype : str or torch.dtype, optional
             By default float32 on the CPU and bfloat16 on a GPU.
         language_detector : str, callable or LanguageDetector
@@ -113,7 +114,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         n_gpu: int = -1,
         verbose: int = 1,
         *,
-        device: str | torch.device | None = None,
+        device: Devices | None = None,
         dtype: str | torch.dtype | None = None,
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
         quantize: str | None = None,

@@ -27,6 +27,12 @@ LanguageOption = Annotated[
 ]
 SplitOption = Annotated[bool, typer.Option("--split/--no-split", help="Split long documents, or cut them off.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; by default a GPU when there is one.")]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="cpu, cuda, cuda:1 …, or cuda:0,cuda:1 for both; by default a GPU when there is one."
+    ),
+]
 TextFieldOption = Annotated[
     str | None, typer.Option(help="Field of a record with its text; by default text, content or body.")
 ]
@@ -54,7 +60,7 @@ def index(
     split: SplitOption = True,
     text_field: TextFieldOption = None,
     id_field: IdFieldOption = None,
-    device: DeviceOption = None,
+    device: DevicesOption = None,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an index of that name, once the new one is complete.")
     ] = True,
@@ -75,7 +81,7 @@ def index(
     inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
     documents = _checked_start(inputs)
     say_patience(f"Loading {checkpoint}")
-    model = facade().from_pretrained(checkpoint, index_root=str(root), device=device)
+    model = facade().from_pretrained(checkpoint, index_root=str(root), device=listed(device))
     texts, ids, metadatas, languages = _columns(documents)
     model.index(
         texts,
@@ -111,7 +117,7 @@ def add(
     split: SplitOption = True,
     text_field: TextFieldOption = None,
     id_field: IdFieldOption = None,
-    device: DeviceOption = None,
+    device: DevicesOption = None,
 ) -> None:
     """Add documents to an index; with --update, replace those of the same id."""
     folder = find_index(index, root)
@@ -119,7 +125,7 @@ def add(
     documents = list(inputs)
     ids = [document.document_id for document in documents]
     say_patience("Loading the checkpoint")
-    model = facade().from_index(folder, device=device)
+    model = facade().from_index(folder, device=listed(device))
     known = model.indexes.get().index.contains(ids)
     if known and not update:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
@@ -189,6 +195,11 @@ def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> N
     finally:
         opened.close()
     say(f"Optimized {index}.")
+
+
+def listed(device: str | None) -> str | list[str] | None:
+    """Return the devices of ``"cuda:0,cuda:1"`` as a list, and a single one as it is."""
+    return device.split(",") if device is not None and "," in device else device
 
 
 def _checked_start(inputs: Inputs) -> Iterator[Document]:

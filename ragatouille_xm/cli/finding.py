@@ -17,7 +17,7 @@ from ..errors import FilterError, InputError
 from ..languages import to_adapter
 from ..text.detect import detect_languages
 from .app import app, facade
-from .filling import DeviceOption, IdFieldOption, TextFieldOption
+from .filling import DevicesOption, IdFieldOption, TextFieldOption, listed
 from .inputs import Inputs
 from .places import IndexArgument, RootOption, find_index
 from .show import say_patience, say_skipped, show_json, show_results, show_table
@@ -53,7 +53,7 @@ def search(
     as_json: JsonOption = False,
     exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower in a large index.")] = False,
     root: RootOption = Path(".ragatouille"),
-    device: DeviceOption = None,
+    device: DevicesOption = None,
 ) -> None:
     """Search an index.
 
@@ -63,7 +63,7 @@ def search(
     folder = find_index(index, root)
     condition = _parsed(filter)
     say_patience("Loading the checkpoint")
-    model = facade().from_index(folder, verbose=0, device=device)
+    model = facade().from_index(folder, verbose=0, device=listed(device))
     languages = model.indexes.get().query_languages(queries, language)
     found = cast(
         "list[list[Result]]",  # as many as there are queries

@@ -1,0 +1,65 @@
+"""Copies of one model on several devices, which share batches: data parallelism within a process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+
+import torch
+from torch import Tensor
+
+from ..text.tokenizer import TokenBatch
+from .colbert import ColBERT
+
+Work = tuple[TokenBatch, Sequence[str]]  # a batch, and the adapter of each of its rows
+Done = tuple[Tensor, Tensor]  # vectors (b, L, dim), and which of them count (b, L)
+
+
+def encode_on(models: Sequence[ColBERT], work: Iterable[Work]) -> Iterator[Done]:
+    """Encode batches on every model at once, each by the next one that is free; yield them in order.
+
+    There is a thread for each model, while the iterator lives. `work` is read in the caller's thread, while the models
+    run: up to two batches for each model, one that it encodes and one that waits, for the model or for its turn to be
+    yielded. An exception of a model is raised where its batch would be yielded; batches that wait are then dropped, as
+    they are if the caller stops early.
+
+    Parameters
+    ----------
+    models : sequence of ColBERT
+        Equal ones. Vectors end up on the device of the first.
+    work : iterable of (TokenBatch, sequence of str)
+        Batches, and the adapter of each row.
+
+    Yields
+    ------
+    tuple of torch.Tensor
+        Vectors ``(b, L, dim)`` as `ColBERT` gives them, and the scoring mask ``(b, L)`` of the batch.
+    """
+    home = models[0].device
+    free: SimpleQueue[ColBERT] = SimpleQueue()
+    for model in models:
+        free.put(model)
+
+    def run(batch: TokenBatch, adapters: Sequence[str]) -> Done:
+        model = free.get()  # never waits: there are as many models as threads
+        try:
+            vectors = model(batch.input_ids, batch.attention_mask, adapters).to(home)
+            if model.device.type == "cuda":  # a GPU that has only been told what to do is not free
+                torch.cuda.current_stream(model.device).synchronize()
+            return vectors, batch.scoring_mask
+        finally:
+            free.put(model)
+
+    threads = ThreadPoolExecutor(len(models), "ragatouille_xm replica")
+    waiting: deque[Future[Done]] = deque()
+    try:
+        for batch, adapters in work:
+            if len(waiting) == 2 * len(models):
+                yield waiting.popleft().result()
+            waiting.append(threads.submit(run, batch, adapters))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)
