@@ -12,6 +12,7 @@ import torch
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.cli.filling import listed
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.model.replicas import Work, encode_on
@@ -205,3 +206,7 @@ def test_bad_devices(folder: Path, devices: object, message: str) -> None:
 def test_training_uses_one_device() -> None:
     with pytest.raises(InputError, match=r"device=\['cpu', 'cpu'\] is not usable here. Give \"cpu\" or \"cuda\""):
         make_accelerator(None, TWO)
+
+
+def test_the_command_line_takes_several_devices_with_commas() -> None:
+    assert [listed(each) for each in (None, "cpu", "cuda:0,cuda:1")] == [None, "cpu", ["cuda:0", "cuda:1"]]
