@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def torch_forward(system: str, folder: str) -> Callable[[], Forward]:
             import torch._inductor.config as inductor
 
             inductor.freezing = system.endswith("frozen")
-            model.backbone = torch.compile(model.backbone, dynamic=True)
+            compiled: Any = torch.compile(model.backbone, dynamic=True)
+            model.backbone = compiled
 
         def run(ids: Any, mask: Any) -> Any:
             adapters = [ADAPTER] * (len(ids) if system in OURS else 1)  # a list of another length is compiled anew
@@ -188,7 +190,7 @@ def measure(system: str, folder: str, scratch: Path) -> dict[str, Any]:
     for size in SIZES:
         batches = [(plan[f"{size}_{i}_ids"], plan[f"{size}_{i}_mask"]) for i in range(int(plan[f"{size}_n"]))]
         tokens = sum(int(mask.sum()) for _, mask in batches)
-        first, again = (np.sum([timed(lambda each=each: run(*each)) for each in batches], 0) for _ in range(2))
+        first, again = (np.sum([timed(partial(run, *each)) for each in batches], 0) for _ in range(2))
         sizes[size] = {
             "real_tokens": tokens, "tokens_per_cpu_s": round(tokens / again[0]), "cpu_s": round(again[0], 2),
             "tokens_per_s": round(tokens / again[1]), "wall_s": round(again[1], 2),
