@@ -25,7 +25,7 @@ from .types import Hits, Passage
 
 logger = logging.getLogger(__name__)
 
-DOCUMENTS_AT_ONCE = 512  # enough to sort by length, little enough to keep in memory
+DOCUMENTS_AT_ONCE = 512  # for each device: enough to sort by length, little enough to keep in memory
 
 Result = dict[str, Any]
 
@@ -117,7 +117,7 @@ class Retriever:
 
     def _batches(self, documents: Iterable[Document], skip_known: bool, bar: tqdm[Any]) -> Iterator[list[Document]]:
         stream = iter(documents)
-        while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
+        while batch := list(islice(stream, DOCUMENTS_AT_ONCE * len(self.encoder.replicas))):
             if skip_known:
                 known = self.index.contains([document.document_id for document in batch])
                 batch = [document for document in batch if document.document_id not in known]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from .products import inner_products
 from .types import Hits
 
 QUERIES_AT_ONCE = 16
@@ -93,7 +92,7 @@ def maxsim_of_block(queries: torch.Tensor, vectors: torch.Tensor, owners: torch.
     """
     part, rows = vectors.float(), queries.shape[1]
     best = [
-        _best_of_passage(inner_products(part, some.flatten(0, 1)), owners, count).view(count, len(some), rows).sum(2)
+        _best_of_passage(part @ some.flatten(0, 1).T, owners, count).view(count, len(some), rows).sum(2)
         for some in queries.split(QUERIES_AT_ONCE)
     ]
     return torch.cat(best, 1).T

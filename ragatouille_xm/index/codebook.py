@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..errors import IndexDamagedError
-from ..products import inner_products
 from .durable import write_durably
 
 SMALLEST, LARGEST = 64, 65_536
@@ -116,7 +115,7 @@ class Codebook:
             yield block.float()
 
     def _nearest(self, block: torch.Tensor) -> torch.Tensor:
-        return self._cells.nearest(block) if self._cells else inner_products(block, self.centroids).argmax(1)
+        return self._cells.nearest(block) if self._cells else (block @ self.centroids.T).argmax(1)
 
     @cached_property
     def _cells(self) -> _Cells | None:
@@ -134,7 +133,7 @@ class Codebook:
         """
         cells = self._cells
         ids, centroids = (None, self.centroids) if cells is None else cells.near(query)
-        best = inner_products(query, centroids).topk(min(probes, len(centroids) - 1) + 1)
+        best = (query @ centroids.T).topk(min(probes, len(centroids) - 1) + 1)
         weights = torch.zeros(len(centroids))
         weights.index_add_(0, best.indices.flatten(), (best.values - best.values[:, -1:]).flatten())
         chosen = weights.nonzero().squeeze(1)
@@ -181,7 +180,7 @@ class _Cells:
         return self._order[found], self._sorted[found]
 
     def _nearest_cells(self, rows: torch.Tensor) -> torch.Tensor:
-        return inner_products(rows, self._centres.centroids).topk(CELLS_PROBED).indices
+        return (rows @ self._centres.centroids.T).topk(CELLS_PROBED).indices
 
     def nearest(self, block: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row in the nearest cells: ``(n, dim)`` → ``(n,)`` int64."""
@@ -192,7 +191,7 @@ class _Cells:
         start = 0
         for pairs, end in zip(order.split(cells.bincount(minlength=len(self._ends)).tolist()), self._ends, strict=True):
             if len(pairs) and end > start:
-                best = inner_products(block[pairs // CELLS_PROBED], self._sorted[start:end]).max(1)
+                best = (block[pairs // CELLS_PROBED] @ self._sorted[start:end].T).max(1)
                 similarities[pairs], found[pairs] = best.values, best.indices + start
             start = end
         chosen = similarities.view(-1, CELLS_PROBED).argmax(1, keepdim=True)

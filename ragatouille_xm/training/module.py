@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..encoder import Encoder
-from ..errors import LanguageError
+from ..errors import InputError, LanguageError
 from ..model.adapters import Adapter, AdapterBank
 from ..model.checkpoint import Checkpoint
 from ..model.xmod import XmodEncoder, tensor_names
@@ -49,10 +49,19 @@ class TrainableColBERT(nn.Module):
         Train these adapters (one `Adapter` for each layer) and nothing else. By default everything is trained but the
         embeddings and the adapters, as Louis et al. 2024 (arXiv 2402.15059), section 3.1, and Pfeiffer et al. 2022 do:
         so that what is learnt in one language holds for all.
+
+    Raises
+    ------
+    InputError
+        If the encoder is on several devices.
     """
 
     def __init__(self, encoder: Encoder, adapters: dict[str, tuple[Adapter, ...]] | None = None) -> None:
         super().__init__()
+        if len(encoder.replicas) > 1:
+            raise InputError(
+                f"Training uses one device, and the encoder has {len(encoder.replicas)}: make it with one."
+            )
         backbone = encoder.model.backbone
         self._run = [backbone]  # in a list, lest it is registered twice
         self.backbone: nn.Module = backbone if isinstance(backbone, XmodEncoder) else backbone.model  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.model.replicas import Work, encode_on
 from ragatouille_xm.text.tokenizer import TokenBatch
+from ragatouille_xm.training.module import TrainableColBERT
 from ragatouille_xm.training.setup import make_accelerator
 
 SENTENCES = {
@@ -210,3 +211,8 @@ def test_training_uses_one_device() -> None:
 
 def test_the_command_line_takes_several_devices_with_commas() -> None:
     assert [listed(each) for each in (None, "cpu", "cuda:0,cuda:1")] == [None, "cpu", ["cuda:0", "cuda:1"]]
+
+
+def test_a_model_on_several_devices_is_not_trained(two: Encoder) -> None:
+    with pytest.raises(InputError, match="one device"):
+        TrainableColBERT(two)
