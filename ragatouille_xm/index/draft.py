@@ -62,8 +62,8 @@ class DraftIndex(Reader):
     @classmethod
     def begin(cls, folder: Path, manifest: Manifest) -> DraftIndex:
         """Begin with nothing."""
-        part = Part.create(folder / new_name(), manifest.dim, manifest.storage)
-        return cls(folder, manifest, part, Spool(folder, manifest.dim))
+        spool = Spool(folder, manifest.dim)  # first: it leaves nothing behind if the part cannot be made
+        return cls(folder, manifest, Part.create(folder / new_name(), manifest.dim, manifest.storage), spool)
 
     @classmethod
     def resume(cls, folder: Path, wanted: Manifest) -> DraftIndex | None:
