@@ -6,8 +6,8 @@
 ``SOURCE`` holds real token vectors and queries (`benchmarks/search_peers/encode.py`). Each build, and each setting of
 a search, runs in a process of its own, in the Python environment that has the system's package. Overlap is that of the
 top 10 with exact MaxSim. Seconds and milliseconds are CPU time of all threads and processes, the median over queries;
-building does not include encoding. A build that takes longer than ``--limit``, or more than ``--memory`` resident, is
-stopped and says so. Rows that are there are not measured again without ``--again``.
+building does not include encoding. A build that takes longer than ``--limit``, or more than ``--memory`` without mapped
+files, is stopped and says so. Rows that are there are not measured again without ``--again``.
 
 The floor of a search is MaxSim's arithmetic over the passages that it scores exactly, at the rate of the machine's
 matrix product on one thread.
@@ -61,9 +61,9 @@ def child(python: str, threads: int, given: argparse.Namespace, *arguments: str)
             break
         except subprocess.TimeoutExpired:
             taken = time.monotonic() - start
-            resident = resident_mb(process.pid)
-            if taken > given.limit or resident > 1000 * given.memory:
-                why = f"stopped after {taken:.0f} s with {resident} MB resident"
+            own = own_mb(process.pid)
+            if taken > given.limit or own > 1000 * given.memory:
+                why = f"stopped after {taken:.0f} s with {own} MB of its own"
                 for each in family(process.pid):
                     with contextlib.suppress(psutil.NoSuchProcess):
                         each.kill()
@@ -82,12 +82,13 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def resident_mb(pid: int) -> int:
-    """Return what a process and all that it started have resident; memory that they share counts in each."""
+def own_mb(pid: int) -> int:
+    """Return what a process and all that it started have resident, mapped files not counted."""
     total = 0
     for each in family(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
-            total += each.memory_info().rss
+            memory = each.memory_info()
+            total += memory.rss - memory.shared
     return total // 2**20
 
 
@@ -121,7 +122,7 @@ class Report:
                 "torch": torch.__version__,
                 "gflops_one_thread": round(gflops(), 1),
             },
-            "limits": {"seconds": given.limit, "resident_gb": given.memory},
+            "limits": {"seconds": given.limit, "own_gb": given.memory},
         }
 
     @staticmethod
@@ -189,7 +190,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--limit", type=float, default=3600, help="seconds of a build or of a setting's searches")
-    parser.add_argument("--memory", type=float, default=20, help="GB that a process and its children may hold")
+    parser.add_argument("--memory", type=float, default=20, help="GB of its own that a process may hold")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json")
     given = parser.parse_args()
