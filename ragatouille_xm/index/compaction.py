@@ -13,6 +13,7 @@ import torch
 
 from ..types import TokenVectors
 from .codebook import Codebook
+from .growing import GrowingPart
 from .manifest import Manifest, PartEntry
 from .part import AT_ONCE, Part
 from .reading import EXACT_BELOW, Snapshot, View, joined
@@ -89,7 +90,7 @@ def _sample(sources: Sequence[Source], fraction: float, seed: int) -> torch.Tens
     return torch.cat(blocks)
 
 
-def copy_alive(view: View, target: Part, codebook: Codebook | None) -> int:
+def copy_alive(view: View, target: GrowingPart, codebook: Codebook | None) -> int:
     """Append what is alive of a part to another one; return how many token vectors that were."""
     tokens = 0
     large = view.part.passages > LARGE

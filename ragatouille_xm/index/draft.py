@@ -7,22 +7,22 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from ..config import STORAGES
-from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError, StorageError
+from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
 from .compaction import fit_codebook, needs_codebook
 from .durable import check_space
+from .growing import GrowingPart
 from .inventory import checksum
-from .manifest import CODEBOOK, DRAFT, PART, SUFFIX, CodebookEntry, Manifest, PartEntry, sweep
+from .manifest import CODEBOOK, DRAFT, SUFFIX, CodebookEntry, Manifest, PartEntry, sweep
 from .part import AT_ONCE, Part, batches_of
 from .reading import Reader, Snapshot, View, joined
 from .spool import Spool
@@ -32,23 +32,18 @@ logger = logging.getLogger(__name__)
 SAVE_EVERY = 10.0  # seconds: what a build that is killed loses at the most, beside the batch in hand
 
 
-def new_name() -> str:
-    """Return the name of a part that never was: readers know parts by their names."""
-    return f"{PART}{uuid4().hex[:12]}"
-
-
 def bytes_of(passages: Sequence[Passage], vectors: TokenVectors) -> int:
     """Return about how much disk space passages take."""
     return 2 * vectors.vectors.numel() + 4 * sum(len(passage.text) for passage in passages)
 
 
 class DraftIndex(Reader):
-    """A `ragatouille_xm.index.base.PassageIndex` in one growing part, as `EdgeIndex.build` makes it.
+    """A `ragatouille_xm.index.base.PassageIndex` in a growing part, as `EdgeIndex.build` makes it.
 
     What is older than ten seconds outlives a process that dies, and `resume` goes on with it. One thread at a time.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, part: Part, spool: Spool) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, part: GrowingPart, spool: Spool) -> None:
         self._folder = folder
         self._manifest = manifest
         self._dim = manifest.dim
@@ -63,7 +58,7 @@ class DraftIndex(Reader):
     def begin(cls, folder: Path, manifest: Manifest) -> DraftIndex:
         """Begin with nothing."""
         spool = Spool(folder, manifest.dim)  # first: it leaves nothing behind if the part cannot be made
-        return cls(folder, manifest, Part.create(folder / new_name(), manifest.dim, manifest.storage), spool)
+        return cls(folder, manifest, GrowingPart(folder, manifest.dim, manifest.storage), spool)
 
     @classmethod
     def resume(cls, folder: Path, wanted: Manifest) -> DraftIndex | None:
@@ -79,12 +74,13 @@ class DraftIndex(Reader):
             _check_same(saved, wanted)
             if saved.first_pid != wanted.first_pid:
                 raise IndexDamagedError("the index that it was to replace has changed since, or it came to its end")
-            [entry] = saved.parts
-            part = Part.reopen(folder / entry.name)
-            part.remove([pid for pid in part.pids() if pid >= saved.next_pid])
-            if part.passages != entry.passages:
+            shards = [Part.reopen(folder / entry.name) for entry in saved.parts]
+            for shard in shards:
+                shard.remove([pid for pid in shard.pids() if pid >= saved.next_pid])
+            part = GrowingPart(folder, saved.dim, saved.storage, shards)
+            if part.passages != saved.passages:  # in all: a build that was at its end was putting them together
                 part.close()
-                raise IndexDamagedError(f"{part.passages} passages are left of {entry.passages}")
+                raise IndexDamagedError(f"{part.passages} passages are left of {saved.passages}")
         except IndexNotFoundError:
             return None
         except PassageIndexError as error:
@@ -94,7 +90,7 @@ class DraftIndex(Reader):
         return cls(folder, saved, part, _refilled(Spool(folder, saved.dim), part))
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot((View(self._part),))
+        return Snapshot(tuple(map(View, self._part.shards)))
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
@@ -120,11 +116,11 @@ class DraftIndex(Reader):
         with self._lock:
             check_space(self._folder, bytes_of(passages, vectors) + 2 * vectors.vectors.numel())  # and the spool
             kept = {passage.pid for passage in passages}
-            known = self._part.of_documents([p.document_id for p in passages]) if replace else []
+            known = self._of_documents([p.document_id for p in passages]) if replace else []
             self._part.append(passages, vectors, None)
             self._spool.append([passage.pid for passage in passages], vectors)
             self._tokens += len(vectors.vectors)
-            self._remove([pid for pid, _ in known if pid not in kept])
+            self._remove([pid for pid in known if pid not in kept])
             self._next_pid = max(self._next_pid, *(pid + 1 for pid in kept))
             if time.monotonic() > self._saved + SAVE_EVERY:
                 self.save()
@@ -132,9 +128,12 @@ class DraftIndex(Reader):
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over."""
         with self._lock:
-            pids = [pid for pid, _ in self._part.of_documents(document_ids)]
+            pids = self._of_documents(document_ids)
             self._remove(pids)
             return len(pids)
+
+    def _of_documents(self, document_ids: Sequence[str]) -> list[int]:
+        return [pid for shard in self._part.shards for pid, _ in shard.of_documents(document_ids)]
 
     def _remove(self, pids: Sequence[int]) -> None:
         if pids:
@@ -155,22 +154,24 @@ class DraftIndex(Reader):
         self._saved = time.monotonic()
 
     def _so_far(self) -> Manifest:
-        entry = PartEntry(self._part.folder.name, self._part.passages, self._tokens)
-        return replace(self._manifest, next_pid=self._next_pid, parts=(entry,))
+        average = self._tokens / max(self._part.passages, 1)
+        entries = [
+            PartEntry(shard.folder.name, shard.passages, round(average * shard.passages)) for shard in self._part.shards
+        ]
+        return replace(self._manifest, next_pid=self._next_pid, parts=tuple(entries))
 
     def finish(self) -> Manifest:
         """Bring the part into its final form, with a codebook if it is large; return the manifest that commits it."""
         self.save()
-        part, manifest = self._part, self._so_far()
-        if not part.passages:
-            manifest = replace(manifest, parts=())
+        manifest = self._so_far()
         if needs_codebook(manifest):
             codebook = fit_codebook([self._spool], self._tokens)
             manifest = replace(manifest, codebook=saved(codebook, self._folder, self._tokens))
             self._assign(codebook)
         self._spool.close()  # sealing needs the room
-        part.seal()
-        return manifest
+        part = self._part.seal()
+        entry = PartEntry(part.folder.name, part.passages, self._tokens)
+        return replace(manifest, parts=(entry,) if part.passages else ())
 
     def _assign(self, codebook: Codebook) -> None:
         """Give every passage its centroids."""
@@ -181,16 +182,16 @@ class DraftIndex(Reader):
     def discard(self) -> None:
         """Release files and memory."""
         self._spool.close()
-        with suppress(StorageError):
-            self._part.close()
+        self._part.close()
 
 
-def _refilled(spool: Spool, part: Part) -> Spool:
+def _refilled(spool: Spool, part: GrowingPart) -> Spool:
     """Fill a spool with what is in a part: what there was of it went with the process that had it."""
-    for batch in batches_of(part.read(with_vectors=True), AT_ONCE):
-        vectors = joined(batch)
-        spool.append([stored.passage.pid for stored in batch], vectors)
-        part.recycle(vectors.vectors.nbytes)
+    for shard in part.shards:
+        for batch in batches_of(shard.read(with_vectors=True), AT_ONCE):
+            vectors = joined(batch)
+            spool.append([stored.passage.pid for stored in batch], vectors)
+            shard.recycle(vectors.vectors.nbytes)
     return spool
 
 

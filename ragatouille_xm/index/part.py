@@ -1,9 +1,9 @@
-"""One Qdrant Edge shard: it grows in the hands of the one who makes it, and never changes once others may read it."""
+"""One Qdrant Edge shard, which never changes once others may read it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,19 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import IndexDamagedError, StorageError
-from ..types import Passage, TokenVectors
-from .codebook import Codebook, Probes
+from ..types import Passage
+from .codebook import Probes
 from .durable import is_foreign, storage_errors, sync_tree
 from .inventory import check_sizes, write_inventory
 from .manifest import WAY_OUT
-from .points import CENTROIDS, OWN, VECTORS, passage_of, payload_of, sparse_of
+from .points import CENTROIDS, OWN, VECTORS, passage_of, sparse_of
 from .qdrant_filters import TERMS, any_of
 
 DATATYPES = {"float16": edge.VectorStorageDatatype.Float16, "int8": edge.VectorStorageDatatype.Turbo8}
-SEARCH_THREADS = 2  # of the engine, for each part
-POINTS_AT_ONCE = 512  # given to the engine, which holds them in float32
 AT_ONCE = 64  # passages read: their vectors come out of the engine as Python floats, 32 bytes each
 REOPEN_AFTER = 256 * 2**20  # bytes of vectors read or written: keeps down the mapped memory of a large part
+SEGMENTS = "segments"  # the engine's folder of them
 
 
 class Stored(NamedTuple):
@@ -49,30 +48,14 @@ class Part:
         self.folder = folder
         self._shard = shard
         self.passages = int(shard.info().points_count)
-        self._indexed: set[str] = set()
         self._touched = 0
 
     @classmethod
     def create(cls, folder: Path, dim: int, storage: str) -> Part:
         """Make an empty one. Raise `StorageError` if that is not possible."""
-        config = edge.EdgeConfig(
-            vectors={
-                VECTORS: edge.EdgeVectorParams(
-                    size=dim,
-                    distance=edge.Distance.Dot,
-                    multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
-                    datatype=DATATYPES[storage],
-                    memory=edge.Memory.Cold,
-                    hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
-                )
-            },
-            sparse_vectors={CENTROIDS: edge.EdgeSparseVectorParams(memory=edge.Memory.Cached)},
-            max_search_threads=SEARCH_THREADS,
-            wal_enabled=False,
-        )
         with storage_errors(folder):
             folder.mkdir()
-            shard = edge.EdgeShard.create(str(folder), config)
+            shard = edge.EdgeShard.create(str(folder), _config(dim, storage, threads=1))
             part = cls(folder, shard)
             part._index("document_id", "language")
             return part
@@ -81,7 +64,6 @@ class Part:
         """Have the engine look up texts of `fields` in memory."""
         for name in fields:
             self._shard.update(edge.UpdateOperation.create_field_index(name, edge.PayloadSchemaType.Keyword))
-        self._indexed.update(fields)
 
     @classmethod
     def load(cls, folder: Path, passages: int | None = None) -> Part:
@@ -131,31 +113,10 @@ class Part:
 
     # ---- writing, while it is nobody else's
 
-    def append(self, passages: Sequence[Passage], vectors: TokenVectors, codebook: Codebook | None) -> None:
-        """Store passages, overwriting those of the same pid.
-
-        Raises
-        ------
-        InputError
-            If the engine cannot hold a text or the metadata; nothing was stored.
-        StorageError
-            If writing fails.
-        """
-        pids = [passage.pid for passage in passages]
-        payloads = [payload_of(passage) for passage in passages]
-        tokens = vectors.vectors.detach().to("cpu", torch.float16)
-        lengths = vectors.lengths.tolist()
-        centroids: Sequence[torch.Tensor | None] = [None] * len(passages)
-        if codebook is not None:
-            centroids = codebook.assign(tokens).split(lengths)
-        named = (_vectors(rows, near) for rows, near in zip(tokens.split(lengths), centroids, strict=True))
-        points = (edge.Point(*each) for each in zip(pids, named, payloads, strict=True))
+    def put(self, points: Sequence[edge.Point]) -> None:
+        """Store points, overwriting those of the same pid. Raise `StorageError` if that fails."""
         with storage_errors(self.folder):
-            if TERMS not in self._indexed and any(TERMS in payload for payload in payloads):
-                self._index(TERMS)
-            while some := list(islice(points, POINTS_AT_ONCE)):
-                self._shard.update(edge.UpdateOperation.upsert_points(some))
-            self.recycle(tokens.nbytes)
+            self._shard.update(edge.UpdateOperation.upsert_points(list(points)))
         self.passages = int(self._shard.info().points_count)
 
     def remove(self, pids: Sequence[int]) -> None:
@@ -164,17 +125,49 @@ class Part:
             self._shard.update(edge.UpdateOperation.delete_points(list(pids)))
         self.passages = int(self._shard.info().points_count)
 
-    def assign(self, pids: Sequence[int], vectors: TokenVectors, codebook: Codebook) -> None:
-        """Give passages that are here, by their vectors, their centroids."""
-        rows = codebook.assign(vectors.vectors).split(vectors.lengths.tolist())
-        points = [edge.PointVectors(pid, {CENTROIDS: _sparse(row)}) for pid, row in zip(pids, rows, strict=True)]
+    def assign(self, centroids: Mapping[int, torch.Tensor]) -> None:
+        """Give passages that are here, by their pids, the centroids ``(t,)`` of their tokens."""
+        points = [edge.PointVectors(pid, {CENTROIDS: sparse(rows)}) for pid, rows in centroids.items()]
         with storage_errors(self.folder):
             self._shard.update(edge.UpdateOperation.update_vectors(points))
 
-    def seal(self) -> None:
-        """Put it into its final form, all of it on the disk. It must not be changed afterwards."""
+    @property
+    def has_terms(self) -> bool:
+        """Whether the engine looks up the terms of filters in memory."""
+        return TERMS in self._shard.info().payload_schema
+
+    def index_terms(self) -> None:
+        """Have it do so."""
+        if not self.has_terms:
+            with storage_errors(self.folder):
+                self._index(TERMS)
+
+    def optimize(self) -> None:
+        """Bring what was stored into the form in which it is found fast, as one segment."""
         with storage_errors(self.folder):
             self._shard.optimize()
+            self._reopen()
+
+    def absorb(self, others: Sequence[Part], dim: int, storage: str) -> None:
+        """Take over the segments of other parts, which are closed, and search each with a thread of its own.
+
+        The engine has no call for that: its shard is the folder ``segments``, of which it opens whatever is there.
+        """
+        total = sum(part.passages for part in (self, *others))
+        with storage_errors(self.folder):
+            for part in (self, *others):
+                part.close()
+            for segment in (path for part in others for path in (part.folder / SEGMENTS).iterdir()):
+                if any(segment.glob("*id_tracker.mappings")):  # one that never held a point has none
+                    segment.rename(self.folder / SEGMENTS / segment.name)
+            self._shard = edge.EdgeShard.load(str(self.folder), _config(dim, storage, threads=1 + len(others)))
+            self.passages = int(self._shard.info().points_count)
+            if self.passages != total:
+                raise OSError(f"the engine finds {self.passages} of {total} passages in the segments put together")
+
+    def seal(self) -> None:
+        """Have all of it on the disk. It must not be changed afterwards."""
+        with storage_errors(self.folder):
             self._reopen()  # the first opening after a change tidies up files, which two readers must not do at once
             write_inventory(self.folder)
             sync_tree(self.folder)
@@ -188,7 +181,8 @@ class Part:
         """Let go of mapped memory after every so many bytes touched. Nobody else may be using this handle."""
         self._touched += touched
         if self._touched > REOPEN_AFTER:
-            self._reopen()
+            with storage_errors(self.folder):
+                self._reopen()
 
     def _reopen(self) -> None:
         """Write everything out and let go of the memory that maps it."""
@@ -290,16 +284,36 @@ class Part:
             self._shard.close()
 
 
+def _config(dim: int, storage: str, threads: int) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
+        vectors={
+            VECTORS: edge.EdgeVectorParams(
+                size=dim,
+                distance=edge.Distance.Dot,
+                multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
+                datatype=DATATYPES[storage],
+                memory=edge.Memory.Cold,
+                hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
+            )
+        },
+        sparse_vectors={CENTROIDS: edge.EdgeSparseVectorParams(memory=edge.Memory.Cached)},
+        max_search_threads=threads,
+        wal_enabled=False,
+    )
+
+
 def _damaged(folder: Path, error: object) -> IndexDamagedError:
     return IndexDamagedError(f"{str(folder)!r}, a part of the index, cannot be read: {error}. {WAY_OUT}")
 
 
-def _vectors(block: torch.Tensor, centroids: torch.Tensor | None) -> dict[str, Any]:
-    rows = block.float().tolist()  # the engine takes lists in half the time that it takes arrays
-    return {VECTORS: rows} if centroids is None else {VECTORS: rows, CENTROIDS: _sparse(centroids)}
+def point(pid: int, payload: dict[str, Any], vectors: torch.Tensor, centroids: torch.Tensor | None) -> edge.Point:
+    """Return a passage with its vectors ``(t, dim)`` and their centroids ``(t,)`` as the engine takes it."""
+    rows: dict[str, Any] = {VECTORS: vectors.float().tolist()}  # lists in half the time that it takes arrays
+    return edge.Point(pid, rows if centroids is None else rows | {CENTROIDS: sparse(centroids)}, payload)
 
 
-def _sparse(centroids: torch.Tensor) -> edge.SparseVector:
+def sparse(centroids: torch.Tensor) -> edge.SparseVector:
+    """Return the centroids ``(t,)`` of a passage's tokens as the engine takes them."""
     return edge.SparseVector(*sparse_of(centroids))
 
 

@@ -14,12 +14,12 @@ from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
 from .compaction import changed, copy_alive, fit_codebook, needs_codebook, outgrown, without
-from .draft import DraftIndex, building, bytes_of, first_manifest, new_name, saved
+from .draft import DraftIndex, building, bytes_of, first_manifest, saved
 from .durable import check_space, storage_errors
+from .growing import GrowingPart
 from .loading import FolderReader, Loaded
 from .lock import forget_lock, write_lock
 from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
-from .part import Part
 from .reading import Snapshot, View
 
 logger = logging.getLogger(__name__)
@@ -209,9 +209,9 @@ class EdgeIndex(FolderReader):
                 replaced = {pid for pid, _ in view.of_documents(documents)} if documents else set()
                 return replaced | view.holds(pids)
 
-            with self._making() as part:
-                part.append(passages, vectors, now.snapshot.codebook)
-                part.seal()
+            with self._making() as growing:
+                growing.append(passages, vectors, now.snapshot.codebook)
+                part = growing.seal()
                 entry = PartEntry(part.folder.name, part.passages, len(vectors.vectors))
                 kept = [*without(now.manifest, now.snapshot, gone), (entry, View(part))]
                 next_pid = max(now.manifest.next_pid, max(pids) + 1)
@@ -239,13 +239,12 @@ class EdgeIndex(FolderReader):
         self._commit(manifest, (view for _, view in pairs), now.snapshot.codebook)
 
     @contextmanager
-    def _making(self) -> Iterator[Part]:
-        part = Part.create(self.folder / new_name(), self._dim, self._load().manifest.storage)
+    def _making(self) -> Iterator[GrowingPart]:
+        growing = GrowingPart(self.folder, self._dim, self._load().manifest.storage)
         try:
-            yield part
+            yield growing
         except BaseException:
-            with suppress(StorageError):
-                part.close()
+            growing.close()
             raise
 
     # ---- keeping it fast
@@ -295,13 +294,13 @@ class EdgeIndex(FolderReader):
         names = {part.name for part in chosen}
         pairs = list(zip(now.manifest.parts, now.snapshot.views, strict=True))
         logger.info("merging %d of %d parts of %s", len(names), len(pairs), self.folder)
-        # The engine copies a large part once more while it optimizes it.
+        # The engine copies what it optimizes.
         check_space(self.folder, 4 * self._dim * sum(part.tokens for part in chosen))
-        with self._making() as part:
+        with self._making() as growing:
             tokens = 0
             for view in (view for old, view in pairs if old.name in names):
-                tokens += copy_alive(view, part, codebook)
-            part.seal()
+                tokens += copy_alive(view, growing, codebook)
+            part = growing.seal()
             merged = (PartEntry(part.folder.name, part.passages, tokens), View(part))
             kept = [merged, *(pair for pair in pairs if pair[0].name not in names)]
             manifest = now.manifest.changed(parts=tuple(old for old, _ in kept), codebook=entry)

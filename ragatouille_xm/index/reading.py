@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -204,7 +203,8 @@ class Reader(ABC):
         def search(query: NDArray[np.float32]) -> Scored:
             return snapshot.search(query, k, where, config)
 
-        return hits_of(queries, k, search if snapshot.passages else lambda _: [], os.cpu_count() or 1)
+        # One after the other: each runs on as many threads as a part has segments, and lets no other one of Python run.
+        return hits_of(queries, k, search if snapshot.passages else lambda _: [], threads=1)
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
@@ -244,7 +244,7 @@ def hits_of(queries: torch.Tensor, k: int, search: Callable[[NDArray[np.float32]
     """Answer each of several queries ``(Q, q_len, dim)`` by its rows ``(q, dim)`` that are no padding."""
     hits = Hits(np.full((len(queries), k), -1, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32))
     rows = [_unpadded(query) for query in queries.detach().to("cpu", torch.float32)]
-    if len(rows) < 2:
+    if min(len(rows), threads) < 2:
         answers = [search(query) for query in rows]
     else:
         with ThreadPoolExecutor(min(len(rows), threads)) as pool:

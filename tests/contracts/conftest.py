@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ import torch
 from qdrant_client import QdrantClient
 
 from ragatouille_xm.errors import PassageIndexError
+from ragatouille_xm.index import growing
 from ragatouille_xm.index.base import PassageIndex
 from ragatouille_xm.index.cluster import ClusterIndex
 from ragatouille_xm.index.cluster_build import create
@@ -58,13 +60,15 @@ def exact(dtype: torch.dtype, tolerance: float) -> Iterator[Engine]:
 
 
 @contextmanager
-def edge(storage: str, tolerance: float, search_device: str | None = None) -> Iterator[Engine]:
+def edge(storage: str, tolerance: float, search_device: str | None = None, *, enough: int = 2500) -> Iterator[Engine]:
+    """With `enough` passages in a segment, a part gets another one."""
+
     def kept(index: EdgeIndex) -> EdgeIndex:
         if search_device is not None:
             index.keep_on(search_device)
         return index
 
-    with scratch() as folder:
+    with scratch() as folder, patch.multiple(growing, ENOUGH=enough, POINTS_AT_ONCE=min(enough, 512)):
         yield Engine(
             lambda: kept(
                 EdgeIndex.create(folder, dim=DIM, checkpoint="", fingerprint="", settings={}, storage=storage)
@@ -90,6 +94,7 @@ ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
     "exact-half": lambda: exact(torch.float16, 3e-3),
     "edge": lambda: edge("float16", 3e-3),
+    "edge-segments": lambda: edge("float16", 3e-3, enough=2),
     "edge-int8": lambda: edge("int8", 0.1),
     "edge-resident": lambda: edge("float16", 3e-3, "cuda" if torch.cuda.is_available() else "cpu"),
     "cluster": lambda: cluster(QdrantClient(":memory:")),
@@ -103,6 +108,7 @@ if "QDRANT_URL" in os.environ:  # a real server
 
 SLOW = {
     "edge",
+    "edge-segments",
     "edge-int8",
     "edge-resident",
     "cluster-http",

@@ -306,7 +306,7 @@ def test_a_disk_that_is_too_full_is_noticed_before_it_is_written_to(folder, monk
     assert pids_in(EdgeIndex.open(folder)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("step", ["append", "seal"])
+@pytest.mark.parametrize("step", ["put", "optimize", "seal"])
 def test_an_engine_that_fails_leaves_the_index_as_it_was(folder, monkeypatch, step):
     index = create(folder, 3)
     original = getattr(Part, step)
