@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -26,7 +27,7 @@ from .codebook import Codebook
 from .manifest import Manifest
 from .part import AT_ONCE, Stored
 from .qdrant_filters import compile_filter
-from .reading import EXACT_BELOW, SLACK, Scored, best_of, hits_of, joined
+from .reading import EXACT_BELOW, SLACK, Scored, best_of, hits_of, joined, rows_of
 
 READ_AGAIN = 3  # times, if the index is replaced meanwhile
 PASSAGES_AT_ONCE = 512  # without vectors
@@ -218,9 +219,11 @@ class ClusterReader:
             def search(query: NDArray[np.float32]) -> Scored:
                 return view.search(query, k, where, config)
 
-            return hits_of(
-                queries, k, search if view.state.manifest.passages else lambda _: [], self.cluster.config.parallel
-            )
+            rows = rows_of(queries)
+            if not rows or not view.state.manifest.passages:
+                return hits_of([[] for _ in rows], k)
+            with ThreadPoolExecutor(min(len(rows), self.cluster.config.parallel)) as pool:
+                return hits_of(list(pool.map(search, rows)), k)
 
         return self._reading(read)
 

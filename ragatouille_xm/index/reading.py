@@ -5,8 +5,7 @@ from __future__ import annotations
 import heapq
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -100,15 +99,37 @@ class Snapshot:
             counts.update(view.part.languages(view.where()))
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
-    def search(self, query: NDArray[np.float32], k: int, where: edge.Filter | None, config: SearchConfig) -> Scored:
-        """Return the best `k` passages for the rows ``(q, dim)`` of a query, best first, ties by pid."""
-        k = min(k, self.passages)
+    def search(
+        self, queries: Sequence[NDArray[np.float32]], k: int, where: edge.Filter | None, config: SearchConfig
+    ) -> list[Scored]:
+        """Return the best `k` passages for the rows ``(q, dim)`` of each query, best first, ties by pid.
+
+        One query after the other: the engine runs each on as many threads as a part has segments, and lets no other
+        thread of Python run meanwhile.
+        """
+        if not self.passages:
+            return [[] for _ in queries]
+        # All of the probes first: torch's threads wait for more work for a while, on the cores that the engine needs.
+        probes = [self._probes(query, config) for query in queries]
+        return [
+            self._search(query, min(k, self.passages), where, config, p)
+            for query, p in zip(queries, probes, strict=True)
+        ]
+
+    def _probes(self, query: NDArray[np.float32], config: SearchConfig) -> Probes | None:
+        """Return what the first stage looks for, unless everything is to be scored."""
+        if self.codebook is None or self.passages <= EXACT_BELOW or config.exact:
+            return None
+        probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
+        return probes if probes[0] else None
+
+    def _search(
+        self, query: NDArray[np.float32], k: int, where: edge.Filter | None, config: SearchConfig, probes: Probes | None
+    ) -> Scored:
         found: Scored = []
-        if self.codebook is not None and self.passages > EXACT_BELOW and not config.exact:
-            probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
-            if probes[0]:
-                limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
-                found = self._search_in_stages(query, limit, where, probes)
+        if probes is not None:
+            limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
+            found = self._search_in_stages(query, limit, where, probes)
         # The first stage may overlook passages that share no centroid with the query.
         return best_of(found, k) if len(found) >= k else self._search_exactly(query, k, where)
 
@@ -197,14 +218,8 @@ class Reader(ABC):
             If the shape or `k` does not fit.
         """
         check_search(queries, k, self._dim)
-        snapshot = self._snapshot()
         where = None if filter is None else compile_filter(filter)
-
-        def search(query: NDArray[np.float32]) -> Scored:
-            return snapshot.search(query, k, where, config)
-
-        # One after the other: each runs on as many threads as a part has segments, and lets no other one of Python run.
-        return hits_of(queries, k, search if snapshot.passages else lambda _: [], threads=1)
+        return hits_of(self._snapshot().search(rows_of(queries), k, where, config), k)
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
@@ -240,22 +255,16 @@ def joined(batch: Sequence[Stored]) -> TokenVectors:
     return TokenVectors(torch.from_numpy(np.concatenate(blocks)), torch.tensor([len(block) for block in blocks]))
 
 
-def hits_of(queries: torch.Tensor, k: int, search: Callable[[NDArray[np.float32]], Scored], threads: int) -> Hits:
-    """Answer each of several queries ``(Q, q_len, dim)`` by its rows ``(q, dim)`` that are no padding."""
-    hits = Hits(np.full((len(queries), k), -1, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32))
-    rows = [_unpadded(query) for query in queries.detach().to("cpu", torch.float32)]
-    if min(len(rows), threads) < 2:
-        answers = [search(query) for query in rows]
-    else:
-        with ThreadPoolExecutor(min(len(rows), threads)) as pool:
-            answers = list(pool.map(search, rows))
+def rows_of(queries: torch.Tensor) -> list[NDArray[np.float32]]:
+    """Return the rows ``(q, dim)`` of each query ``(Q, q_len, dim)`` that are no padding, or one if all are."""
+    every = [query[query.any(1)] for query in queries.detach().to("cpu", torch.float32)]
+    return [(rows if len(rows) else torch.zeros(1, queries.shape[2])).numpy() for rows in every]
+
+
+def hits_of(answers: Sequence[Scored], k: int) -> Hits:
+    """Return the answers to several queries, none longer than `k`."""
+    hits = Hits(np.full((len(answers), k), -1, dtype=np.int64), np.full((len(answers), k), -np.inf, dtype=np.float32))
     for i, answer in enumerate(answers):
         hits.pids[i, : len(answer)] = [pid for pid, _ in answer]
         hits.scores[i, : len(answer)] = [score for _, score in answer]
     return hits
-
-
-def _unpadded(query: torch.Tensor) -> NDArray[np.float32]:
-    """Return the rows that are not all zeros, or one row if there are none: ``(q_len, dim)`` → ``(q, dim)``."""
-    rows = query[query.any(1)]
-    return (rows if len(rows) else torch.zeros(1, query.shape[1])).numpy()
