@@ -18,7 +18,7 @@ SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
 SIMILARITIES_AT_ONCE = 2**24  # floats: 64 MiB
 IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
-CELLS_PROBED = 8
+CELLS_OF_TOKEN, CELLS_OF_QUERY_ROW = 4, 8  # that are looked into
 TOKENS_AT_ONCE = 2**15  # among cells
 
 Probes = tuple[list[int], list[float]]  # centroids, growing, and their weights
@@ -175,24 +175,24 @@ class _Cells:
 
     def near(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the centroids of the cells that are among the nearest to any row: positions ``(m,)``, vectors."""
-        cells = self._nearest_cells(rows).unique().tolist()
+        cells = self._nearest_cells(rows, CELLS_OF_QUERY_ROW).unique().tolist()
         found = torch.cat([torch.arange(self._ends[cell - 1] if cell else 0, self._ends[cell]) for cell in cells])
         return self._order[found], self._sorted[found]
 
-    def _nearest_cells(self, rows: torch.Tensor) -> torch.Tensor:
-        return (rows @ self._centres.centroids.T).topk(CELLS_PROBED).indices
+    def _nearest_cells(self, rows: torch.Tensor, n: int) -> torch.Tensor:
+        return (rows @ self._centres.centroids.T).topk(n).indices
 
     def nearest(self, block: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row in the nearest cells: ``(n, dim)`` → ``(n,)`` int64."""
-        cells = self._nearest_cells(block).flatten()  # row by row
+        cells = self._nearest_cells(block, CELLS_OF_TOKEN).flatten()  # row by row
         order = cells.argsort(stable=True)  # cell by cell, so that each is one matrix product
         similarities = torch.full((len(cells),), -torch.inf)
         found = torch.zeros_like(cells)
         start = 0
         for pairs, end in zip(order.split(cells.bincount(minlength=len(self._ends)).tolist()), self._ends, strict=True):
             if len(pairs) and end > start:
-                best = (block[pairs // CELLS_PROBED] @ self._sorted[start:end].T).max(1)
+                best = (block[pairs // CELLS_OF_TOKEN] @ self._sorted[start:end].T).max(1)
                 similarities[pairs], found[pairs] = best.values, best.indices + start
             start = end
-        chosen = similarities.view(-1, CELLS_PROBED).argmax(1, keepdim=True)
-        return self._order[found.view(-1, CELLS_PROBED).gather(1, chosen).squeeze(1)]
+        chosen = similarities.view(-1, CELLS_OF_TOKEN).argmax(1, keepdim=True)
+        return self._order[found.view(-1, CELLS_OF_TOKEN).gather(1, chosen).squeeze(1)]
