@@ -42,8 +42,8 @@ class Codebook:
     A first stage of centroids: Santhanam et al., "PLAID: An Efficient Engine for Late Interaction Retrieval", CIKM
     2022. Taking what a row has not probed for as similar as the best centroid that it has not: the missing similarity
     imputation of Lee et al., "Rethinking the Role of Token Retrieval in Multi-Vector Retrieval", NeurIPS 2023.
-    A large codebook is searched in two levels: 3 % of the tokens get another centroid than the nearest, which costs
-    0.001 of similarity on average over all of them (`benchmarks/first_stage.py`). A query is compared with the
+    A large codebook is searched in two levels: 7 % of the tokens get another centroid than the nearest, which costs
+    0.003 of similarity on average over all of them (`benchmarks/first_stage.py`). A query is compared with the
     centroids of the cells that are nearest to any of its rows (`benchmarks/codebooks.py`).
 
     Examples
