@@ -17,6 +17,7 @@ from search_peers.system import Corpus
 from search_peers.systems import SYSTEMS
 
 BATCH = 1000
+AGAIN_WITHIN = 60  # seconds that the queries took the first time
 
 
 def cpu() -> float:
@@ -72,12 +73,22 @@ def search(system: str, setting: str, corpus: Path, folder: Path) -> dict[str, A
         found.append([int(each) for each in find(query)])
         taken.append(cpu() - start)
         walls.append(time.perf_counter() - began)
-    return {
+    row = {
         "cpu_ms": round(1e3 * statistics.median(taken), 1),
         "wall_ms": round(1e3 * statistics.median(walls), 1),
         "wall_ms_p95": round(1e3 * float(np.percentile(walls, 95)), 1),
         "found": found,
         **memory(),
+    }
+    if sum(walls) > AGAIN_WITHIN:
+        return row
+    start, began = cpu(), time.perf_counter()
+    for query in queries:
+        find(query)
+    used, passed = cpu() - start, time.perf_counter() - began
+    return row | {
+        "again_cpu_ms": round(1e3 * used / len(queries), 1),
+        "again_wall_ms": round(1e3 * passed / len(queries), 1),
     }
 
 

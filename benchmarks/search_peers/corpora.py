@@ -1,4 +1,4 @@
-"""The corpora of the search benchmark, as numpy files: real token vectors, and synthetic ones in clusters."""
+"""The corpora of the search benchmark, as numpy files: real token vectors, mixtures of them, and synthetic ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 Vectors = np.ndarray[Any, Any]
-DIM, SYNTHETIC_LENGTH, CLUSTERS, SPREAD = 128, 64, 200_000, 0.6
+DIM, SYNTHETIC_LENGTH, CLUSTERS, SPREAD, MOVED = 128, 64, 200_000, 0.6, 0.3
 AT_ONCE = 4096  # passages
 
 
@@ -57,6 +57,33 @@ def synthetic(passages: int, queries: int, folder: Path) -> None:
     np.save(folder / "queries.npy", np.array(asked, dtype=np.float32))
 
 
+def mixed(source: Path, passages: int, queries: int, folder: Path) -> None:
+    """Write passages of the first half of one real passage and the second half of another, each token moved a little.
+
+    The queries are real ones. So a corpus of any size has the topics of the real one, each in many passages.
+    """
+    real(source, 100_000, queries, folder)
+    (folder / "answers.npy").unlink()
+    rng, tokens, lengths = np.random.default_rng(0), np.load(folder / "vectors.npy"), np.load(folder / "lengths.npy")
+    ends = np.cumsum(lengths)
+    halves = ends - lengths // 2
+    first, second = (rng.integers(0, len(lengths), passages) for _ in range(2))
+    sizes = lengths[first] - lengths[first] // 2 + lengths[second] // 2
+    shape = (int(sizes.sum()), DIM)
+    vectors = np.lib.format.open_memmap(folder / "mixed.npy", "w+", np.float16, shape)
+    row = 0
+    for some in np.split(np.arange(passages), range(AT_ONCE, passages, AT_ONCE)):
+        pairs = zip(first[some], second[some], strict=True)
+        ranges = [(ends[a] - lengths[a], halves[a], halves[b], ends[b]) for a, b in pairs]
+        chosen = np.concatenate([np.r_[a:b, c:d] for a, b, c, d in ranges])
+        noise = rng.standard_normal((len(chosen), DIM), dtype=np.float32) * (MOVED / DIM**0.5)
+        vectors[row : row + len(chosen)] = unit(tokens[chosen] + noise)
+        row += len(chosen)
+    vectors.flush()
+    (folder / "mixed.npy").replace(folder / "vectors.npy")
+    np.save(folder / "lengths.npy", sizes)
+
+
 def unit(rows: Vectors) -> Vectors:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
@@ -75,16 +102,16 @@ def exact_top(folder: Path, k: int) -> None:
 
 
 def corpora(source: Path, scratch: Path, names: list[str], queries: int, k: int) -> Iterator[Path]:
-    """Yield the folder of each corpus, ``real-10000`` or ``synthetic-1000000``, made where it is not there yet."""
+    """Yield the folder of each corpus, ``real-10000``, ``mixed-1000000`` or ``synthetic-1000000``, made if need be."""
     for name in names:
         kind, passages = name.split("-")
         folder = scratch / name
         if not (folder / "exact.npy").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            if kind == "real":
-                real(source, int(passages), queries, folder)
-            else:
+            if kind == "synthetic":
                 synthetic(int(passages), queries, folder)
+            else:
+                {"real": real, "mixed": mixed}[kind](source, int(passages), queries, folder)
             exact_top(folder, k)
         yield folder
