@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..types import TokenVectors
 from .codebook import Codebook
 from .growing import GrowingPart
 from .manifest import Manifest, PartEntry
-from .part import AT_ONCE, Part
+from .part import AT_ONCE, Part, batches_of
 from .reading import EXACT_BELOW, Snapshot, View, joined
 
 logger = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ def copy_alive(view: View, target: GrowingPart, codebook: Codebook | None) -> in
     large = view.part.passages > LARGE
     source = Part.load(view.part.folder, view.part.passages) if large else view.part
     stream = source.read(view.where(), with_vectors=True)
-    while batch := list(islice(stream, AT_ONCE)):
+    for batch in batches_of(stream, AT_ONCE):
         vectors = joined(batch)
         target.append([stored.passage for stored in batch], vectors, codebook)
         tokens += len(vectors.vectors)

@@ -7,14 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..config import STORAGES
-from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
+from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError, StorageError
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
@@ -69,22 +69,25 @@ class DraftIndex(Reader):
         InputError
             If it is of another checkpoint, or has other settings, than `wanted`.
         """
+        shards: list[Part] = []
         try:
             saved = Manifest.read(folder, DRAFT)
             _check_same(saved, wanted)
             if saved.first_pid != wanted.first_pid:
                 raise IndexDamagedError("the index that it was to replace has changed since, or it came to its end")
-            shards = [Part.reopen(folder / entry.name) for entry in saved.parts]
-            for shard in shards:
-                shard.remove([pid for pid in shard.pids() if pid >= saved.next_pid])
+            for entry in saved.parts:
+                shards.append(Part.reopen(folder / entry.name))
+                shards[-1].remove([pid for pid in shards[-1].pids() if pid >= saved.next_pid])
             part = GrowingPart(folder, saved.dim, saved.storage, shards)
-            if part.passages != saved.passages:  # in all: a build that was at its end was putting them together
-                part.close()
+            if part.passages != saved.passages:
                 raise IndexDamagedError(f"{part.passages} passages are left of {saved.passages}")
         except IndexNotFoundError:
             return None
         except PassageIndexError as error:
             logger.warning("the build of %s cannot be resumed and begins again: %s", folder, error)
+            for shard in shards:
+                with suppress(StorageError):
+                    shard.close()
             return None
         logger.info("going on with the build of %s at %d passages", folder, part.passages)
         return cls(folder, saved, part, _refilled(Spool(folder, saved.dim), part))
@@ -175,9 +178,10 @@ class DraftIndex(Reader):
 
     def _assign(self, codebook: Codebook) -> None:
         """Give every passage its centroids."""
-        pids = iter(self._spool.pids())
-        for vectors in self._spool.vectors_of(self._spool.pids()):
-            self._part.assign(list(islice(pids, len(vectors.lengths))), vectors, codebook)
+        pids = self._spool.pids()
+        rest = iter(pids)
+        for vectors in self._spool.vectors_of(pids):
+            self._part.assign(list(islice(rest, len(vectors.lengths))), vectors, codebook)
 
     def discard(self) -> None:
         """Release files and memory."""
@@ -214,9 +218,9 @@ def building(folder: Path, manifest: Manifest, *, resume: bool) -> Iterator[Draf
         draft.finish().write(folder)
         keep = False
     finally:
-        draft.discard()
-        if not keep:
+        if not keep:  # at once: what it names is not swept away
             (folder / DRAFT).unlink(missing_ok=True)
+        draft.discard()
         sweep(folder)
 
 

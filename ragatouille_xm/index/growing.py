@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ from ..errors import StorageError
 from ..types import Passage, TokenVectors
 from .codebook import Codebook
 from .manifest import PART
-from .part import Part, point
+from .part import Part, batches_of, point
 from .points import payload_of
 from .qdrant_filters import TERMS
 
@@ -33,7 +32,7 @@ class GrowingPart:
 
     The engine searches the segments of a shard at once, each on a thread, but makes one segment of what a shard was
     given, and while it searches no other thread of Python runs. So passages are spread over up to eight shards of
-    about the same size, and `seal` puts the segments of all into one. Each is rewritten alone when it is sealed, which
+    about the same size, and `seal` makes one of the segments of all. Each is rewritten alone, which
     also takes an eighth of the room and the memory.
 
     Parameters
@@ -53,7 +52,6 @@ class GrowingPart:
         self._dim = dim
         self._storage = storage
         self.shards = list(shards)
-        self._newest = max((pid for shard in shards for pid in shard.pids()), default=-1)
         if not shards:
             self._grow()
 
@@ -74,9 +72,9 @@ class GrowingPart:
         """
         pids = [passage.pid for passage in passages]
         payloads = [payload_of(passage) for passage in passages]
-        if min(pids) <= self._newest:
-            self.remove(pids)
-        self._newest = max(self._newest, *pids)
+        for shard in self.shards:  # the one that gets a pid now may be another
+            if known := shard.holds(pids):
+                shard.remove(sorted(known))
         tokens = vectors.vectors.detach().to("cpu", torch.float16)
         lengths = vectors.lengths.tolist()
         centroids: Sequence[torch.Tensor | None] = [None] * len(passages)
@@ -86,7 +84,7 @@ class GrowingPart:
             for shard in self.shards:
                 shard.index_terms()
         points = map(point, pids, payloads, tokens.split(lengths), centroids)
-        while some := list(islice(points, POINTS_AT_ONCE)):
+        for some in batches_of(points, POINTS_AT_ONCE):
             self._smallest().put(some)
         for shard in self.shards:  # what all of them map is to stay below a limit
             shard.recycle(tokens.nbytes)
@@ -123,12 +121,11 @@ class GrowingPart:
 
     def seal(self) -> Part:
         """Return the part, all of it on the disk. It must not be changed afterwards."""
-        for shard in self.shards:
-            shard.optimize()
-        part, *others = self.shards
-        if others:
-            part.absorb(others, self._dim, self._storage)
-        self.shards = [part]
+        if len(self.shards) > 1:
+            self.shards = [Part.joined(self._folder / new_name(), self._dim, self._storage, self.shards)]
+        else:
+            self.shards[0].optimize()
+        [part] = self.shards
         part.seal()
         return part
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import qdrant_edge as edge
@@ -22,6 +23,8 @@ from .inventory import check_sizes, write_inventory
 from .manifest import WAY_OUT
 from .points import CENTROIDS, OWN, VECTORS, passage_of, sparse_of
 from .qdrant_filters import TERMS, any_of
+
+T = TypeVar("T")
 
 DATATYPES = {"float16": edge.VectorStorageDatatype.Float16, "int8": edge.VectorStorageDatatype.Turbo8}
 AT_ONCE = 64  # passages read: their vectors come out of the engine as Python floats, 32 bytes each
@@ -51,14 +54,39 @@ class Part:
         self._touched = 0
 
     @classmethod
-    def create(cls, folder: Path, dim: int, storage: str) -> Part:
-        """Make an empty one. Raise `StorageError` if that is not possible."""
+    def create(cls, folder: Path, dim: int, storage: str, *, threads: int = 1) -> Part:
+        """Make an empty one, searched by so many threads. Raise `StorageError` if that is not possible."""
         with storage_errors(folder):
             folder.mkdir()
-            shard = edge.EdgeShard.create(str(folder), _config(dim, storage, threads=1))
+            shard = edge.EdgeShard.create(str(folder), _config(dim, storage, threads))
             part = cls(folder, shard)
             part._index("document_id", "language")
             return part
+
+    @classmethod
+    def joined(cls, folder: Path, dim: int, storage: str, others: Sequence[Part]) -> Part:
+        """Make one of the segments of others, each searched by a thread; these are optimized, and closed.
+
+        The engine has no call for that: its shard is the folder ``segments``, of which it opens whatever is there. The
+        files are shared with the others, which stay as they are, so that a build that dies here can go on with them.
+        """
+        total = sum(other.passages for other in others)
+        with storage_errors(folder):
+            part = cls.create(folder, dim, storage, threads=len(others))
+            part.close()
+            shutil.rmtree(folder / SEGMENTS)  # an empty one
+            for other in others:  # one after the other, so that one alone is mapped and copied
+                other.optimize()
+                other._reopen()  # this tidies up
+                other.close()
+                for segment in (other.folder / SEGMENTS).iterdir():
+                    if any(segment.glob("*id_tracker.mappings")):  # one that never held a point has none
+                        shutil.copytree(segment, folder / SEGMENTS / segment.name, copy_function=_shared)
+            part = cls(folder, edge.EdgeShard.load(str(folder)))
+            if part.passages != total:
+                part.close()
+                raise OSError(f"the engine finds {part.passages} of {total} passages in the segments put together")
+        return part
 
     def _index(self, *fields: str) -> None:
         """Have the engine look up texts of `fields` in memory."""
@@ -146,24 +174,6 @@ class Part:
         """Bring what was stored into the form in which it is found fast, as one segment."""
         with storage_errors(self.folder):
             self._shard.optimize()
-            self._reopen()
-
-    def absorb(self, others: Sequence[Part], dim: int, storage: str) -> None:
-        """Take over the segments of other parts, which are closed, and search each with a thread of its own.
-
-        The engine has no call for that: its shard is the folder ``segments``, of which it opens whatever is there.
-        """
-        total = sum(part.passages for part in (self, *others))
-        with storage_errors(self.folder):
-            for part in (self, *others):
-                part.close()
-            for segment in (path for part in others for path in (part.folder / SEGMENTS).iterdir()):
-                if any(segment.glob("*id_tracker.mappings")):  # one that never held a point has none
-                    segment.rename(self.folder / SEGMENTS / segment.name)
-            self._shard = edge.EdgeShard.load(str(self.folder), _config(dim, storage, threads=1 + len(others)))
-            self.passages = int(self._shard.info().points_count)
-            if self.passages != total:
-                raise OSError(f"the engine finds {self.passages} of {total} passages in the segments put together")
 
     def seal(self) -> None:
         """Have all of it on the disk. It must not be changed afterwards."""
@@ -302,6 +312,15 @@ def _config(dim: int, storage: str, threads: int) -> edge.EdgeConfig:
     )
 
 
+def _shared(source: str, target: str) -> str:
+    """Give a file a second name; copy what the engine writes anew, and where the file system has no such names."""
+    if not source.endswith(".json"):
+        with suppress(OSError):
+            os.link(source, target)
+            return target
+    return shutil.copy2(source, target)
+
+
 def _damaged(folder: Path, error: object) -> IndexDamagedError:
     return IndexDamagedError(f"{str(folder)!r}, a part of the index, cannot be read: {error}. {WAY_OUT}")
 
@@ -323,7 +342,7 @@ def _stored(record: edge.Record) -> Stored:
     return Stored(passage, np.asarray(vectors[VECTORS], np.float16) if isinstance(vectors, dict) else None)
 
 
-def batches_of(stored: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
+def batches_of(items: Iterator[T], size: int) -> Iterator[list[T]]:
     """Yield up to `size` at a time."""
-    while batch := list(islice(stored, size)):
+    while batch := list(islice(items, size)):
         yield batch

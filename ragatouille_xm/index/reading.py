@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from math import ceil
 from operator import itemgetter
 from typing import Any
@@ -24,7 +23,7 @@ from ..errors import InputError
 from ..types import Hits, Passage, TokenVectors
 from .checks import check_search
 from .codebook import Codebook, Probes
-from .part import AT_ONCE, Part, Stored
+from .part import AT_ONCE, Part, Stored, batches_of
 from .qdrant_filters import compile_filter
 
 EXACT_BELOW = 2000  # passages: up to so many, no first stage
@@ -245,7 +244,7 @@ def _scroll(
     where = None if filter is None else compile_filter(filter)
     streams = [view.part.read(view.where(where), with_vectors=with_vectors) for view in snapshot.views]
     merged = heapq.merge(*streams, key=lambda stored: stored.passage.pid)
-    while batch := list(islice(merged, batch_size)):
+    for batch in batches_of(merged, batch_size):
         yield [stored.passage for stored in batch], joined(batch) if with_vectors else None
 
 

@@ -86,7 +86,7 @@ def test_filters_are_looked_up_in_all(folder: Path) -> None:
     index.close()
 
 
-@pytest.mark.parametrize("step", ["optimize", "absorb", "seal"])
+@pytest.mark.parametrize("step", ["optimize", "joined", "seal"])
 def test_a_build_that_is_broken_off_at_its_end_is_resumed(
     folder: Path, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -115,6 +115,8 @@ def test_a_segment_that_goes_missing_is_told(folder: Path, monkeypatch: pytest.M
 
     def losing(part: Part) -> None:
         original(part)
+        if not part.passages:
+            return
         monkeypatch.setattr(Part, "close", original)
         (part.folder / SEGMENTS).rename(part.folder / "lost")
         (part.folder / SEGMENTS).mkdir()
