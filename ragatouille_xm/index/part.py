@@ -29,6 +29,7 @@ T = TypeVar("T")
 DATATYPES = {"float16": edge.VectorStorageDatatype.Float16, "int8": edge.VectorStorageDatatype.Turbo8}
 AT_ONCE = 64  # passages read: their vectors come out of the engine as Python floats, 32 bytes each
 REOPEN_AFTER = 256 * 2**20  # bytes of vectors read or written: keeps down the mapped memory of a large part
+SCAN_BELOW = 600  # passages of a segment under a filter: the engine compares these instead of going by centroids
 SEGMENTS = "segments"  # the engine's folder of them
 
 
@@ -306,7 +307,9 @@ def _config(dim: int, storage: str, threads: int) -> edge.EdgeConfig:
                 hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
             )
         },
-        sparse_vectors={CENTROIDS: edge.EdgeSparseVectorParams(memory=edge.Memory.Cached)},
+        sparse_vectors={
+            CENTROIDS: edge.EdgeSparseVectorParams(full_scan_threshold=SCAN_BELOW, memory=edge.Memory.Cached)
+        },
         max_search_threads=threads,
         wal_enabled=False,
     )
