@@ -13,8 +13,11 @@ from .checkpoint import open_checkpoint
 from .report import FAULT, NOTE, Check, attempt, command, told
 
 if TYPE_CHECKING:
+    import torch
+
     from ..index.manifest import Manifest, PartEntry
-    from ..index.part import Part, Stored
+    from ..index.part import Part
+    from ..types import Passage
 
 SAMPLE = 64  # passages of each part
 UNIT = 0.01  # float16 keeps the length of a unit vector within a thousandth
@@ -43,7 +46,7 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
         return
     yield from _parts(folder, manifest, full)
     if manifest.codebook is not None:
-        yield attempt("codebook", lambda: _codebook(folder, manifest), _rebuild(folder, manifest))
+        yield attempt("codebook", lambda: _codebook(folder, manifest, full), _rebuild(folder, manifest))
     yield from _left_behind(folder, manifest)
     yield _checkpoint(folder, manifest)
 
@@ -116,7 +119,7 @@ def _examine_part(
 
     if full and (altered := altered_files(folder / entry.name)):
         return f"{altered[0]} is damaged: its checksum is another one", 0
-    part = Part.load(folder / entry.name, entry.passages)
+    part = Part.load(folder / entry.name, manifest.dim, manifest.storage, entry.passages)
     try:
         alive = set(part.pids()) - set(entry.deleted)
         if len(alive) != entry.alive:
@@ -126,21 +129,21 @@ def _examine_part(
         if max(alive, default=-1) >= manifest.next_pid:
             return f"pid {max(alive)} was never handed out: the next is {manifest.next_pid}", 0
         seen |= alive
-        return _examine_passages(part, manifest.dim, full)
+        return _examine_passages(part, full)
     finally:
         part.close()
 
 
-def _examine_passages(part: Part, dim: int, full: bool) -> tuple[str | None, int]:
+def _examine_passages(part: Part, full: bool) -> tuple[str | None, int]:
     n = 0
-    stream = part.read(with_vectors=True)
+    stream = part.read()
     while batch := list(islice(stream, SAMPLE)):
-        for stored in batch:
-            wrong = _wrong_with(stored, dim)
-            if wrong is not None:
-                return f"passage {stored.passage.pid} {wrong}", n
-        known = part.of_documents([stored.passage.document_id for stored in batch])
-        missing = {stored.passage.pid for stored in batch} - {pid for pid, _ in known}
+        vectors = part.vectors_of([passage.pid for passage in batch])
+        for passage, rows in zip(batch, vectors, strict=True):
+            if wrong := _wrong_with(passage, rows):
+                return f"passage {passage.pid} {wrong}", n
+        known = part.of_documents([passage.document_id for passage in batch])
+        missing = {passage.pid for passage in batch} - {pid for pid, _ in known}
         if missing:
             return f"passage {min(missing)} is not found by its document's id", n
         n += len(batch)
@@ -152,33 +155,34 @@ def _examine_passages(part: Part, dim: int, full: bool) -> tuple[str | None, int
     return None, n
 
 
-def _wrong_with(stored: Stored, dim: int) -> str | None:
-    import numpy as np
-
-    passage, vectors = stored
+def _wrong_with(passage: Passage, vectors: torch.Tensor) -> str | None:
     if not all(isinstance(each, str) for each in (passage.document_id, passage.text, passage.language)):
         return "lacks its text, its document's id or its language"
-    if vectors is None or vectors.ndim != 2 or vectors.shape[1] != dim:
-        return f"has no token vectors of {dim} dimensions"
-    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
-    if not (np.abs(lengths - 1) < UNIT).all():  # also where they are not finite
+    if not ((vectors.norm(dim=1) - 1).abs() < UNIT).all():  # also where they are not finite
         return "has token vectors that are not of unit length"
     return None
 
 
-def _codebook(folder: Path, manifest: Manifest) -> Check:
+def _codebook(folder: Path, manifest: Manifest, full: bool) -> Check:
     import torch
 
     from ..index.codebook import Codebook
     from ..index.inventory import checksum
+    from ..index.postings import read_postings
 
     entry = manifest.codebook
     assert entry is not None
-    if entry.sha256 not in ("", checksum(folder / entry.file)):
-        return Check(
-            "codebook", f"{entry.file} is damaged: its checksum is another one", FAULT, _rebuild(folder, manifest)
-        )
+    lists = {part.postings_file(entry): part.postings for part in manifest.parts}
+    recorded = {entry.file: entry.sha256} | (lists if full else {})
+    for name, sha256 in recorded.items():
+        if sha256 != checksum(folder / name):
+            found = f"{name} is damaged: its checksum is another one"
+            return Check("codebook", found, FAULT, _rebuild(folder, manifest))
     centroids = Codebook.load(folder / entry.file).centroids
+    for part, name in zip(manifest.parts, lists, strict=True):
+        offsets, norms, _ = read_postings(folder / name)
+        if (len(offsets) - 1, len(norms)) != (len(centroids), part.passages):
+            return Check("codebook", f"{name} is of another codebook or part", FAULT, _rebuild(folder, manifest))
     unit = torch.allclose(centroids.norm(dim=-1), torch.ones(len(centroids)), atol=UNIT)
     if centroids.ndim != 2 or centroids.shape[1] != manifest.dim or not unit:
         found = f"{entry.file} does not hold unit vectors of {manifest.dim} dimensions"
@@ -188,11 +192,9 @@ def _codebook(folder: Path, manifest: Manifest) -> Check:
 
 def _left_behind(folder: Path, manifest: Manifest) -> Iterator[Check]:
     """Yield a note if a writer did not come to its end."""
-    named = {part.name for part in manifest.parts} | ({manifest.codebook.file} if manifest.codebook else set())
-    others = [
-        p.name for p in folder.iterdir() if p.name.startswith(("part-", "trash-", "codebook-")) or p.suffix == ".tmp"
-    ]
-    extra = sorted(set(others) - named)
+    kinds = ("part-", "trash-", "codebook-", "postings-")
+    others = [path.name for path in folder.iterdir() if path.name.startswith(kinds) or path.suffix == ".tmp"]
+    extra = sorted(set(others) - manifest.names)
     if extra:
         found = f"{len(extra)} files of a writer that did not come to its end, or is at work: {extra[0]}"
         yield Check("leftovers", found, NOTE, "the next add, delete or index removes them")

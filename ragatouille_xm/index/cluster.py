@@ -19,14 +19,12 @@ from ..errors import IndexLockedError, InputError, PassageIndexError
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .cluster_client import Cluster
-from .cluster_points import among, both
+from .cluster_points import POINTS_AT_ONCE, among, both, joined
 from .cluster_reading import ClusterReader, ClusterView
 from .cluster_state import PATIENCE, Lease, State, gone, now_ms
 from .codebook import Codebook
 from .compaction import needs_codebook
 from .manifest import Manifest, PartEntry
-from .part import AT_ONCE
-from .reading import joined
 
 logger = logging.getLogger(__name__)
 
@@ -262,9 +260,9 @@ class ClusterIndex(ClusterReader):
         wanted = Codebook.sample_for(size)
         some = np.random.default_rng(0).permutation(ids)[: ceil(wanted / max(manifest.tokens, 1) * len(ids))].tolist()
         blocks = []
-        for start in range(0, len(some), AT_ONCE):
+        for start in range(0, len(some), POINTS_AT_ONCE):
             self._held().renew()
-            found = dict(now.points.retrieve(batch := some[start : start + AT_ONCE]))
+            found = dict(now.points.retrieve(batch := some[start : start + POINTS_AT_ONCE]))
             blocks.append(joined([found[each] for each in batch]).vectors)
         sample = torch.cat(blocks)[:wanted].float()
         logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), manifest.tokens)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -23,7 +23,6 @@ from .cluster_client import Cluster
 from .cluster_state import BORN, DIED, DIED_AT, MANIFEST_ID, State, now_ms
 from .codebook import Codebook, Probes
 from .manifest import CodebookEntry
-from .part import Stored
 from .points import CENTROIDS, OWN, VECTORS, passage_of, payload_of, sparse_of
 from .qdrant_filters import TERMS
 from .reading import Scored
@@ -36,6 +35,19 @@ CHUNK = 2**20  # bytes of a codebook in one point
 DATATYPES = {"float16": "float16", "int8": "turbo8"}  # as the server calls them
 
 T = TypeVar("T")
+
+
+class Stored(NamedTuple):
+    """A passage as a cluster has it."""
+
+    passage: Passage
+    vectors: NDArray[np.float16] | None  # (t, dim)
+
+
+def joined(batch: Sequence[Stored]) -> TokenVectors:
+    """Return the vectors of passages that were read with them, as one."""
+    blocks = [stored.vectors for stored in batch if stored.vectors is not None]
+    return TokenVectors(torch.from_numpy(np.concatenate(blocks)), torch.tensor([len(block) for block in blocks]))
 
 
 def point_id(pid: int, generation: int) -> str:
@@ -201,7 +213,7 @@ class Points:
 
     def store_codebook(self, codebook: Codebook, version: int, tokens: int) -> CodebookEntry:
         """Keep a codebook beside the passages; `tokens` are those of the index."""
-        content = save({"centroids": codebook.centroids})
+        content = save(codebook.tensors())
         for i, chunk in enumerate(_chunk_ids(version, len(content))):
             data = base64.b64encode(content[i * CHUNK : (i + 1) * CHUNK]).decode()
             payload = {"codebook": version, "chunk": i, "bytes": len(content), "data": data}
@@ -219,7 +231,7 @@ class Points:
                 content += base64.b64decode(chunk.payload["data"])
             if hashlib.sha256(content).hexdigest() != entry.sha256:
                 raise ValueError("its checksum is another one")
-            return Codebook(load(content)["centroids"])
+            return Codebook.of(load(content))
         except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise IndexDamagedError(
                 f"The codebook {entry.version} in the collection {self.collection!r} at {self._cluster.url} cannot be "
@@ -255,8 +267,9 @@ class Points:
         """
         prefetch = None
         if probes is not None:
-            name, candidates, weights = probes
-            prefetch = models.Prefetch(query=_sparse(weights), using=name, limit=candidates, filter=where)
+            name, candidates, (centroids, weights) = probes
+            sparse = models.SparseVector(indices=centroids.tolist(), values=weights.tolist())
+            prefetch = models.Prefetch(query=sparse, using=name, limit=candidates, filter=where)
         found = self._read(
             "query_points",
             query=query.tolist(),
@@ -322,7 +335,7 @@ def _stored(record: Any) -> Stored:
     return Stored(passage, np.asarray(vectors[VECTORS], np.float16) if isinstance(vectors, dict) else None)
 
 
-def _sparse(vector: Probes) -> models.SparseVector:
+def _sparse(vector: tuple[list[int], list[float]]) -> models.SparseVector:
     indices, values = vector
     return models.SparseVector(indices=indices, values=values)
 

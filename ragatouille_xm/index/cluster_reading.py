@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,18 +22,24 @@ from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageI
 from ..types import Hits, Passage, TokenVectors
 from .checks import check_search
 from .cluster_client import Cluster, Conditions
-from .cluster_points import Points, among, both, slot
+from .cluster_points import Points, Stored, among, both, joined, slot
 from .cluster_state import State, read_state, visible
 from .codebook import Codebook
 from .manifest import Manifest
-from .part import AT_ONCE, Stored
+from .part import AT_ONCE
 from .qdrant_filters import compile_filter
-from .reading import EXACT_BELOW, SLACK, Scored, best_of, hits_of, joined, rows_of
+from .reading import EXACT_BELOW, Scored, hits_of, rows_of
 
+SLACK = 16  # hits asked for beyond k, to see whether the k-th has equals
 READ_AGAIN = 3  # times, if the index is replaced meanwhile
 PASSAGES_AT_ONCE = 512  # without vectors
 
 T = TypeVar("T")
+
+
+def best_of(hits: Scored, k: int) -> Scored:
+    """Return the best `k`, best first, ties by pid."""
+    return heapq.nsmallest(k, hits, key=lambda hit: (-hit[1], hit[0]))
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class ClusterView:
         found: Scored = []
         if self.codebook is not None and manifest.codebook and manifest.passages > EXACT_BELOW and not config.exact:
             probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
-            if probes[0]:
+            if len(probes[0]):
                 candidates = ceil(config.candidates_for(k, manifest.passages) * max(manifest.growth, 1.0))
                 first = (slot(manifest.codebook.version), candidates, probes)
                 found = self.points.rank(query, min(k + SLACK, candidates), where, first)

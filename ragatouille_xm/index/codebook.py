@@ -1,27 +1,45 @@
-"""Centroids that turn token vectors into sparse vectors: the first stage of a search."""
+"""Centroids that stand for token vectors in the first stage of a search."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..errors import IndexDamagedError
 from .durable import write_durably
+from .quantised import Codes, alike, products, quantise
 
 SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
-SIMILARITIES_AT_ONCE = 2**24  # floats: 64 MiB
+TOKENS_PER_CELL = 64  # in the sample that cells are fitted to
 IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
-CELLS_OF_TOKEN, CELLS_OF_QUERY_ROW = 4, 8  # that are looked into
-TOKENS_AT_ONCE = 2**15  # among cells
+CELLS_OF_TOKEN, CELLS_OF_ROW = 2, 8  # that are looked into, of a query's rows more
+TOKENS_AT_ONCE = 2**16
 
-Probes = tuple[list[int], list[float]]  # centroids, growing, and their weights
+Probes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # centroids, growing, and their weights
+
+
+class Cells(NamedTuple):
+    """Groups of centroids that follow one another, and the centre of each.
+
+    Attributes
+    ----------
+    centres : torch.Tensor
+        Shape ``(C, dim)``, float32.
+    ends : torch.Tensor
+        Shape ``(C,)``, int64: the centroid after the last of each cell.
+    """
+
+    centres: torch.Tensor
+    ends: torch.Tensor
 
 
 class Codebook:
@@ -36,27 +54,36 @@ class Codebook:
     ----------
     centroids : torch.Tensor
         Shape ``(K, dim)``, float32, rows of unit length.
+    cells : Cells, optional
+        Where to look for the centroids nearest to a vector; without, everywhere.
 
     Notes
     -----
     A first stage of centroids: Santhanam et al., "PLAID: An Efficient Engine for Late Interaction Retrieval", CIKM
     2022. Taking what a row has not probed for as similar as the best centroid that it has not: the missing similarity
     imputation of Lee et al., "Rethinking the Role of Token Retrieval in Multi-Vector Retrieval", NeurIPS 2023.
-    A large codebook is searched in two levels: 7 % of the tokens get another centroid than the nearest, which costs
-    0.003 of similarity on average over all of them (`benchmarks/first_stage.py`). A query is compared with the
-    centroids of the cells that are nearest to any of its rows (`benchmarks/codebooks.py`).
+    A large codebook is a tree of two levels, √K cells with about √K centroids each: fitting, assigning and probing
+    take a few hundred comparisons of a vector instead of K, in 8-bit integers. A token may get a centroid that is only
+    nearly the nearest (`benchmarks/first_stage.py` has how often).
 
     Examples
     --------
     >>> codebook = Codebook(torch.eye(4))
     >>> codebook.assign(torch.tensor([[0.0, 0.9, 0.1, 0.0], [1.0, 0.0, 0.0, 0.0]])).tolist()
     [1, 0]
-    >>> codebook.query_weights(torch.tensor([[0.5, 0.25, 0.125, 0.0]]), probes=2)
-    ([0, 1], [0.375, 0.125])
+    >>> centroids, weights = codebook.query_weights(torch.tensor([[0.8, 0.5, 0.2, 0.0]]), probes=2)
+    >>> centroids.tolist(), [round(float(weight), 1) for weight in weights]
+    ([0, 1], [0.6, 0.3])
     """
 
-    def __init__(self, centroids: torch.Tensor) -> None:
+    def __init__(self, centroids: torch.Tensor, cells: Cells | None = None) -> None:
         self.centroids = centroids.float().contiguous()
+        self.cells = cells
+        self._codes, self._scale = alike(self.centroids)
+        if cells is not None:
+            self._centres, _ = alike(cells.centres)
+            ends = cells.ends.tolist()
+            self._spans = list(zip([0, *ends], ends, strict=False))
 
     def __len__(self) -> int:
         return len(self.centroids)
@@ -80,7 +107,7 @@ class Codebook:
 
     @classmethod
     def fit(cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 4) -> Codebook:
-        """Fit centroids to a sample by spherical k-means.
+        """Fit centroids to a sample by spherical k-means; many of them cell by cell, each with its share of the tokens.
 
         Parameters
         ----------
@@ -93,33 +120,54 @@ class Codebook:
         iterations : int
         """
         generator = torch.Generator().manual_seed(seed)
-        start = torch.randperm(len(vectors), generator=generator)[:size]
-        codebook = cls(vectors[start])
-        for _ in range(iterations):
-            sums = torch.zeros_like(codebook.centroids)
-            for block in codebook._blocks(vectors):
-                sums.index_add_(0, codebook._nearest(block), block)
-            norms = sums.norm(dim=1, keepdim=True)
-            # A centroid that is nobody's nearest stays where it is.
-            codebook = cls(torch.where(norms > 0, sums / norms.clamp_min(1e-12), codebook.centroids))
-        return codebook
+        codes, _ = alike(vectors)
+        size = min(size, len(codes))
+        if size < IN_CELLS_FROM:
+            return cls(_means(codes, size, iterations, generator))
+        n_cells = math.isqrt(size)
+        some = torch.randperm(len(codes), generator=generator)[: n_cells * TOKENS_PER_CELL].numpy()
+        centres = _means(codes[some], n_cells, iterations, generator)
+        cells = _nearest(codes, alike(centres)[0])
+        order = np.argsort(cells, kind="stable")
+        counts = np.bincount(cells, minlength=n_cells)
+        shares = _shares(counts, size)
+        groups = np.split(codes[order], np.cumsum(counts)[:-1])
+        means = [_means(group, int(n), iterations, generator) for group, n in zip(groups, shares, strict=True) if n]
+        kept = torch.from_numpy(shares > 0)
+        return cls(torch.cat(means), Cells(centres[kept], torch.from_numpy(np.cumsum(shares))[kept]))
 
     def assign(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row, or one nearly as near: ``(n, dim)`` → ``(n,)`` int64."""
-        return torch.cat([self._nearest(block) for block in self._blocks(vectors)])
+        codes = quantise(vectors, torch.ones(len(vectors), dtype=torch.int64), fine=False).codes
+        return torch.from_numpy(self.assign_codes(codes).astype(np.int64))
 
-    def _blocks(self, vectors: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the rows in float32, as many at a time as may be compared at once."""
-        at_once = TOKENS_AT_ONCE if self._cells else max(SIMILARITIES_AT_ONCE // len(self), 1)
-        for block in vectors.split(at_once):
-            yield block.float()
+    def assign_codes(self, codes: Codes) -> NDArray[np.int32]:
+        """Do so for vectors as codes, whatever their scales: ``(n, dim)`` int8 → ``(n,)`` int32."""
+        if self.cells is None:
+            return _nearest(codes, self._codes)
+        blocks = [self._in_cells(block) for block in _blocks(codes)]
+        return np.concatenate(blocks) if blocks else np.empty(0, np.int32)
 
-    def _nearest(self, block: torch.Tensor) -> torch.Tensor:
-        return self._cells.nearest(block) if self._cells else (block @ self.centroids.T).argmax(1)
-
-    @cached_property
-    def _cells(self) -> _Cells | None:
-        return _Cells(self.centroids) if len(self) >= IN_CELLS_FROM else None
+    def _in_cells(self, codes: Codes) -> NDArray[np.int32]:
+        """Look for the nearest centroids in the nearest cells."""
+        similarities = products(codes, self._centres)
+        every, rounds = np.arange(len(codes)), min(CELLS_OF_TOKEN, len(self._spans))
+        nearest, best = np.zeros(len(codes), np.int32), np.full(len(codes), np.iinfo(np.int32).min, np.int32)
+        for _ in range(rounds):
+            cells = similarities.argmax(1)
+            similarities[every, cells] = np.iinfo(np.int32).min
+            order = np.argsort(cells, kind="stable")  # cell by cell, so that each is one matrix product
+            ends = np.cumsum(np.bincount(cells, minlength=len(self._spans))).tolist()
+            ordered = codes[order]
+            for (first, last), start, end in zip(self._spans, [0, *ends], ends, strict=False):
+                if end > start:
+                    found = products(ordered[start:end], self._codes[first:last])
+                    which = found.argmax(1)
+                    value, tokens = found[every[: end - start], which], order[start:end]
+                    better = value > best[tokens]
+                    best[tokens[better]] = value[better]
+                    nearest[tokens[better]] = which[better] + first
+        return nearest
 
     def query_weights(self, query: torch.Tensor, probes: int) -> Probes:
         """Return the centroids that a query probes, growing, and their weights.
@@ -131,68 +179,83 @@ class Codebook:
         probes : int
             Centroids of each row.
         """
-        cells = self._cells
-        ids, centroids = (None, self.centroids) if cells is None else cells.near(query)
-        best = (query @ centroids.T).topk(min(probes, len(centroids) - 1) + 1)
-        weights = torch.zeros(len(centroids))
-        weights.index_add_(0, best.indices.flatten(), (best.values - best.values[:, -1:]).flatten())
-        chosen = weights.nonzero().squeeze(1)
-        if ids is None:
-            return chosen.tolist(), weights[chosen].tolist()
-        named, order = ids[chosen].sort()
-        return named.tolist(), weights[chosen][order].tolist()
+        rows = quantise(query, torch.ones(len(query), dtype=torch.int64), fine=False)
+        near = self._near(rows.codes)
+        codes = self._codes if near is None else np.concatenate([self._codes[first:last] for first, last in near])
+        similarities = products(rows.codes, codes)
+        last = len(codes) - 1 - min(probes, len(codes) - 1)  # the best that gets none is there once they are sorted
+        above = np.maximum(similarities - np.partition(similarities, last, axis=1)[:, last, None], 0)
+        weights = (rows.scales * np.float32(self._scale)) @ above.astype(np.float32)
+        chosen = np.flatnonzero(weights)
+        named = chosen if near is None else np.concatenate([np.arange(*span) for span in near])[chosen]
+        return named, weights[chosen]
+
+    def _near(self, rows: Codes) -> list[tuple[int, int]] | None:
+        """Return the cells that are among the nearest to any row; None for all."""
+        if self.cells is None or len(self._spans) <= CELLS_OF_ROW:
+            return None
+        similarities = products(rows, self._centres)
+        least = np.partition(similarities, -CELLS_OF_ROW, axis=1)[:, -CELLS_OF_ROW, None]
+        return [self._spans[cell] for cell in np.flatnonzero((similarities >= least).any(0)).tolist()]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what a file of it holds."""
+        cells = {} if self.cells is None else {"centres": self.cells.centres, "ends": self.cells.ends}
+        return {"centroids": self.centroids, **cells}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor]) -> Codebook:
+        """Return the codebook that a file holds. Raise `KeyError` if it holds none."""
+        cells = Cells(tensors["centres"], tensors["ends"]) if "centres" in tensors else None
+        return cls(tensors["centroids"], cells)
 
     def save(self, path: Path) -> None:
-        """Write the centroids to a safetensors file in one step. Raise `StorageError` if that is not possible."""
-        write_durably(path, save({"centroids": self.centroids}))
+        """Write it to a safetensors file in one step. Raise `StorageError` if that is not possible."""
+        write_durably(path, save(self.tensors()))
 
     @classmethod
     def load(cls, path: Path) -> Codebook:
-        """Read the centroids. Raise `IndexDamagedError` if they are missing or cannot be read."""
+        """Read it. Raise `IndexDamagedError` if it is missing or cannot be read."""
         try:
-            return cls(load_file(path)["centroids"])
+            return cls.of(load_file(path))
         except (OSError, SafetensorError, KeyError) as error:
             raise IndexDamagedError(
                 f"{str(path)!r} cannot be read: {error}. Index the documents again, or restore the file from a copy."
             ) from error
 
 
-class _Cells:
-    """Centroids in √K cells of similar ones: a vector is compared with those of the nearest few cells alone.
+def _means(codes: Codes, size: int, iterations: int, generator: torch.Generator) -> torch.Tensor:
+    """Return `size` means ``(size, dim)`` of unit length by spherical k-means."""
+    start = torch.randperm(len(codes), generator=generator)[:size].numpy()
+    means = torch.nn.functional.normalize(torch.from_numpy(codes[start]).float())
+    for _ in range(iterations):
+        sums, held = torch.zeros_like(means), alike(means)[0]
+        for block in _blocks(codes):
+            sums.index_add_(0, torch.from_numpy(_nearest(block, held)), torch.from_numpy(block).float())
+        norms = sums.norm(dim=1, keepdim=True)
+        # One that is nobody's nearest stays where it is.
+        means = torch.where(norms > 0, sums / norms.clamp_min(1e-12), means)
+    return means
 
-    Parameters
-    ----------
-    centroids : torch.Tensor
-        Shape ``(K, dim)``, float32.
+
+def _shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return how many of `size` centroids each cell gets: as its tokens are to all, and no more than it has tokens.
+
+    Examples
+    --------
+    >>> _shares(np.array([50, 0, 30, 20, 1]), 10).tolist()
+    [5, 0, 3, 2, 0]
     """
+    ends = np.round(np.cumsum(counts) * (size / counts.sum())).astype(np.int64)
+    return np.minimum(np.diff(ends, prepend=0), counts)
 
-    def __init__(self, centroids: torch.Tensor) -> None:
-        self._centres = Codebook.fit(centroids, math.isqrt(len(centroids)))
-        cells = self._centres.assign(centroids)
-        self._order = cells.argsort(stable=True)
-        self._sorted = centroids[self._order]  # cell by cell
-        self._ends = cells.bincount(minlength=len(self._centres)).cumsum(0).tolist()
 
-    def near(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the centroids of the cells that are among the nearest to any row: positions ``(m,)``, vectors."""
-        cells = self._nearest_cells(rows, CELLS_OF_QUERY_ROW).unique().tolist()
-        found = torch.cat([torch.arange(self._ends[cell - 1] if cell else 0, self._ends[cell]) for cell in cells])
-        return self._order[found], self._sorted[found]
+def _nearest(codes: Codes, among: Codes) -> NDArray[np.int32]:
+    """Return the nearest of `among`, which share one scale, to each row."""
+    found = [products(block, among).argmax(1).astype(np.int32) for block in _blocks(codes, at_once=8192)]
+    return np.concatenate(found) if found else np.empty(0, np.int32)
 
-    def _nearest_cells(self, rows: torch.Tensor, n: int) -> torch.Tensor:
-        return (rows @ self._centres.centroids.T).topk(n).indices
 
-    def nearest(self, block: torch.Tensor) -> torch.Tensor:
-        """Return the nearest centroid of each row in the nearest cells: ``(n, dim)`` → ``(n,)`` int64."""
-        cells = self._nearest_cells(block, CELLS_OF_TOKEN).flatten()  # row by row
-        order = cells.argsort(stable=True)  # cell by cell, so that each is one matrix product
-        similarities = torch.full((len(cells),), -torch.inf)
-        found = torch.zeros_like(cells)
-        start = 0
-        for pairs, end in zip(order.split(cells.bincount(minlength=len(self._ends)).tolist()), self._ends, strict=True):
-            if len(pairs) and end > start:
-                best = (block[pairs // CELLS_OF_TOKEN] @ self._sorted[start:end].T).max(1)
-                similarities[pairs], found[pairs] = best.values, best.indices + start
-            start = end
-        chosen = similarities.view(-1, CELLS_OF_TOKEN).argmax(1, keepdim=True)
-        return self._order[found.view(-1, CELLS_OF_TOKEN).gather(1, chosen).squeeze(1)]
+def _blocks(codes: Codes, at_once: int = TOKENS_AT_ONCE) -> Iterator[Codes]:
+    for start in range(0, len(codes), at_once):
+        yield codes[start : start + at_once]

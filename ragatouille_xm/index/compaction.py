@@ -1,27 +1,29 @@
-"""Rewriting parts of an index: when, and how."""
+"""What becomes due as an index grows and shrinks: codebooks, inverted lists, and parts put together."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ..types import TokenVectors
 from .codebook import Codebook
-from .growing import GrowingPart
-from .manifest import Manifest, PartEntry
+from .inventory import checksum
+from .manifest import CODEBOOK, SUFFIX, CodebookEntry, Manifest, PartEntry
 from .part import AT_ONCE, Part, batches_of
-from .reading import EXACT_BELOW, Snapshot, View, joined
+from .postings import read_postings, write_postings
+from .reading import EXACT_BELOW, Snapshot, View
+from .tokens import Rows, TokenStore
 
 logger = logging.getLogger(__name__)
 
 GROWTH = 2  # a codebook lasts until there are so many times the tokens it was fitted for
 MOST_DELETED = 0.2  # of a part
-LARGE = 2000  # passages: a larger part is read through a handle of its own, which can let go of memory
+TOKENS_AT_ONCE = 2**18
 
 
 def needs_codebook(manifest: Manifest) -> bool:
@@ -60,49 +62,56 @@ def outgrown(parts: Sequence[PartEntry]) -> list[PartEntry]:
     return worn + ordered[first:]
 
 
-class Source(Protocol):
-    """Where token vectors can be had."""
-
-    def pids(self) -> list[int]:
-        """Return the pids of the passages that are there, growing."""
-
-    def vectors_of(self, pids: Sequence[int]) -> Iterator[TokenVectors]:
-        """Yield the vectors of some of them, a few passages at a time."""
-
-
-def fit_codebook(sources: Sequence[Source], tokens: int, *, seed: int = 0) -> Codebook:
+def fit_codebook(views: Sequence[View], tokens: int, *, seed: int = 0) -> Codebook:
     """Fit a codebook to a sample of token vectors, which are about `tokens` in all."""
     size = Codebook.size_for(tokens)
-    sample = _sample(sources, Codebook.sample_for(size) / max(tokens, 1), seed)[: Codebook.sample_for(size)]
+    wanted = Codebook.sample_for(size)
+    chosen = np.random.default_rng(seed)
+    blocks = []
+    for view in views:
+        rows = view.rows()
+        some = np.sort(chosen.permutation(rows)[: int(np.ceil(wanted / max(tokens, 1) * len(rows)))])
+        blocks += [view.part.tokens.vectors_of(block).vectors.half() for block in view.part.tokens.blocks(some)]
+    sample = torch.cat(blocks)
+    sample = sample[torch.from_numpy(np.sort(chosen.permutation(len(sample))[:wanted]))]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
     return Codebook.fit(sample, size, seed=seed)
 
 
-def _sample(sources: Sequence[Source], fraction: float, seed: int) -> torch.Tensor:
-    """Return the token vectors ``(n, dim)`` of a random part of the passages."""
-    chosen = np.random.default_rng(seed)
-    blocks = []
-    for source in sources:
-        pids = source.pids()
-        some = chosen.permutation(pids)[: int(np.ceil(fraction * len(pids)))].tolist()
-        blocks += [found.vectors for found in source.vectors_of(some)]
-    return torch.cat(blocks)
+def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:
+    """Write a codebook under the name of a version that no file in `folder` has; `tokens` are those of the index."""
+    versions = [path.stem.removeprefix(CODEBOOK) for path in folder.glob(f"{CODEBOOK}*{SUFFIX}")]
+    version = max((int(version) for version in versions if version.isdigit()), default=0) + 1
+    path = folder / CodebookEntry(version, tokens).file
+    codebook.save(path)
+    return CodebookEntry(version, tokens, checksum(path))
 
 
-def copy_alive(view: View, target: GrowingPart, codebook: Codebook | None) -> int:
+def posted(
+    pair: tuple[PartEntry, View], folder: Path, codebook: Codebook | None, entry: CodebookEntry | None
+) -> tuple[PartEntry, View]:
+    """Return a part with inverted lists, which are written; without a codebook, as it is."""
+    part, view = pair
+    if codebook is None or entry is None:
+        return pair
+    path = folder / part.postings_file(entry)
+    tokens = view.part.tokens
+    write_postings(path, len(codebook), len(tokens.table.pids), _assigned(tokens, codebook))
+    return replace(part, postings=checksum(path)), replace(view, postings=read_postings(path))
+
+
+def _assigned(tokens: TokenStore, codebook: Codebook) -> Iterator[tuple[NDArray[np.int32], Rows]]:
+    for rows in tokens.every_block(TOKENS_AT_ONCE):
+        yield codebook.assign_codes(tokens.take(rows, fine=False).codes), tokens.table.lengths[rows]
+
+
+def copy_alive(view: View, target: Part) -> int:
     """Append what is alive of a part to another one; return how many token vectors that were."""
     tokens = 0
-    large = view.part.passages > LARGE
-    source = Part.load(view.part.folder, view.part.passages) if large else view.part
-    stream = source.read(view.where(), with_vectors=True)
-    for batch in batches_of(stream, AT_ONCE):
-        vectors = joined(batch)
-        target.append([stored.passage for stored in batch], vectors, codebook)
+    for batch in batches_of(view.part.read(view.where()), AT_ONCE):
+        vectors = view.part.vectors_of([passage.pid for passage in batch])
+        target.append(batch, vectors)
         tokens += len(vectors.vectors)
-        if large:
-            source.recycle(vectors.vectors.nbytes)
-    if large:
-        source.close()
     return tokens
 
 
@@ -112,7 +121,7 @@ def without(manifest: Manifest, snapshot: Snapshot, gone: Callable[[View], set[i
     for entry, view in zip(manifest.parts, snapshot.views, strict=True):
         if pids := gone(view):
             deleted = view.deleted | pids
-            entry, view = replace(entry, deleted=tuple(sorted(deleted))), View(view.part, deleted)
+            entry, view = replace(entry, deleted=tuple(sorted(deleted))), View(view.part, deleted, view.postings)
         if entry.alive:
             pairs.append((entry, view))
     return pairs

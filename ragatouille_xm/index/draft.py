@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,11 @@ from ..config import STORAGES
 from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError, StorageError
 from ..types import Passage, TokenVectors
 from .checks import check_add
-from .codebook import Codebook
-from .compaction import fit_codebook, needs_codebook
+from .compaction import fit_codebook, needs_codebook, posted, saved
 from .durable import check_space
-from .growing import GrowingPart
-from .inventory import checksum
-from .manifest import CODEBOOK, DRAFT, SUFFIX, CodebookEntry, Manifest, PartEntry, sweep
-from .part import AT_ONCE, Part, batches_of
-from .reading import Reader, Snapshot, View, joined
-from .spool import Spool
+from .manifest import DRAFT, Manifest, PartEntry, sweep
+from .part import Part
+from .reading import Reader, Snapshot, View
 
 logger = logging.getLogger(__name__)
 
@@ -43,22 +38,19 @@ class DraftIndex(Reader):
     What is older than ten seconds outlives a process that dies, and `resume` goes on with it. One thread at a time.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, part: GrowingPart, spool: Spool) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, part: Part) -> None:
         self._folder = folder
         self._manifest = manifest
         self._dim = manifest.dim
         self._next_pid = manifest.next_pid
-        self._tokens = manifest.tokens
         self._lock = threading.RLock()
         self._part = part
-        self._spool = spool
         self._saved = time.monotonic()
 
     @classmethod
     def begin(cls, folder: Path, manifest: Manifest) -> DraftIndex:
         """Begin with nothing."""
-        spool = Spool(folder, manifest.dim)  # first: it leaves nothing behind if the part cannot be made
-        return cls(folder, manifest, GrowingPart(folder, manifest.dim, manifest.storage), spool)
+        return cls(folder, manifest, Part.create(folder, manifest.dim, manifest.storage))
 
     @classmethod
     def resume(cls, folder: Path, wanted: Manifest) -> DraftIndex | None:
@@ -69,31 +61,29 @@ class DraftIndex(Reader):
         InputError
             If it is of another checkpoint, or has other settings, than `wanted`.
         """
-        shards: list[Part] = []
+        part: Part | None = None
         try:
-            saved = Manifest.read(folder, DRAFT)
-            _check_same(saved, wanted)
-            if saved.first_pid != wanted.first_pid:
+            found = Manifest.read(folder, DRAFT)
+            _check_same(found, wanted)
+            if found.first_pid != wanted.first_pid:
                 raise IndexDamagedError("the index that it was to replace has changed since, or it came to its end")
-            for entry in saved.parts:
-                shards.append(Part.reopen(folder / entry.name))
-                shards[-1].remove([pid for pid in shards[-1].pids() if pid >= saved.next_pid])
-            part = GrowingPart(folder, saved.dim, saved.storage, shards)
-            if part.passages != saved.passages:
-                raise IndexDamagedError(f"{part.passages} passages are left of {saved.passages}")
+            [entry] = found.parts
+            part = Part.reopen(folder / entry.name, found.dim, found.storage, found.next_pid)
+            if part.passages != found.passages:
+                raise IndexDamagedError(f"{part.passages} passages are left of {found.passages}")
         except IndexNotFoundError:
             return None
         except PassageIndexError as error:
             logger.warning("the build of %s cannot be resumed and begins again: %s", folder, error)
-            for shard in shards:
+            if part is not None:
                 with suppress(StorageError):
-                    shard.close()
+                    part.close()
             return None
         logger.info("going on with the build of %s at %d passages", folder, part.passages)
-        return cls(folder, saved, part, _refilled(Spool(folder, saved.dim), part))
+        return cls(folder, found, part)
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(tuple(map(View, self._part.shards)))
+        return Snapshot((View(self._part),))
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
@@ -117,12 +107,10 @@ class DraftIndex(Reader):
         if not passages:
             return
         with self._lock:
-            check_space(self._folder, bytes_of(passages, vectors) + 2 * vectors.vectors.numel())  # and the spool
+            check_space(self._folder, bytes_of(passages, vectors))
             kept = {passage.pid for passage in passages}
             known = self._of_documents([p.document_id for p in passages]) if replace else []
-            self._part.append(passages, vectors, None)
-            self._spool.append([passage.pid for passage in passages], vectors)
-            self._tokens += len(vectors.vectors)
+            self._part.append(passages, vectors)
             self._remove([pid for pid in known if pid not in kept])
             self._next_pid = max(self._next_pid, *(pid + 1 for pid in kept))
             if time.monotonic() > self._saved + SAVE_EVERY:
@@ -136,13 +124,11 @@ class DraftIndex(Reader):
             return len(pids)
 
     def _of_documents(self, document_ids: Sequence[str]) -> list[int]:
-        return [pid for shard in self._part.shards for pid, _ in shard.of_documents(document_ids)]
+        return [pid for pid, _ in self._part.of_documents(document_ids)]
 
     def _remove(self, pids: Sequence[int]) -> None:
         if pids:
-            self._tokens -= self._tokens * len(pids) // max(self._part.passages, 1)
             self._part.remove(pids)
-            self._spool.remove(pids)
 
     def optimize(self, *, refit: bool = False) -> None:
         """Do nothing: the end of the build does it."""
@@ -157,46 +143,25 @@ class DraftIndex(Reader):
         self._saved = time.monotonic()
 
     def _so_far(self) -> Manifest:
-        average = self._tokens / max(self._part.passages, 1)
-        entries = [
-            PartEntry(shard.folder.name, shard.passages, round(average * shard.passages)) for shard in self._part.shards
-        ]
-        return replace(self._manifest, next_pid=self._next_pid, parts=tuple(entries))
+        entry = PartEntry(self._part.folder.name, self._part.passages, int(self._part.tokens.table.lengths.sum()))
+        return replace(self._manifest, next_pid=self._next_pid, parts=(entry,))
 
     def finish(self) -> Manifest:
         """Bring the part into its final form, with a codebook if it is large; return the manifest that commits it."""
         self.save()
         manifest = self._so_far()
+        self._part.seal()
+        pair = manifest.parts[0], View(self._part)
         if needs_codebook(manifest):
-            codebook = fit_codebook([self._spool], self._tokens)
-            manifest = replace(manifest, codebook=saved(codebook, self._folder, self._tokens))
-            self._assign(codebook)
-        self._spool.close()  # sealing needs the room
-        part = self._part.seal()
-        entry = PartEntry(part.folder.name, part.passages, self._tokens)
-        return replace(manifest, parts=(entry,) if part.passages else ())
-
-    def _assign(self, codebook: Codebook) -> None:
-        """Give every passage its centroids."""
-        pids = self._spool.pids()
-        rest = iter(pids)
-        for vectors in self._spool.vectors_of(pids):
-            self._part.assign(list(islice(rest, len(vectors.lengths))), vectors, codebook)
+            codebook = fit_codebook([pair[1]], manifest.tokens)
+            manifest = replace(manifest, codebook=saved(codebook, self._folder, manifest.tokens))
+            pair = posted(pair, self._folder, codebook, manifest.codebook)
+        return replace(manifest, parts=(pair[0],) if self._part.passages else ())
 
     def discard(self) -> None:
         """Release files and memory."""
-        self._spool.close()
-        self._part.close()
-
-
-def _refilled(spool: Spool, part: GrowingPart) -> Spool:
-    """Fill a spool with what is in a part: what there was of it went with the process that had it."""
-    for shard in part.shards:
-        for batch in batches_of(shard.read(with_vectors=True), AT_ONCE):
-            vectors = joined(batch)
-            spool.append([stored.passage.pid for stored in batch], vectors)
-            shard.recycle(vectors.vectors.nbytes)
-    return spool
+        with suppress(StorageError):
+            self._part.close()
 
 
 @contextmanager
@@ -232,15 +197,6 @@ def _check_same(saved: Manifest, wanted: Manifest) -> None:
                 f"The build that was broken off has {name} {there!r}, this one {here!r}: it cannot go on with that. "
                 "Give the same checkpoint and settings, or overwrite_index=True to begin again."
             )
-
-
-def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:
-    """Write a codebook under the name of a version that no file in `folder` has; `tokens` are those of the index."""
-    versions = [path.stem.removeprefix(CODEBOOK) for path in folder.glob(f"{CODEBOOK}*{SUFFIX}")]
-    version = max((int(version) for version in versions if version.isdigit()), default=0) + 1
-    path = folder / CodebookEntry(version, tokens).file
-    codebook.save(path)
-    return CodebookEntry(version, tokens, checksum(path))
 
 
 def first_manifest(

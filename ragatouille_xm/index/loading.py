@@ -19,8 +19,10 @@ from ..types import Hits
 from .checks import check_search
 from .codebook import Codebook
 from .manifest import Manifest, stamp
+from .migration import migrate
 from .part import Part
-from .reading import Reader, Snapshot, View
+from .postings import read_postings
+from .reading import Reader, Snapshot, View, Wanted
 from .resident import Residents, search_device
 
 
@@ -48,6 +50,7 @@ class FolderReader(Reader):
         self._inherited: list[Loaded | None] = []
         self._residents: Residents | None = None
         self._start()
+        migrate(folder)
         self._dim = self._load().manifest.dim
 
     @property
@@ -109,16 +112,21 @@ class FolderReader(Reader):
         if old is not None and old.manifest.state == manifest.state:
             return old.snapshot
         known = {view.part.folder.name: view.part for view in old.snapshot.views} if old else {}
-        views = tuple(
-            View(known.get(entry.name) or Part.load(self.folder / entry.name, entry.passages), frozenset(entry.deleted))
-            for entry in manifest.parts
-        )
         codebook: Codebook | None = None
         if manifest.codebook is not None:
             if old and (old.manifest.build, old.manifest.codebook) == (manifest.build, manifest.codebook):
                 codebook = old.snapshot.codebook
             else:
                 codebook = Codebook.load(self.folder / manifest.codebook.file)
+        views = tuple(
+            View(
+                known.get(entry.name)
+                or Part.load(self.folder / entry.name, manifest.dim, manifest.storage, entry.passages),
+                frozenset(entry.deleted),
+                read_postings(self.folder / entry.postings_file(manifest.codebook)) if manifest.codebook else None,
+            )
+            for entry in manifest.parts
+        )
         return Snapshot(views, codebook, manifest.growth)
 
     # ---- on a device
@@ -146,7 +154,9 @@ class FolderReader(Reader):
             check_search(queries, k, self._dim)
             snapshot = self._snapshot()
             residents = self._residents  # only now: a forked process begins anew with a snapshot
-            hits = residents.search(snapshot, queries, k, filter) if residents and snapshot.passages else None
+            hits = (
+                residents.search(snapshot, queries, k, Wanted.of(filter)) if residents and snapshot.passages else None
+            )
             if hits is not None:
                 return hits
         return super().search(queries, k, filter=filter, config=config)

@@ -13,10 +13,12 @@ from uuid import uuid4
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError, PassageIndexError
 from .durable import ASIDE, TRASH, remove_tree, write_durably
 
-FORMAT_VERSION = 2  # 1 was that of development versions before 0.1.0
+FORMAT_VERSION = 3
+MIGRATED = 2  # the format that is brought into this one when an index is opened
 MANIFEST = "manifest.json"
 DRAFT = "draft.json"  # the manifest of a build under way, which nobody but its builder reads
 PART, CODEBOOK, SUFFIX = "part-", "codebook-", ".safetensors"
+POSTINGS, BINARY = "postings-", ".bin"
 WAY_OUT = "Index the documents again, or restore the folder from a copy."
 
 
@@ -34,12 +36,19 @@ class PartEntry:
         Token vectors of these.
     deleted : tuple of int
         Their pids that no longer count, growing.
+    postings : str
+        SHA-256 of the file that has the passages of each centroid; empty while there is no codebook.
     """
 
     name: str
     passages: int
     tokens: int
     deleted: tuple[int, ...] = ()
+    postings: str = ""
+
+    def postings_file(self, codebook: CodebookEntry) -> str:
+        """Name of the file that has the passages of each centroid."""
+        return f"{POSTINGS}{codebook.version}-{self.name.removeprefix(PART)}{BINARY}"
 
     @property
     def alive(self) -> int:
@@ -58,7 +67,7 @@ class CodebookEntry:
     tokens : int
         Token vectors that the index had when it was fitted.
     sha256 : str
-        Of the file: see `ragatouille_xm.index.inventory.checksum`; empty in early indexes of format 2.
+        Of the file: see `ragatouille_xm.index.inventory.checksum`.
     """
 
     version: int
@@ -131,6 +140,14 @@ class Manifest:
         return self.tokens / max(self.codebook.tokens, 1) if self.codebook else 1.0
 
     @property
+    def names(self) -> set[str]:
+        """The files and folders that it consists of, beside itself."""
+        names = {part.name for part in self.parts}
+        if self.codebook is not None:
+            names |= {self.codebook.file, *(part.postings_file(self.codebook) for part in self.parts)}
+        return names
+
+    @property
     def state(self) -> tuple[str, int]:
         """Two manifests of the same state name the same parts."""
         return self.build, self.generation
@@ -151,8 +168,8 @@ class Manifest:
         write_durably(folder / name, json.dumps(content, indent=1).encode())
 
     @classmethod
-    def read(cls, folder: Path, name: str = MANIFEST) -> Manifest:
-        """Read the manifest of an index.
+    def read(cls, folder: Path, name: str = MANIFEST, *, reads: int = FORMAT_VERSION) -> Manifest:
+        """Read the manifest of an index, of the format that it `reads`.
 
         Raises
         ------
@@ -173,15 +190,17 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise IndexDamagedError(f"{str(path)!r} cannot be read: {error}. {WAY_OUT}") from error
         version = content.get("format_version") if isinstance(content, dict) else None
-        if isinstance(version, int) and version != FORMAT_VERSION:
+        if isinstance(version, int) and version != reads:
             way_out = (
                 "Upgrade it: pip install -U ragatouille-xm"
                 if version > FORMAT_VERSION
+                else "Search it once, which brings it into that format."
+                if version == MIGRATED
                 else "Index the documents again, or open it with the version that wrote it."
             )
             raise IndexFormatError(
                 f"The index at {str(folder)!r} has format version {version}; this version of ragatouille-xm reads "
-                f"{FORMAT_VERSION}. {way_out}"
+                f"{reads}. {way_out}"
             )
         try:
             return cls._from_json(content)
@@ -203,7 +222,13 @@ class Manifest:
             next_pid=int(content["next_pid"]),
             codebook=None if codebook is None else CodebookEntry._from_json(codebook),
             parts=tuple(
-                PartEntry(str(p["name"]), int(p["passages"]), int(p["tokens"]), tuple(map(int, p["deleted"])))
+                PartEntry(
+                    str(p["name"]),
+                    int(p["passages"]),
+                    int(p["tokens"]),
+                    tuple(map(int, p["deleted"])),
+                    str(p.get("postings", "")),
+                )
                 for p in content["parts"]
             ),
         )
@@ -235,15 +260,13 @@ def sweep(folder: Path) -> None:
             continue
         if path.name.startswith((PART, TRASH)) and path.is_dir():
             remove_tree(path)
-        elif path.name.startswith((MANIFEST, DRAFT, CODEBOOK)) and path.suffix in (ASIDE, SUFFIX):
+        elif path.name.startswith((MANIFEST, DRAFT, CODEBOOK, POSTINGS)) and path.suffix in (ASIDE, SUFFIX, BINARY):
             with suppress(OSError):
                 path.unlink()
 
 
 def _named(folder: Path, name: str) -> set[str]:
-    """Return the files and folders that a manifest names."""
     try:
-        manifest = Manifest.read(folder, name)
+        return Manifest.read(folder, name).names
     except IndexNotFoundError:
         return set()
-    return {entry.name for entry in manifest.parts} | ({manifest.codebook.file} if manifest.codebook else set())

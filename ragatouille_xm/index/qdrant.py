@@ -1,4 +1,4 @@
-"""The persistent index: a folder of Qdrant Edge shards that never change, and a manifest of those that count."""
+"""The persistent index: a folder of parts that never change, and a manifest of those that count."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..errors import IndexLockedError, IndexNotFoundError, InputError, StorageEr
 from ..types import Passage, TokenVectors
 from .checks import check_add
 from .codebook import Codebook
-from .compaction import changed, copy_alive, fit_codebook, needs_codebook, outgrown, without
-from .draft import DraftIndex, building, bytes_of, first_manifest, saved
+from .compaction import changed, copy_alive, fit_codebook, needs_codebook, outgrown, posted, saved, without
+from .draft import DraftIndex, building, bytes_of, first_manifest
 from .durable import check_space, storage_errors
-from .growing import GrowingPart
 from .loading import FolderReader, Loaded
 from .lock import forget_lock, write_lock
-from .manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
+from .manifest import Manifest, PartEntry, stamp, sweep
+from .part import Part
 from .reading import Snapshot, View
 
 logger = logging.getLogger(__name__)
@@ -209,11 +209,12 @@ class EdgeIndex(FolderReader):
                 replaced = {pid for pid, _ in view.of_documents(documents)} if documents else set()
                 return replaced | view.holds(pids)
 
-            with self._making() as growing:
-                growing.append(passages, vectors, now.snapshot.codebook)
-                part = growing.seal()
-                entry = PartEntry(part.folder.name, part.passages, len(vectors.vectors))
-                kept = [*without(now.manifest, now.snapshot, gone), (entry, View(part))]
+            with self._making() as part:
+                part.append(passages, vectors)
+                part.seal()
+                pair = PartEntry(part.folder.name, part.passages, len(vectors.vectors)), View(part)
+                pair = posted(pair, self.folder, now.snapshot.codebook, now.manifest.codebook)
+                kept = [*without(now.manifest, now.snapshot, gone), pair]
                 next_pid = max(now.manifest.next_pid, max(pids) + 1)
                 self._commit_pairs(now, kept, next_pid=next_pid)
             if len(kept) > MOST_PARTS:
@@ -234,17 +235,18 @@ class EdgeIndex(FolderReader):
                 self._commit_pairs(now, kept)
             return removed
 
-    def _commit_pairs(self, now: Loaded, pairs: Sequence[tuple[PartEntry, View]], **changes: Any) -> None:
+    def _commit_pairs(self, now: Loaded, pairs: Sequence[tuple[PartEntry, View]], **changes: Any) -> Loaded:
         manifest = now.manifest.changed(parts=tuple(entry for entry, _ in pairs), **changes)
-        self._commit(manifest, (view for _, view in pairs), now.snapshot.codebook)
+        return self._commit(manifest, (view for _, view in pairs), now.snapshot.codebook)
 
     @contextmanager
-    def _making(self) -> Iterator[GrowingPart]:
-        growing = GrowingPart(self.folder, self._dim, self._load().manifest.storage)
+    def _making(self) -> Iterator[Part]:
+        part = Part.create(self.folder, self._dim, self._load().manifest.storage)
         try:
-            yield growing
+            yield part
         except BaseException:
-            growing.close()
+            with suppress(StorageError):
+                part.close()
             raise
 
     # ---- keeping it fast
@@ -280,28 +282,31 @@ class EdgeIndex(FolderReader):
             logger.warning("the parts of %s could not be merged: %s", self.folder, error)
 
     def _tidy(self, now: Loaded, refit: bool = False) -> None:
-        manifest, views = now.manifest, now.snapshot.views
+        manifest = now.manifest
+        if chosen := list(manifest.parts) if refit and changed(manifest) else outgrown(manifest.parts):
+            now = self._merge(now, chosen)
         if needs_codebook(manifest) or (refit and changed(manifest) and manifest.codebook):
-            codebook = fit_codebook(views, manifest.tokens)
-            self._rewrite(now, manifest.parts, codebook, saved(codebook, self.folder, manifest.tokens))
-        elif chosen := manifest.parts if refit and changed(manifest) else outgrown(manifest.parts):
-            self._rewrite(now, chosen, now.snapshot.codebook, manifest.codebook)
+            self._refit(now)
 
-    def _rewrite(
-        self, now: Loaded, chosen: Sequence[PartEntry], codebook: Codebook | None, entry: CodebookEntry | None
-    ) -> None:
+    def _refit(self, now: Loaded) -> None:
+        """Fit a new codebook; only the inverted lists are written anew."""
+        codebook = fit_codebook(now.snapshot.views, now.manifest.tokens)
+        entry = saved(codebook, self.folder, now.manifest.tokens)
+        pairs = zip(now.manifest.parts, now.snapshot.views, strict=True)
+        kept = [posted(pair, self.folder, codebook, entry) for pair in pairs]
+        manifest = now.manifest.changed(parts=tuple(part for part, _ in kept), codebook=entry)
+        self._commit(manifest, (view for _, view in kept), codebook)
+
+    def _merge(self, now: Loaded, chosen: Sequence[PartEntry]) -> Loaded:
         """Put what is alive of some parts into one new part."""
         names = {part.name for part in chosen}
         pairs = list(zip(now.manifest.parts, now.snapshot.views, strict=True))
         logger.info("merging %d of %d parts of %s", len(names), len(pairs), self.folder)
-        # The engine copies what it optimizes.
-        check_space(self.folder, 4 * self._dim * sum(part.tokens for part in chosen))
-        with self._making() as growing:
-            tokens = 0
-            for view in (view for old, view in pairs if old.name in names):
-                tokens += copy_alive(view, growing, codebook)
-            part = growing.seal()
-            merged = (PartEntry(part.folder.name, part.passages, tokens), View(part))
+        check_space(self.folder, 2 * self._dim * sum(part.tokens for part in chosen))
+        with self._making() as made:
+            tokens = sum(copy_alive(view, made) for old, view in pairs if old.name in names)
+            made.seal()
+            merged = PartEntry(made.folder.name, made.passages, tokens), View(made)
+            merged = posted(merged, self.folder, now.snapshot.codebook, now.manifest.codebook)
             kept = [merged, *(pair for pair in pairs if pair[0].name not in names)]
-            manifest = now.manifest.changed(parts=tuple(old for old, _ in kept), codebook=entry)
-            self._commit(manifest, (view for _, view in kept), codebook)
+            return self._commit_pairs(now, kept)

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby, repeat
 from math import ceil
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import qdrant_edge as edge
@@ -23,13 +24,29 @@ from ..errors import InputError
 from ..types import Hits, Passage, TokenVectors
 from .checks import check_search
 from .codebook import Codebook, Probes
-from .part import AT_ONCE, Part, Stored, batches_of
+from .part import Part, batches_of
+from .postings import Postings
 from .qdrant_filters import compile_filter
+from .quantised import Query
+from .threads import spread
+from .tokens import Rows
 
 EXACT_BELOW = 2000  # passages: up to so many, no first stage
-SLACK = 16  # hits asked for beyond k, to see whether the k-th has equals
 
 Scored = list[tuple[int, float]]
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+class Wanted(NamedTuple):
+    """A filter."""
+
+    key: str  # conditions on 1 and on True are equal to Python, and are not the same
+    where: edge.Filter
+
+    @classmethod
+    def of(cls, condition: Condition | None) -> Wanted | None:
+        """Return what a condition wants."""
+        return None if condition is None else cls(repr(condition), compile_filter(condition))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +55,33 @@ class View:
 
     part: Part
     deleted: frozenset[int] = frozenset()
+    postings: Postings | None = None
 
     @property
     def passages(self) -> int:
         """Passages that count."""
         return self.part.passages - len(self.deleted)
 
-    @cached_property
-    def _hidden(self) -> list[Any]:
-        return [edge.HasIdCondition(set(self.deleted))] if self.deleted else []
-
     def where(self, condition: edge.Filter | None = None) -> edge.Filter | None:
         """Return the filter that admits what `condition` does and is not deleted."""
-        if condition is None and not self._hidden:
+        if condition is None and not self.deleted:
             return None
-        return edge.Filter(must=[condition] if condition else None, must_not=self._hidden or None)
+        hidden: list[Any] | None = [edge.HasIdCondition(set(self.deleted))] if self.deleted else None
+        return edge.Filter(must=[condition] if condition else None, must_not=hidden)
+
+    @cached_property
+    def alive(self) -> Mask | None:
+        """Which rows of the part's table count; None if all do."""
+        if not self.deleted:
+            return None
+        return ~np.isin(self.part.tokens.table.pids, list(self.deleted))
+
+    def admitted(self, wanted: Wanted | None) -> Mask | None:
+        """Return which rows of the table count and are wanted; None if all are."""
+        if wanted is None:
+            return self.alive
+        mask = self.part.admitted(*wanted)
+        return mask if self.alive is None else mask & self.alive
 
     def of_documents(self, document_ids: Sequence[str]) -> list[tuple[int, str]]:
         """Return the pid and the document id of all passages of the documents."""
@@ -62,19 +91,18 @@ class View:
         """Return those of `pids` that are here."""
         return self.part.holds(pids) - self.deleted
 
-    def pids(self) -> list[int]:
-        """Return the pids that are here, growing."""
-        return [pid for pid in self.part.pids() if pid not in self.deleted]
+    def rows(self, wanted: Wanted | None = None) -> Rows:
+        """Return the rows of the part's table that count and are wanted, growing."""
+        admitted = self.admitted(wanted)
+        return np.arange(len(self.part.tokens.table.pids)) if admitted is None else np.flatnonzero(admitted)
 
-    def vectors_of(self, pids: Sequence[int]) -> Iterator[TokenVectors]:
-        """Yield the vectors of passages that are here, a few at a time, in any order."""
-        for first in range(0, len(pids), AT_ONCE):
-            yield joined(self.retrieve(pids[first : first + AT_ONCE], with_vectors=True))
-
-    def retrieve(self, pids: Sequence[int], *, with_vectors: bool = False) -> list[Stored]:
+    def retrieve(self, pids: Sequence[int]) -> list[Passage]:
         """Return those of the passages that are here, in any order."""
         wanted = [pid for pid in pids if pid not in self.deleted]
-        return self.part.retrieve(wanted, with_vectors=with_vectors) if wanted else []
+        return self.part.retrieve(wanted) if wanted else []
+
+
+Chosen = list[tuple[View, Rows]]
 
 
 @dataclass(frozen=True)
@@ -99,71 +127,78 @@ class Snapshot:
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def search(
-        self, queries: Sequence[NDArray[np.float32]], k: int, where: edge.Filter | None, config: SearchConfig
+        self, queries: Sequence[NDArray[np.float32]], k: int, wanted: Wanted | None, config: SearchConfig
     ) -> list[Scored]:
-        """Return the best `k` passages for the rows ``(q, dim)`` of each query, best first, ties by pid.
-
-        One query after the other: the engine runs each on as many threads as a part has segments, and lets no other
-        thread of Python run meanwhile.
-        """
+        """Return the best `k` passages for the rows ``(q, dim)`` of each query, best first, ties by pid."""
         if not self.passages:
             return [[] for _ in queries]
-        # All of the probes first: torch's threads wait for more work for a while, on the cores that the engine needs.
-        probes = [self._probes(query, config) for query in queries]
-        return [
-            self._search(query, min(k, self.passages), where, config, p)
-            for query, p in zip(queries, probes, strict=True)
-        ]
+        return spread(lambda query: self._search(query, min(k, self.passages), wanted, config), queries)
 
-    def _probes(self, query: NDArray[np.float32], config: SearchConfig) -> Probes | None:
-        """Return what the first stage looks for, unless everything is to be scored."""
-        if self.codebook is None or self.passages <= EXACT_BELOW or config.exact:
-            return None
-        probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
-        return probes if probes[0] else None
-
-    def _search(
-        self, query: NDArray[np.float32], k: int, where: edge.Filter | None, config: SearchConfig, probes: Probes | None
-    ) -> Scored:
-        found: Scored = []
-        if probes is not None:
+    def _search(self, rows: NDArray[np.float32], k: int, wanted: Wanted | None, config: SearchConfig) -> Scored:
+        query, chosen = Query(rows), None
+        if self.codebook is not None and self.passages > EXACT_BELOW and not config.exact:
             limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
-            found = self._search_in_stages(query, limit, where, probes)
+            probes = self.codebook.query_weights(torch.from_numpy(rows), config.probes)
+            ask = max(view.part.to_ask(*wanted, limit) for view in self.views) if wanted else 0
+            if wanted and ask:
+                chosen = self._passing(wanted, self._candidates(probes, ask, [view.alive for view in self.views]))
+            else:
+                chosen = self._candidates(probes, limit, [view.admitted(wanted) for view in self.views])
         # The first stage may overlook passages that share no centroid with the query.
-        return best_of(found, k) if len(found) >= k else self._search_exactly(query, k, where)
+        if chosen is None or sum(len(rows) for _, rows in chosen) < k:
+            chosen = [(view, view.rows(wanted)) for view in self.views]
+        return ranked(query, chosen, k)
 
-    def _search_in_stages(
-        self, query: NDArray[np.float32], limit: int, where: edge.Filter | None, probes: Probes
-    ) -> Scored:
-        """Score the `limit` passages that are best by their centroids, of whichever parts they are."""
-        if len(self.views) == 1:
-            [view] = self.views
-            return view.part.search(query, limit, view.where(where), probes)
-        candidates = [
-            (score, pid, view)
-            for view in self.views
-            for pid, score in view.part.candidates(probes, limit, view.where(where))
+    def _candidates(self, probes: Probes, limit: int, admitted: Sequence[Mask | None]) -> Chosen | None:
+        """Return the `limit` passages that are best by their centroids, of whichever parts they are.
+
+        None if that is no less work to score all that are admitted.
+        """
+        pairs = list(zip(self.views, admitted, strict=True))
+        counts = [view.part.passages if mask is None else int(mask.sum()) for view, mask in pairs]
+        if sum(counts) <= max(limit, EXACT_BELOW):
+            return None
+        found = [
+            (view, *view.postings.candidates(probes, limit, mask)) for view, mask in pairs if view.postings is not None
         ]
-        chosen: dict[View, set[int]] = {}
-        for _, pid, view in heapq.nlargest(limit, candidates, key=itemgetter(0)):
-            chosen.setdefault(view, set()).add(pid)
-        among = ((view, edge.Filter(must=[edge.HasIdCondition({*pids})])) for view, pids in chosen.items())
-        return [hit for view, these in among for hit in view.part.search(query, limit, these)]
+        scores = np.concatenate([scores for _, _, scores in found])
+        if len(scores) <= limit or len(found) == 1:
+            return [(view, rows) for view, rows, _ in found]
+        least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+        return [(view, rows[scores >= least]) for view, rows, scores in found]
 
-    def _search_exactly(self, query: NDArray[np.float32], k: int, where: edge.Filter | None) -> Scored:
-        """Score everything. The engine cuts equals off as it likes, so look until none of the k-th's is left out."""
-        limit = k + SLACK
-        while True:
-            lists = [view.part.search(query, limit, view.where(where)) for view in self.views]
-            best = best_of([hit for hits in lists for hit in hits], k)
-            if all(len(hits) < limit or hits[-1][1] < best[-1][1] for hits in lists):
-                return best
-            limit *= 4
+    @staticmethod
+    def _passing(wanted: Wanted, chosen: Chosen | None) -> Chosen | None:
+        """Return those that a filter admits."""
+        if chosen is None:
+            return None
+        passing = []
+        for view, rows in chosen:
+            table = view.part.tokens.table
+            passing.append((view, table.rows_of(view.part.filtered(table.pids[rows].tolist(), wanted.where))))
+        return passing
 
 
-def best_of(hits: Scored, k: int) -> Scored:
-    """Return the best `k`, best first, ties by pid."""
-    return heapq.nsmallest(k, hits, key=lambda hit: (-hit[1], hit[0]))
+def ranked(query: Query, chosen: Chosen, k: int) -> Scored:
+    """Return the best `k` of some passages by MaxSim, best first, ties by pid.
+
+    All are scored by their codes alone, then again by all that is stored those that may be among the best.
+    """
+    chosen = [(view, rows) for view, rows in chosen if len(rows)]
+    if not chosen:
+        return []
+    rough = [view.part.tokens.rough(query, rows) for view, rows in chosen]
+    doubt = [query.doubt(view.part.tokens.table.scales[rows]) for view, rows in chosen]
+    sure = np.concatenate(rough) - np.concatenate(doubt)
+    least = np.partition(sure, len(sure) - k)[len(sure) - k] if k < len(sure) else -np.inf
+    pids, scores = [], []
+    for (view, rows), about, within in zip(chosen, rough, doubt, strict=True):
+        kept = rows[about + within >= least]
+        pids.append(view.part.tokens.table.pids[kept])
+        scores.append(view.part.tokens.score(query, kept))
+    ids, found = np.concatenate(pids), np.concatenate(scores)
+    order = np.lexsort((ids, -found))[:k]
+    return list(zip(ids[order].tolist(), found[order].tolist(), strict=True))
 
 
 class Reader(ABC):
@@ -202,7 +237,7 @@ class Reader(ABC):
 
         Above 2,000 passages a first stage picks ``config.candidates_for(k, len(self))`` of them by their centroids, and
         MaxSim decides among these; ``config.exact`` scores everything. All passages come back where fewer than `k`
-        qualify. Token vectors are stored as float16, so scores are exact to about 1e-3.
+        qualify. Scores are those of the vectors as they are stored, to about 1e-5 for each row of a query.
 
         Parameters
         ----------
@@ -217,13 +252,12 @@ class Reader(ABC):
             If the shape or `k` does not fit.
         """
         check_search(queries, k, self._dim)
-        where = None if filter is None else compile_filter(filter)
-        return hits_of(self._snapshot().search(rows_of(queries), k, where, config), k)
+        return hits_of(self._snapshot().search(rows_of(queries), k, Wanted.of(filter), config), k)
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
         wanted = [pid for pid in dict.fromkeys(pids) if pid >= 0]
-        found = {s.passage.pid: s.passage for view in self._snapshot().views for s in view.retrieve(wanted)}
+        found = {passage.pid: passage for view in self._snapshot().views for passage in view.retrieve(wanted)}
         return [found[pid] for pid in pids]
 
     def scroll(
@@ -242,16 +276,18 @@ def _scroll(
     snapshot: Snapshot, filter: Condition | None, with_vectors: bool, batch_size: int
 ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
     where = None if filter is None else compile_filter(filter)
-    streams = [view.part.read(view.where(where), with_vectors=with_vectors) for view in snapshot.views]
-    merged = heapq.merge(*streams, key=lambda stored: stored.passage.pid)
+    streams = [zip(repeat(view), view.part.read(view.where(where))) for view in snapshot.views]
+    merged = heapq.merge(*streams, key=lambda pair: pair[1].pid)
     for batch in batches_of(merged, batch_size):
-        yield [stored.passage for stored in batch], joined(batch) if with_vectors else None
+        yield [passage for _, passage in batch], _vectors_of(batch) if with_vectors else None
 
 
-def joined(batch: Sequence[Stored]) -> TokenVectors:
-    """Return the vectors of passages that were read with them, as one."""
-    blocks = [stored.vectors for stored in batch if stored.vectors is not None]
-    return TokenVectors(torch.from_numpy(np.concatenate(blocks)), torch.tensor([len(block) for block in blocks]))
+def _vectors_of(batch: Sequence[tuple[View, Passage]]) -> TokenVectors:
+    """Return the token vectors of passages of several views, in their order."""
+    runs = [(view, [passage.pid for _, passage in pairs]) for view, pairs in groupby(batch, key=itemgetter(0))]
+    found = [view.part.vectors_of(pids) for view, pids in runs]
+    vectors = torch.cat([each.vectors for each in found]).half()
+    return TokenVectors(vectors, torch.cat([each.lengths for each in found]))
 
 
 def rows_of(queries: torch.Tensor) -> list[NDArray[np.float32]]:

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Iterable
 from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..corpus.filters import Condition
 from ..errors import InputError
 from ..scoring import maxsim_of_block, owners_of, top_k
 from ..types import Hits
-from .part import AT_ONCE, Part, batches_of
-from .qdrant_filters import compile_filter
-from .reading import Snapshot, joined
+from .part import Part
+from .reading import Snapshot, Wanted
+from .tokens import TOKENS_AT_ONCE
 
 logger = logging.getLogger(__name__)
 
-PASSAGES_AT_ONCE = 2048  # compared with the queries, on a GPU; on the CPU, as many as fit into its cache
+TOKENS_AT_ONCE_ON_GPU = 2**18
 QUERIES_AT_ONCE = 16
-FILTERS_KEPT = 64  # of each part
 
 
 class _Block(NamedTuple):
-    vectors: torch.Tensor  # (T, dim) float16, on the device
-    owners: torch.Tensor  # (T,) int64, on the device: the passage of each token, counted in the block
+    vectors: torch.Tensor  # (T, dim) float16, or int8 with scales
+    owners: torch.Tensor  # (T,) int64: the passage of each token, counted in the block
     passages: int
+    scales: torch.Tensor | None  # (n,) float32
 
 
 class ResidentPart:
-    """The token vectors of one part, which never changes.
+    """The token vectors of one part, which never changes: float16, or as 8-bit integers if it stores them so.
 
     Parameters
     ----------
@@ -47,39 +44,26 @@ class ResidentPart:
     """
 
     def __init__(self, part: Part, device: torch.device) -> None:
-        self._part = part
+        self.pids = torch.from_numpy(part.tokens.table.pids)  # growing
+        tokens = part.tokens
         self._blocks: list[_Block] = []
-        self._masks: OrderedDict[str, torch.Tensor] = OrderedDict()
-        pids: list[int] = []
-        at_once = AT_ONCE if device.type == "cpu" else PASSAGES_AT_ONCE
-        for stored in batches_of(part.read(with_vectors=True), at_once):
-            found = joined(stored)
-            owners = owners_of(found.lengths.to(device), len(found.vectors))
-            self._blocks.append(_Block(found.vectors.to(device), owners, len(stored)))
-            pids += [each.passage.pid for each in stored]
-        self.pids = torch.tensor(pids, dtype=torch.int64)  # growing
+        for rows in tokens.every_block(TOKENS_AT_ONCE if device.type == "cpu" else TOKENS_AT_ONCE_ON_GPU):
+            lengths, scales = torch.from_numpy(tokens.table.lengths[rows]), None
+            if tokens.fine:
+                vectors = tokens.vectors_of(rows).vectors.half().to(device)
+            else:
+                found = tokens.take(rows, fine=False)
+                vectors = torch.from_numpy(np.array(found.codes)).to(device)
+                scales = torch.from_numpy(found.scales).to(device)
+            self._blocks.append(_Block(vectors, owners_of(lengths.to(device), len(vectors)), len(rows), scales))
 
     def scores(self, queries: torch.Tensor) -> torch.Tensor:
         """Score all passages: ``(Q, q, dim)`` → ``(Q, n)``, float32, on the device."""
-        blocks = [maxsim_of_block(queries, *block) for block in self._blocks]
-        return torch.cat(blocks, 1) if blocks else queries.new_empty(len(queries), 0)
-
-    def admitted(self, condition: Condition | None, deleted: Iterable[int]) -> torch.Tensor:
-        """Return which passages ``(n,)`` a filter admits and are not deleted; what it admits is remembered."""
-        mask = torch.ones(len(self.pids), dtype=torch.bool) if condition is None else self._mask(condition)
-        if gone := list(deleted):
-            mask = mask & ~torch.isin(self.pids, torch.tensor(gone))
-        return mask
-
-    def _mask(self, condition: Condition) -> torch.Tensor:
-        name = repr(condition)  # conditions on 1 and on True are equal to Python, and are not the same
-        mask = self._masks.get(name)
-        if mask is None:
-            mask = torch.isin(self.pids, torch.tensor(self._part.pids(compile_filter(condition)), dtype=torch.int64))
-            self._masks[name] = mask
-        while len(self._masks) > FILTERS_KEPT:
-            self._masks.popitem(last=False)
-        return mask
+        found = []
+        for vectors, owners, passages, scales in self._blocks:
+            scores = maxsim_of_block(queries, vectors, owners, passages)
+            found.append(scores if scales is None else scores * scales)
+        return torch.cat(found, 1) if found else queries.new_empty(len(queries), 0)
 
 
 def search_device(device: str | torch.device) -> torch.device:
@@ -104,14 +88,14 @@ class Residents:
         self._lock = Lock()
         self._usable = True
 
-    def search(self, snapshot: Snapshot, queries: torch.Tensor, k: int, condition: Condition | None) -> Hits | None:
+    def search(self, snapshot: Snapshot, queries: torch.Tensor, k: int, wanted: Wanted | None) -> Hits | None:
         """Return the best `k` passages of a snapshot by exact MaxSim, or None where the device cannot hold it."""
         parts = self._of(snapshot)
         if parts is None:
             return None
-        keeps = [p.admitted(condition, view.deleted) for p, view in zip(parts, snapshot.views, strict=True)]
-        pids = torch.cat([part.pids[keep] for part, keep in zip(parts, keeps, strict=True)])
-        columns = [keep.nonzero().squeeze(1).to(self.device) for keep in keeps]
+        chosen = [torch.from_numpy(view.rows(wanted)) for view in snapshot.views]
+        pids = torch.cat([part.pids[rows] for part, rows in zip(parts, chosen, strict=True)])
+        columns = [rows.to(self.device) for rows in chosen]
         hits = []
         for some in queries.to(self.device, torch.float32).split(QUERIES_AT_ONCE):
             scores = [part.scores(some)[:, these] for part, these in zip(parts, columns, strict=True)]

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -18,7 +17,6 @@ import torch
 from qdrant_client import QdrantClient
 
 from ragatouille_xm.errors import PassageIndexError
-from ragatouille_xm.index import growing
 from ragatouille_xm.index.base import PassageIndex
 from ragatouille_xm.index.cluster import ClusterIndex
 from ragatouille_xm.index.cluster_build import create
@@ -60,15 +58,13 @@ def exact(dtype: torch.dtype, tolerance: float) -> Iterator[Engine]:
 
 
 @contextmanager
-def edge(storage: str, tolerance: float, search_device: str | None = None, *, enough: int = 2500) -> Iterator[Engine]:
-    """With `enough` passages in a segment, a part gets another one."""
-
+def edge(storage: str, tolerance: float, search_device: str | None = None) -> Iterator[Engine]:
     def kept(index: EdgeIndex) -> EdgeIndex:
         if search_device is not None:
             index.keep_on(search_device)
         return index
 
-    with scratch() as folder, patch.multiple(growing, ENOUGH=enough, POINTS_AT_ONCE=min(enough, 512)):
+    with scratch() as folder:
         yield Engine(
             lambda: kept(
                 EdgeIndex.create(folder, dim=DIM, checkpoint="", fingerprint="", settings={}, storage=storage)
@@ -90,13 +86,14 @@ def cluster(client: QdrantClient) -> Iterator[Engine]:
         client.delete_collection(cluster.aliases()[name])
 
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
     "exact-half": lambda: exact(torch.float16, 3e-3),
-    "edge": lambda: edge("float16", 3e-3),
-    "edge-segments": lambda: edge("float16", 3e-3, enough=2),
+    "edge": lambda: edge("float16", 1e-3),
     "edge-int8": lambda: edge("int8", 0.1),
-    "edge-resident": lambda: edge("float16", 3e-3, "cuda" if torch.cuda.is_available() else "cpu"),
+    "edge-resident": lambda: edge("float16", 3e-3, DEVICE),
+    "edge-resident-int8": lambda: edge("int8", 0.1, DEVICE),
     "cluster": lambda: cluster(QdrantClient(":memory:")),
     "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),
 }
@@ -108,9 +105,9 @@ if "QDRANT_URL" in os.environ:  # a real server
 
 SLOW = {
     "edge",
-    "edge-segments",
     "edge-int8",
     "edge-resident",
+    "edge-resident-int8",
     "cluster-http",
     "server",
 }  # a write waits for the disk, or goes through JSON

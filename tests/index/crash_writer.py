@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ragatouille_xm.index import compaction, growing
+from ragatouille_xm.index import compaction
 from ragatouille_xm.index import draft as drafts
 from ragatouille_xm.index.qdrant import EdgeIndex
 from ragatouille_xm.types import Passage, TokenVectors
@@ -130,7 +130,6 @@ def build_on(folder: Path, journal: Path) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     compaction.EXACT_BELOW, compaction.GROWTH = 30, 1.3  # so that codebooks are fitted all the time
-    growing.ENOUGH, growing.POINTS_AT_ONCE = 10, 5  # and shards put together
     drafts.SAVE_EVERY = 0.0
     folder, journal = Path(sys.argv[1]), Path(sys.argv[2])
     for line in sys.stdin:

@@ -67,31 +67,49 @@ def test_fewer_vectors_than_centroids():
     assert sorted(codebook.assign(unit(5, 8)).tolist()) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 2**24])
+@pytest.mark.parametrize("at_once", [1, 7, 2**16])
 def test_tokens_go_to_the_nearest_centroid(monkeypatch, at_once):
-    monkeypatch.setattr("ragatouille_xm.index.codebook.SIMILARITIES_AT_ONCE", at_once * 16)
-    codebook, vectors = Codebook(unit(16, 8)), unit(40, 8, seed=5)
-    assert codebook.assign(vectors).tolist() == (vectors @ codebook.centroids.T).argmax(1).tolist()
+    monkeypatch.setattr("ragatouille_xm.index.codebook.TOKENS_AT_ONCE", at_once)
+    centres, vectors = planted(16, 5)
+    codebook = Codebook(centres)
+    assert codebook.assign(vectors).tolist() == [n for n in range(16) for _ in range(5)]
     assert codebook.assign(vectors[:0]).tolist() == []
 
 
-def test_among_many_centroids_almost_all_tokens_find_the_nearest_and_the_others_one_nearly_as_near():
-    centres, vectors = planted(3_000, 8, spread=0.3)
-    codebook = Codebook(centres[torch.randperm(3_000, generator=torch.Generator().manual_seed(2))])
+@pytest.fixture(scope="module")
+def many() -> tuple[Codebook, torch.Tensor]:
+    """A codebook of 3,000 centroids, and vectors like those that it was fitted to."""
+    _, vectors = planted(3_000, 8, spread=0.3)
+    return Codebook.fit(vectors, 3_000), vectors
+
+
+def test_among_many_centroids_tokens_find_the_nearest_or_one_nearly_as_near(many, monkeypatch):
+    codebook, vectors = many
+    assert len(codebook) == 3_000
+    assert codebook.cells is not None
     assigned, every = codebook.assign(vectors), vectors @ codebook.centroids.T
     best = every.max(1).values
     reached = every.gather(1, assigned[:, None]).squeeze(1)
-    assert (reached == best).float().mean() > 0.9
+    assert (best - reached < 1e-6).float().mean() > 0.8
     assert (best - reached).mean() < 0.01
-    assert torch.equal(assigned, Codebook(codebook.centroids).assign(vectors))
+    monkeypatch.setattr("ragatouille_xm.index.codebook.TOKENS_AT_ONCE", 1000)
+    assert torch.equal(assigned, codebook.assign(vectors)), "whatever they are assigned with"
     assert codebook.assign(vectors[:0]).tolist() == []
+
+
+def test_cells_get_centroids_as_they_have_tokens():
+    centres, crowded = planted(2, 10_000, spread=0.5)
+    vectors = torch.cat([crowded[:9_000], crowded[10_000:11_000]])
+    codebook = Codebook.fit(vectors, 2_048)
+    near = (codebook.centroids @ centres.T).argmax(1).bincount()
+    assert 0.85 < near[0] / len(codebook) < 0.95
 
 
 def test_centroids_that_are_all_alike():
     same = unit(1, 8).repeat(3_000, 1)
     codebook = Codebook.fit(same, 2_500)
     assert len(codebook) == 2_500
-    torch.testing.assert_close(codebook.centroids[codebook.assign(same)], same)
+    torch.testing.assert_close(codebook.centroids[codebook.assign(same)], same, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("probes", [1, 4, 15, 16, 100])
@@ -103,32 +121,37 @@ def test_query_weights_by_their_definition(probes):
         probed = min(probes, 15)
         for centroid in order[:probed]:
             expected[centroid] += row[centroid] - row[order[probed]]
-    indices, values = codebook.query_weights(query, probes)
-    assert indices == [c for c in range(16) if expected[c] > 0]
-    assert values == pytest.approx([expected[c] for c in indices], abs=1e-6)
+    centroids, weights = codebook.query_weights(query, probes)
+    assert centroids.tolist() == [c for c in range(16) if expected[c] > 0]
+    assert weights == pytest.approx([expected[c] for c in centroids], abs=0.02)
 
 
-def test_a_query_finds_its_centroids_among_many():
-    centres, vectors = planted(3_000, 1, spread=0.3)
-    codebook, query = Codebook(centres), vectors[:5]
-    best = (query @ centres.T).topk(5)
-    expected = torch.zeros(3_000)
+def test_a_query_finds_its_centroids_among_many(many):
+    codebook, vectors = many
+    query = vectors[:5]
+    best = (query @ codebook.centroids.T).topk(5)
+    expected = torch.zeros(len(codebook))
     expected.index_add_(0, best.indices.flatten(), (best.values - best.values[:, -1:]).flatten())
-    indices, values = codebook.query_weights(query, 4)
-    found = torch.zeros(3_000)
-    found[indices] = torch.tensor(values)
-    assert indices == sorted(indices)
+    centroids, weights = codebook.query_weights(query, 4)
+    found = torch.zeros(len(codebook))
+    found[centroids] = torch.from_numpy(weights)
+    assert centroids.tolist() == sorted(centroids.tolist())
     assert float((found * expected).sum() / found.norm() / expected.norm()) > 0.95
 
 
 def test_one_centroid_has_no_weight():
-    assert Codebook(unit(1, 8)).query_weights(unit(2, 8), 16) == ([], [])
+    centroids, weights = Codebook(unit(1, 8)).query_weights(unit(2, 8), 16)
+    assert (len(centroids), len(weights)) == (0, 0)
 
 
-def test_a_saved_codebook_is_the_same(tmp_path):
-    codebook = Codebook(unit(16, 8))
-    codebook.save(tmp_path / "codebook-1.safetensors")
-    assert torch.equal(Codebook.load(tmp_path / "codebook-1.safetensors").centroids, codebook.centroids)
+def test_a_saved_codebook_is_the_same(tmp_path, many):
+    for codebook in (Codebook(unit(16, 8)), many[0]):
+        codebook.save(tmp_path / "codebook-1.safetensors")
+        loaded = Codebook.load(tmp_path / "codebook-1.safetensors")
+        assert torch.equal(loaded.centroids, codebook.centroids)
+        some = unit(50, codebook.centroids.shape[1])
+        assert torch.equal(loaded.assign(some), codebook.assign(some))
+        assert loaded.query_weights(some[:3], 4)[0].tolist() == codebook.query_weights(some[:3], 4)[0].tolist()
 
 
 def test_a_damaged_codebook_is_named(tmp_path):

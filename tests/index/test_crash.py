@@ -82,7 +82,7 @@ def contents(index: EdgeIndex) -> writer.Documents:
     found: writer.Documents = {}
     for passages, vectors in index.scroll(with_vectors=True):
         for passage, block in zip(passages, vectors, strict=True):
-            assert torch.equal(block, writer.vectors_of(passage.text))
+            assert torch.allclose(block, writer.vectors_of(passage.text), atol=1e-3)
             assert passage.metadata == {"document": passage.document_id}
             found.setdefault(passage.document_id, []).append((passage.pid, passage.text))
     total = sum(map(len, found.values()))
@@ -158,9 +158,8 @@ def test_a_build_that_is_killed_again_and_again_is_resumed(nursery, monkeypatch)
     assert beginnings == sorted(beginnings)
     assert len(set(beginnings)) > 2, beginnings
     index.reserve(0)  # the kill may have come between the commit and the sweep, which the next writer then does
-    assert {path.name for path in nursery.folder.iterdir()} - {"write.lock"} == {
-        "manifest.json", index.manifest.parts[0].name, index.manifest.codebook.file,
-    }  # fmt: skip
+    found = {path.name for path in nursery.folder.iterdir()} - {"write.lock"}
+    assert found == {"manifest.json"} | index.manifest.names
 
 
 def test_readers_see_whole_documents_while_a_writer_writes(nursery):
@@ -188,6 +187,6 @@ def contents_of_one_moment(reader: EdgeIndex) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for passages, vectors in reader.scroll(with_vectors=True, batch_size=7):
         for passage, block in zip(passages, vectors, strict=True):
-            assert torch.equal(block, writer.vectors_of(passage.text))
+            assert torch.allclose(block, writer.vectors_of(passage.text), atol=1e-3)
             found.setdefault(passage.document_id, []).append(passage.text)
     return found

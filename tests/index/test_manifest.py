@@ -60,8 +60,8 @@ def test_there_is_no_index(place):
 
 
 def test_a_newer_format_is_refused_whatever_is_in_it(place):
-    (place / "manifest.json").write_text('{"format_version": 3, "everything": "else"}')
-    with pytest.raises(IndexFormatError, match="2.*pip install -U"):
+    (place / "manifest.json").write_text('{"format_version": 4, "everything": "else"}')
+    with pytest.raises(IndexFormatError, match="3.*pip install -U"):
         Manifest.read(place)
 
 
@@ -107,11 +107,12 @@ def test_sweeping_removes_what_no_manifest_names(place):
     manifest(codebook=CodebookEntry(3, 90), parts=PARTS).write(place)
     for name in ("part-a", "part-b", "part-c", "trash-part-d", "other"):
         (place / name / "segments").mkdir(parents=True)
-    for name in ("codebook-3.safetensors", "codebook-4.safetensors", "codebook-4.safetensors.tmp", "n.txt"):
+    lists = ("postings-3-a.bin", "postings-3-b.bin", "postings-3-c.bin", "postings-4-a.bin", "postings-4-b.bin.tmp")
+    for name in ("codebook-3.safetensors", "codebook-4.safetensors", "codebook-4.safetensors.tmp", "n.txt", *lists):
         (place / name).touch()
     (place / "manifest.json.tmp").touch()
     sweep(place)
-    kept = ["codebook-3.safetensors", "manifest.json", "n.txt", "other", "part-a", "part-b"]
+    kept = ["codebook-3.safetensors", "manifest.json", "n.txt", "other", "part-a", "part-b", *lists[:2]]
     assert sorted(os.listdir(place)) == kept
 
 

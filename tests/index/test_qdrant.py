@@ -306,7 +306,7 @@ def test_a_disk_that_is_too_full_is_noticed_before_it_is_written_to(folder, monk
     assert pids_in(EdgeIndex.open(folder)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("step", ["put", "optimize", "seal"])
+@pytest.mark.parametrize("step", ["append", "seal"])
 def test_an_engine_that_fails_leaves_the_index_as_it_was(folder, monkeypatch, step):
     index = create(folder, 3)
     original = getattr(Part, step)
@@ -363,7 +363,7 @@ def spoil(path: Path) -> None:
         shutil.rmtree,
         lambda part: shutil.rmtree(part / "segments"),
         lambda part: (part / "edge_config.json").write_text("?"),
-        lambda part: [os.truncate(path, 2**20) for path in part.rglob("chunk_0.mmap")],
+        lambda part: os.truncate(part / "codes.bin", 7),
         lambda part: (part / "files.json").write_text("[") and None,
         spoil,
     ],
@@ -470,7 +470,8 @@ def test_deleted_passages_leave_the_disk(folder):
 def test_vectors_come_back_in_half_precision(folder):
     index = create(folder, 5)
     ((_, vectors),) = index.scroll(with_vectors=True)
-    assert torch.equal(vectors.vectors, batch(0, 5)[1].vectors.half())
+    assert vectors.vectors.dtype == torch.float16
+    assert torch.allclose(vectors.vectors.float(), batch(0, 5)[1].vectors, atol=3e-4)
 
 
 # --- The first stage
@@ -545,7 +546,6 @@ def test_a_codebook_comes_when_the_index_outgrows_exact_search(folder):
     index.add(*batch(1500, 600))
     index.optimize()
     assert index.manifest.codebook.version == 1
-    assert len(parts_in(folder)) == 1
     for each in (index, other, EdgeIndex.open(folder)):
         assert overlap(each.search(queries(), 10, config=EXACT), each.search(queries(), 10)) > 0.9
 
@@ -601,21 +601,9 @@ def test_a_missing_codebook_is_named(own):
 def test_a_fit_that_fails_changes_nothing(folder, monkeypatch):
     index = create(folder, LARGE)
     before = (folder / "manifest.json").read_bytes()
-    monkeypatch.setattr("ragatouille_xm.index.qdrant.copy_alive", fail)
+    monkeypatch.setattr("ragatouille_xm.index.compaction.write_postings", fail)
     with pytest.raises(StorageError):
         index.optimize()
     assert (folder / "manifest.json").read_bytes() == before
     assert sorted(os.listdir(folder)) == ["manifest.json", index.manifest.parts[0].name, "write.lock"]
     assert index.search(queries(1), 3).pids.shape == (1, 3)
-
-
-def test_large_parts_are_copied_without_a_loss_when_memory_is_let_go(own, monkeypatch):
-    """Reopening after every few bytes, as happens to a very large part after many."""
-    monkeypatch.setattr("ragatouille_xm.index.part.REOPEN_AFTER", 20_000)
-    index = EdgeIndex.open(own)
-    index.delete([f"d{i}" for i in range(0, LARGE, 2)])
-    index.optimize()
-    assert pids_in(index) == list(range(1, LARGE, 2))
-    for passages, vectors in index.scroll(with_vectors=True, batch_size=500):
-        original = torch.cat([batch(passage.pid, 1)[1].vectors for passage in passages])
-        assert torch.equal(vectors.vectors, original.half())

@@ -65,7 +65,7 @@ def test_a_filter_on_a_number_is_not_taken_for_one_on_a_boolean(index):
 
 
 def test_more_filters_than_are_remembered(index, monkeypatch):
-    monkeypatch.setattr("ragatouille_xm.index.resident.FILTERS_KEPT", 2)
+    monkeypatch.setattr("ragatouille_xm.index.part.FILTERS_KEPT", 2)
     index.keep_on("cpu")
     for _ in range(2):
         for n in range(5):

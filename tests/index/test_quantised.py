@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragatouille_xm.index import quantised
+from ragatouille_xm.index.quantised import Quantised, Query, alike, dequantised, products, quantise
+from ragatouille_xm.scoring import maxsim
+
+
+def some(n: int, dim: int, seed: int, spread: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return unit vectors (T, dim) of `n` passages, the nearer to one another the smaller `spread` is, and lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 9, (n,), generator=generator)
+    vectors = torch.randn(int(lengths.sum()), dim, generator=generator) * spread + torch.ones(dim) * (1 - spread)
+    return torch.nn.functional.normalize(vectors, dim=1), lengths
+
+
+def firsts(lengths: torch.Tensor) -> np.ndarray:
+    return (lengths.cumsum(0) - lengths).numpy()
+
+
+shapes = {"dim": st.sampled_from([1, 3, 8, 128, 600]), "seed": st.integers(0, 999), "spread": st.floats(0.01, 1)}
+
+
+@settings(deadline=None)
+@given(**shapes)
+def test_sixteen_bits_are_nearer_than_float16(dim, seed, spread):
+    vectors, lengths = some(5, dim, seed, spread)
+    back = dequantised(quantise(vectors, lengths, fine=True), lengths.numpy())
+    assert float((back - vectors).abs().max()) <= float(vectors.abs().max()) / 127 / 254 / 2 + 1e-7
+    eight = dequantised(quantise(vectors, lengths, fine=False), lengths.numpy())
+    assert float((eight - vectors).abs().max()) <= float(vectors.abs().max()) / 127 / 2 + 1e-7
+
+
+@settings(deadline=None)
+@given(**shapes)
+def test_scores_are_those_of_the_vectors(dim, seed, spread):
+    vectors, lengths = some(40, dim, seed, spread)
+    rows, _ = some(4, dim, seed + 1, spread)
+    query, found = Query(rows.numpy()), quantise(vectors, lengths, fine=True)
+    exact = maxsim(rows[None], vectors, lengths)[0].numpy()
+    score = query.score(found, firsts(lengths))
+    assert score == pytest.approx(exact, abs=1e-4 * len(rows))
+    rough = query.rough(found.codes, firsts(lengths), found.scales)
+    assert (np.abs(rough - score) <= query.doubt(found.scales)).mean() > 0.99
+    eight = query.score(found._replace(fine=None), firsts(lengths))
+    assert (np.abs(eight - score) <= query.doubt(found.scales)).mean() > 0.99
+
+
+def test_a_score_does_not_depend_on_what_stands_beside():
+    """Equal passages have equal scores, to the bit, so that ties go by pid."""
+    vectors, lengths = some(200, 128, 0)
+    query, found = Query(some(6, 128, 1)[0].numpy()), quantise(vectors, lengths, fine=True)
+    scores = query.score(found, firsts(lengths))
+    for first in (0, 57, 199):
+        tokens = slice(int(firsts(lengths)[first]), None)
+        fine = found.fine[tokens] if found.fine is not None else None
+        rest = Quantised(found.codes[tokens], fine, found.scales[first:])
+        assert query.score(rest, firsts(lengths[first:])).tolist() == scores[first:].tolist()
+
+
+def test_zeros_are_no_trouble():
+    found = quantise(torch.zeros(3, 8), torch.tensor([1, 2]), fine=True)
+    query = Query(np.zeros((2, 8), np.float32))
+    assert query.score(found, np.array([0, 1])).tolist() == [0, 0]
+    assert len(quantise(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64), fine=True).codes) == 0
+    assert alike(torch.zeros(0, 8))[0].shape == (0, 8)
+
+
+@pytest.mark.parametrize("way", [quantised._of_integers, quantised._of_floats])
+def test_both_ways_to_multiply_give_the_same(way, monkeypatch):
+    for dim in (2, 128, 2000):
+        left, right = (np.random.default_rng(n).integers(-127, 128, (n, dim), np.int8) for n in (5, 70))
+        left[0], right[0] = 127, -127
+        monkeypatch.setattr(quantised, "_fastest", lambda: way)
+        assert products(left, right).tolist() == (left.astype(int) @ right.T.astype(int)).tolist()
+
+
+@pytest.mark.parametrize("wrong", [lambda *_: torch.zeros(1), lambda *_: (_ for _ in ()).throw(RuntimeError("no"))])
+def test_torch_may_lack_products_of_integers(wrong, monkeypatch):
+    monkeypatch.setattr(torch, "_int_mm", wrong)
+    assert quantised._fastest.__wrapped__() is quantised._of_floats
