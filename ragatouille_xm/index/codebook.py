@@ -21,7 +21,7 @@ SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
 TOKENS_PER_CELL = 64  # in the sample that cells are fitted to
 IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
-CELLS_OF_TOKEN, CELLS_OF_ROW = 2, 8  # that are looked into, of a query's rows more
+CELLS_OF_TOKEN, CELLS_OF_ROW = 2, 16  # that are looked into, of a query's rows more
 TOKENS_AT_ONCE = 2**16
 
 Probes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # centroids, growing, and their weights
@@ -119,8 +119,12 @@ class Codebook:
             The same vectors and seed give the same codebook.
         iterations : int
         """
+        return cls.fit_codes(alike(vectors)[0], size, seed=seed, iterations=iterations)
+
+    @classmethod
+    def fit_codes(cls, codes: Codes, size: int, *, seed: int = 0, iterations: int = 4) -> Codebook:
+        """Do so for a sample as codes ``(n, dim)`` that share one scale."""
         generator = torch.Generator().manual_seed(seed)
-        codes, _ = alike(vectors)
         size = min(size, len(codes))
         if size < IN_CELLS_FROM:
             return cls(_means(codes, size, iterations, generator))

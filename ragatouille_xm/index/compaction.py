@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .codebook import Codebook
@@ -16,6 +15,7 @@ from .inventory import checksum
 from .manifest import CODEBOOK, SUFFIX, CodebookEntry, Manifest, PartEntry
 from .part import AT_ONCE, Part, batches_of
 from .postings import read_postings, write_postings
+from .quantised import alike
 from .reading import EXACT_BELOW, Snapshot, View
 from .tokens import Rows, TokenStore
 
@@ -67,15 +67,15 @@ def fit_codebook(views: Sequence[View], tokens: int, *, seed: int = 0) -> Codebo
     size = Codebook.size_for(tokens)
     wanted = Codebook.sample_for(size)
     chosen = np.random.default_rng(seed)
+    largest = max(float(view.part.tokens.table.scales.max()) for view in views)
     blocks = []
     for view in views:
-        rows = view.rows()
+        rows, store = view.rows(), view.part.tokens
         some = np.sort(chosen.permutation(rows)[: int(np.ceil(wanted / max(tokens, 1) * len(rows)))])
-        blocks += [view.part.tokens.vectors_of(block).vectors.half() for block in view.part.tokens.blocks(some)]
-    sample = torch.cat(blocks)
-    sample = sample[torch.from_numpy(np.sort(chosen.permutation(len(sample))[:wanted]))]
+        blocks += [alike(store.vectors_of(block).vectors, largest)[0] for block in store.blocks(some)]
+    sample = np.concatenate(blocks)[:wanted]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
-    return Codebook.fit(sample, size, seed=seed)
+    return Codebook.fit_codes(sample, size, seed=seed)
 
 
 def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:
@@ -106,13 +106,8 @@ def _assigned(tokens: TokenStore, codebook: Codebook) -> Iterator[tuple[NDArray[
 
 
 def copy_alive(view: View, target: Part) -> int:
-    """Append what is alive of a part to another one; return how many token vectors that were."""
-    tokens = 0
-    for batch in batches_of(view.part.read(view.where()), AT_ONCE):
-        vectors = view.part.vectors_of([passage.pid for passage in batch])
-        target.append(batch, vectors)
-        tokens += len(vectors.vectors)
-    return tokens
+    """Append what is alive of a part to another one, bit by bit; return how many token vectors that were."""
+    return sum(target.copy(batch, view.part) for batch in batches_of(view.part.read(view.where()), AT_ONCE))
 
 
 def without(manifest: Manifest, snapshot: Snapshot, gone: Callable[[View], set[int]]) -> list[tuple[PartEntry, View]]:

@@ -137,15 +137,30 @@ class Part:
         StorageError
             If writing fails.
         """
-        payloads = [payload_of(passage) for passage in passages]
+        points = self._points(passages)
+        self.tokens.append([passage.pid for passage in passages], vectors)
+        self._put(points)
+
+    def copy(self, passages: Sequence[Passage], source: Part) -> int:
+        """Store passages of another part, their vectors bit by bit; return how many vectors that were."""
+        points = self._points(passages)
         pids = [passage.pid for passage in passages]
+        rows = source.tokens.table.rows_of(pids)
+        lengths = source.tokens.table.lengths[rows]
+        self.tokens.write(pids, lengths, source.tokens.take(rows, fine=True))
+        self._put(points)
+        return int(lengths.sum())
+
+    def _points(self, passages: Sequence[Passage]) -> list[edge.Point]:
+        payloads = [payload_of(passage) for passage in passages]
         if any(TERMS in payload for payload in payloads) and TERMS not in self._shard.info().payload_schema:
             with storage_errors(self.folder):
                 self._index(TERMS)
-        self.tokens.append(pids, vectors)
+        return [edge.Point(passage.pid, {}, payload) for passage, payload in zip(passages, payloads, strict=True)]
+
+    def _put(self, points: Sequence[edge.Point]) -> None:
         self._masks.clear()
-        points = (edge.Point(pid, {}, payload) for pid, payload in zip(pids, payloads, strict=True))
-        for some in batches_of(points, POINTS_AT_ONCE):
+        for some in batches_of(iter(points), POINTS_AT_ONCE):
             with storage_errors(self.folder):
                 self._shard.update(edge.UpdateOperation.upsert_points(some))
         self.passages = int(self._shard.info().points_count)

@@ -87,8 +87,8 @@ def dequantised(some: Quantised, lengths: NDArray[np.int64]) -> torch.Tensor:
     return rows.mul_(torch.from_numpy(np.repeat(some.scales, lengths))[:, None])
 
 
-def alike(vectors: torch.Tensor) -> tuple[Codes, float]:
-    """Return vectors ``(n, dim)`` as codes ``(n, dim)`` that share one scale, and that scale.
+def alike(vectors: torch.Tensor, scale: float | None = None) -> tuple[Codes, float]:
+    """Return vectors ``(n, dim)`` as codes ``(n, dim)`` that share one scale, and that scale; a given one is enough.
 
     Examples
     --------
@@ -96,7 +96,9 @@ def alike(vectors: torch.Tensor) -> tuple[Codes, float]:
     >>> codes.tolist(), round(scale * 127, 6)
     ([[64, 0], [32, -127]], 1.0)
     """
-    scale = max(float(vectors.abs().max()) / LARGEST, float(torch.finfo(torch.float32).tiny)) if len(vectors) else 1.0
+    if scale is None:
+        largest = float(vectors.abs().max()) if len(vectors) else 1.0
+        scale = max(largest / LARGEST, float(torch.finfo(torch.float32).tiny))
     return (vectors.float() / scale).round_().to(torch.int8).numpy(), scale
 
 

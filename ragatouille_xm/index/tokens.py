@@ -114,8 +114,12 @@ class TokenStore:
         StorageError
             If the files cannot be written.
         """
-        lengths = vectors.lengths.numpy()
-        some = quantise(vectors.vectors.detach().cpu(), vectors.lengths, fine=self.fine)
+        self.write(
+            pids, vectors.lengths.numpy(), quantise(vectors.vectors.detach().cpu(), vectors.lengths, fine=self.fine)
+        )
+
+    def write(self, pids: Sequence[int], lengths: Rows, some: Quantised) -> None:
+        """Store vectors that are whole numbers already, as `take` returns them; otherwise as `append`."""
         with storage_errors(self._folder):
             *planes, records = self._open()
             records_of = np.empty(len(pids), RECORD)
@@ -167,7 +171,11 @@ class TokenStore:
         with storage_errors(self._folder):
             self._open()
             self.close()
-            aside.write_bytes(self.table.records().tobytes())
+            self._forget()  # which lets go of the maps
+            table = self.table
+            for name in self._names:
+                os.truncate(self._folder / name, self._dim * int((table.starts + table.lengths).max(initial=0)))
+            aside.write_bytes(table.records().tobytes())
             os.replace(aside, path)
 
     def close(self) -> None:
@@ -205,8 +213,18 @@ class TokenStore:
         return self._table
 
     def map(self) -> None:
-        """Have everything in reach: a file that is removed later stays readable."""
-        _ = self.table, [self._mapped(name) for name in self._names]
+        """Have everything in reach: a file that is removed later stays readable.
+
+        Raises
+        ------
+        OSError
+            If the files do not hold the vectors that they should.
+        """
+        tokens = int((self.table.starts + self.table.lengths).max(initial=0))
+        for name in self._names:
+            if self._size(name) != tokens * self._dim:
+                raise OSError(f"{name} has no token vectors of width {self._dim} for {len(self.table.pids)} passages")
+            self._mapped(name)
 
     def _mapped(self, name: str) -> Codes:
         if name not in self._maps:

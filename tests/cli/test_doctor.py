@@ -25,8 +25,8 @@ from typer.testing import Result
 from ragatouille_xm import health
 from ragatouille_xm.index.codebook import Codebook
 from ragatouille_xm.index.inventory import checksum
-from ragatouille_xm.index.manifest import Manifest
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.manifest import CodebookEntry, Manifest, PartEntry
+from ragatouille_xm.index.postings import write_postings
 from ragatouille_xm.moving import export_index
 
 Run = Callable[..., Result]
@@ -174,29 +174,21 @@ def test_a_missing_part(run: Run, index: Path) -> None:
 
 def test_changed_bytes_that_sizes_do_not_show(run: Run, index: Path) -> None:
     """One token vector, with zeros where its numbers were."""
-    opened = EdgeIndex.open(index)
-    [(_, vectors)] = opened.scroll(with_vectors=True)
-    opened.close()
-    assert vectors is not None
-    row = vectors.vectors[0].numpy().tobytes()
-    [file] = [path for path in index.rglob("*") if path.is_file() and row in path.read_bytes()]
-    file.write_bytes(file.read_bytes().replace(row, bytes(len(row))))
+    [file] = index.glob("part-*/codes.bin")
+    file.write_bytes(bytes(32) + file.read_bytes()[32:])
     [fault] = damaged(run, index).values()
     assert fault["found"] == "passage 0 has token vectors that are not of unit length"
 
 
 def test_changed_bytes_that_only_checksums_show(run: Run, index: Path) -> None:
     """The first token vector, negated: of unit length still."""
-    opened = EdgeIndex.open(index)
-    [(_, vectors)] = opened.scroll(with_vectors=True)
-    opened.close()
-    assert vectors is not None
-    row = vectors.vectors[0].numpy()
-    [file] = [path for path in index.rglob("*") if path.is_file() and row.tobytes() in path.read_bytes()]
-    file.write_bytes(file.read_bytes().replace(row.tobytes(), (-row).tobytes()))
+    for name in ("codes.bin", "fine.bin"):
+        [file] = index.glob(f"part-*/{name}")
+        row = np.frombuffer(file.read_bytes()[:32], np.int8)
+        file.write_bytes((-row).tobytes() + file.read_bytes()[32:])
     assert damaged(run, index) == {}
     [fault] = damaged(run, index, "--full").values()
-    assert fault["found"].endswith(f"{file.name} is damaged: its checksum is another one")
+    assert fault["found"].endswith(".bin is damaged: its checksum is another one")
 
 
 def test_a_manifest_that_does_not_say_what_the_parts_hold(run: Run, index: Path) -> None:
@@ -210,25 +202,34 @@ def test_a_manifest_that_does_not_say_what_the_parts_hold(run: Run, index: Path)
         assert name in (part.name, "manifest")
         return str(fault["found"])
 
-    assert "it holds 4 passages instead of 5" in after('"passages": 4', '"passages": 5')
+    assert "it holds 4 passages, vectors of 4, instead of 5" in after('"passages": 4', '"passages": 5')
     assert "pid 3 was never handed out: the next is 2" in after('"next_pid": 4', '"next_pid": 2')
     assert "0 of its pids are deleted, not 1" in after('"deleted": []', '"deleted": [77]')
-    assert "no token vectors of 16 dimensions" in after('"dim": 32', '"dim": 16')
+    assert "no token vectors of width 16" in after('"dim": 32', '"dim": 16')
     assert "cannot be so" in after('"deleted": []', '"deleted": [0, 1, 2, 3, 4]')
 
 
 def test_a_damaged_codebook(run: Run, index: Path) -> None:
     manifest = json.loads((index / "manifest.json").read_text(encoding="utf-8"))
-    manifest["codebook"] = {"version": 1, "tokens": 9}
+    manifest["codebook"] = {"version": 1, "tokens": 9, "sha256": ""}
+
+    def found(codebook: Codebook, passages: int = 4) -> str | None:
+        codebook.save(index / "codebook-1.safetensors")
+        lists = index / PartEntry(manifest["parts"][0]["name"], 0, 0).postings_file(CodebookEntry(1, 9))
+        tokens = (np.zeros(passages, np.int32), np.ones(passages, np.int64))
+        write_postings(lists, len(codebook), passages, [tokens])
+        manifest["codebook"]["sha256"] = checksum(index / "codebook-1.safetensors")
+        manifest["parts"][0]["postings"] = checksum(lists)
+        (index / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        faults = damaged(run, index)
+        assert set(faults) <= {"codebook"}
+        return faults["codebook"]["found"] if faults else None
+
     (index / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert set(damaged(run, index)) == {"codebook"}
-    Codebook(torch.ones(4, 32)).save(index / "codebook-1.safetensors")
-    assert "does not hold unit vectors of 32 dimensions" in damaged(run, index)["codebook"]["found"]
-    Codebook(torch.eye(32)).save(index / "codebook-1.safetensors")
-    assert damaged(run, index) == {}
-    manifest["codebook"]["sha256"] = checksum(index / "codebook-1.safetensors")
-    (index / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    assert damaged(run, index) == {}
+    assert "does not hold unit vectors of 32 dimensions" in (found(Codebook(torch.ones(4, 32))) or "")
+    assert "is of another codebook or part" in (found(Codebook(torch.eye(32)), passages=3) or "")
+    assert found(Codebook(torch.eye(32))) is None
     Codebook(-torch.eye(32)).save(index / "codebook-1.safetensors")
     assert "its checksum is another one" in damaged(run, index)["codebook"]["found"]
 
