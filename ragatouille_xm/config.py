@@ -9,7 +9,7 @@ from typing import Literal
 DEFAULT_ROOT = ".ragatouille/"  # where RAGatouille keeps indexes, and below it:
 INDEXES_FOLDER = "colbert/indexes"
 # Found on 10,000 to 100,000 real passages, to have 0.98 of the exact top 10: benchmarks/search.py.
-LEAST_CANDIDATES, SUITED_UP_TO = 800, 10_000
+LEAST_CANDIDATES, SUITED_UP_TO = 1000, 10_000
 STORAGES = ("float16", "int8")  # of token vectors on disk: 2 bytes for each number, or 1 and a scale for each vector
 
 
@@ -22,7 +22,7 @@ class SearchConfig:
     exact : bool
         Score every passage that qualifies, without a first stage.
     candidates : int or None
-        Passages that the first stage hands to MaxSim; by default as many as the size of the index asks for (800 up to
+        Passages that the first stage hands to MaxSim; by default as many as the size of the index asks for (1,000 up to
         10,000 passages, and twice as many for eight times the passages), and at least 20 k.
     probes : int
         Centroids looked up for each query token.
@@ -38,7 +38,7 @@ class SearchConfig:
         Examples
         --------
         >>> [SearchConfig().candidates_for(10, passages) for passages in (2_500, 10_000, 80_000, 1_000_000)]
-        [800, 800, 1600, 3713]
+        [1000, 1000, 2000, 4641]
         >>> SearchConfig(candidates=100).candidates_for(10, 80_000)
         100
         """

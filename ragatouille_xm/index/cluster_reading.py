@@ -28,6 +28,7 @@ from .codebook import Codebook
 from .manifest import Manifest
 from .part import AT_ONCE
 from .qdrant_filters import compile_filter
+from .quantised import Query
 from .reading import EXACT_BELOW, Scored, hits_of, rows_of
 
 SLACK = 16  # hits asked for beyond k, to see whether the k-th has equals
@@ -65,7 +66,7 @@ class ClusterView:
         k = min(k, manifest.passages)
         found: Scored = []
         if self.codebook is not None and manifest.codebook and manifest.passages > EXACT_BELOW and not config.exact:
-            probes = self.codebook.query_weights(torch.from_numpy(query), config.probes)
+            probes = self.codebook.query_weights(Query(query), config.probes)
             if len(probes[0]):
                 candidates = ceil(config.candidates_for(k, manifest.passages) * max(manifest.growth, 1.0))
                 first = (slot(manifest.codebook.version), candidates, probes)

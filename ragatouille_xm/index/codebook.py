@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from ..errors import IndexDamagedError
 from .durable import write_durably
-from .quantised import Codes, alike, products, quantise
+from .quantised import Codes, Query, alike, products, quantise
 
 SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
@@ -71,7 +71,7 @@ class Codebook:
     >>> codebook = Codebook(torch.eye(4))
     >>> codebook.assign(torch.tensor([[0.0, 0.9, 0.1, 0.0], [1.0, 0.0, 0.0, 0.0]])).tolist()
     [1, 0]
-    >>> centroids, weights = codebook.query_weights(torch.tensor([[0.8, 0.5, 0.2, 0.0]]), probes=2)
+    >>> centroids, weights = codebook.query_weights(Query(np.array([[0.8, 0.5, 0.2, 0.0]], np.float32)), probes=2)
     >>> centroids.tolist(), [round(float(weight), 1) for weight in weights]
     ([0, 1], [0.6, 0.3])
     """
@@ -173,23 +173,21 @@ class Codebook:
                     nearest[tokens[better]] = which[better] + first
         return nearest
 
-    def query_weights(self, query: torch.Tensor, probes: int) -> Probes:
+    def query_weights(self, query: Query, probes: int) -> Probes:
         """Return the centroids that a query probes, growing, and their weights.
 
         Parameters
         ----------
-        query : torch.Tensor
-            Shape ``(q, dim)``, float32.
+        query : Query
         probes : int
             Centroids of each row.
         """
-        rows = quantise(query, torch.ones(len(query), dtype=torch.int64), fine=False)
-        near = self._near(rows.codes)
+        near = self._near(query.codes)
         codes = self._codes if near is None else np.concatenate([self._codes[first:last] for first, last in near])
-        similarities = products(rows.codes, codes)
+        similarities = products(query.codes, codes)
         last = len(codes) - 1 - min(probes, len(codes) - 1)  # the best that gets none is there once they are sorted
         above = np.maximum(similarities - np.partition(similarities, last, axis=1)[:, last, None], 0)
-        weights = (rows.scales * np.float32(self._scale)) @ above.astype(np.float32)
+        weights = (query.scales[:, 0] * self._scale).astype(np.float32) @ above.astype(np.float32)
         chosen = np.flatnonzero(weights)
         named = chosen if near is None else np.concatenate([np.arange(*span) for span in near])[chosen]
         return named, weights[chosen]

@@ -112,13 +112,14 @@ class Query:
     """
 
     def __init__(self, rows: Floats) -> None:
-        found = quantise(torch.from_numpy(rows), torch.ones(len(rows), dtype=torch.int64), fine=True)
-        assert found.fine is not None
-        self.codes = found.codes  # (q, dim)
-        self.both = np.concatenate([found.codes, found.fine])  # (2q, dim)
-        self.scales = found.scales.astype(np.float64)[:, None]  # (q, 1)
+        scales = np.maximum(np.abs(rows).max(1, keepdims=True) / LARGEST, np.finfo(np.float32).tiny)
+        scaled = rows / scales
+        codes = np.rint(scaled)
+        self.codes: Codes = codes.astype(np.int8)  # (q, dim)
+        self.both: Codes = np.concatenate([codes, np.rint((scaled - codes) * STEPS)]).astype(np.int8)  # (2q, dim)
+        self.scales = scales.astype(np.float64)  # (q, 1)
         self._norm = float(np.linalg.norm(rows, axis=1).sum())
-        self._error = SURE * float(np.linalg.norm(found.scales))
+        self._error = SURE * float(np.linalg.norm(scales))
 
     def doubt(self, scales: Floats) -> Floats:
         """Return how far a rough score may be from the score: ``(n,)``, for passages of these `scales`.

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ragatouille_xm.errors import IndexDamagedError
 from ragatouille_xm.index.codebook import Codebook
+from ragatouille_xm.index.quantised import Query
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -121,7 +122,7 @@ def test_query_weights_by_their_definition(probes):
         probed = min(probes, 15)
         for centroid in order[:probed]:
             expected[centroid] += row[centroid] - row[order[probed]]
-    centroids, weights = codebook.query_weights(query, probes)
+    centroids, weights = codebook.query_weights(Query(query.numpy()), probes)
     assert centroids.tolist() == [c for c in range(16) if expected[c] > 0]
     assert weights == pytest.approx([expected[c] for c in centroids], abs=0.02)
 
@@ -132,7 +133,7 @@ def test_a_query_finds_its_centroids_among_many(many):
     best = (query @ codebook.centroids.T).topk(5)
     expected = torch.zeros(len(codebook))
     expected.index_add_(0, best.indices.flatten(), (best.values - best.values[:, -1:]).flatten())
-    centroids, weights = codebook.query_weights(query, 4)
+    centroids, weights = codebook.query_weights(Query(query.numpy()), 4)
     found = torch.zeros(len(codebook))
     found[centroids] = torch.from_numpy(weights)
     assert centroids.tolist() == sorted(centroids.tolist())
@@ -140,7 +141,7 @@ def test_a_query_finds_its_centroids_among_many(many):
 
 
 def test_one_centroid_has_no_weight():
-    centroids, weights = Codebook(unit(1, 8)).query_weights(unit(2, 8), 16)
+    centroids, weights = Codebook(unit(1, 8)).query_weights(Query(unit(2, 8).numpy()), 16)
     assert (len(centroids), len(weights)) == (0, 0)
 
 
@@ -151,7 +152,8 @@ def test_a_saved_codebook_is_the_same(tmp_path, many):
         assert torch.equal(loaded.centroids, codebook.centroids)
         some = unit(50, codebook.centroids.shape[1])
         assert torch.equal(loaded.assign(some), codebook.assign(some))
-        assert loaded.query_weights(some[:3], 4)[0].tolist() == codebook.query_weights(some[:3], 4)[0].tolist()
+        query = Query(some[:3].numpy())
+        assert loaded.query_weights(query, 4)[0].tolist() == codebook.query_weights(query, 4)[0].tolist()
 
 
 def test_a_damaged_codebook_is_named(tmp_path):
