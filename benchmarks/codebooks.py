@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from ragatouille_xm.index.codebook import Codebook
+from ragatouille_xm.index.quantised import Query
 from ragatouille_xm.scoring import maxsim
 
 CANDIDATES = (100, 200, 400, 600, 1000)
@@ -137,13 +138,13 @@ def measure(data: Data, codebook: Codebook, codes: torch.Tensor) -> dict[str, An
     ).to_sparse_csr()
     found: dict[int, list[float]] = {n: [] for n in CANDIDATES}
     taken = []
-    codebook.query_weights(data.queries[0], PROBES)
+    codebook.query_weights(Query(data.queries[0].numpy()), PROBES)
     for query, best in zip(data.queries, data.best, strict=True):
         start = time.process_time()
-        chosen, weights = codebook.query_weights(query, PROBES)
+        chosen, weights = codebook.query_weights(Query(query.numpy()), PROBES)
         taken.append(time.process_time() - start)
         row = torch.zeros(len(codebook))
-        row[chosen] = torch.tensor(weights)
+        row[chosen] = torch.from_numpy(weights)
         order = (passages @ row).argsort(descending=True)
         for n in CANDIDATES:
             found[n].append(float(torch.isin(best, order[:n]).float().mean()))

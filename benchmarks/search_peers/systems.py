@@ -82,10 +82,12 @@ def filtered(one_in: int) -> Callable[[Path, Corpus], Search]:
 
 
 OURS = {
+    "100 candidates, 16 probes": ours(candidates=100, probes=16),
     "200 candidates, 16 probes": ours(candidates=200, probes=16),
+    "400 candidates, 32 probes": ours(candidates=400, probes=32),
     "default": ours(),
-    "1,200 candidates, 64 probes": ours(candidates=1200, probes=64),
-    "4,000 candidates, 64 probes": ours(candidates=4000, probes=64),
+    "8,000 candidates": ours(candidates=8000),
+    "exact": ours(exact=True),
 }
 
 

@@ -21,7 +21,8 @@ SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
 TOKENS_PER_CELL = 64  # in the sample that cells are fitted to
 IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
-CELLS_OF_TOKEN, CELLS_OF_ROW = 2, 16  # that are looked into, of a query's rows more
+CELLS_OF_TOKEN = 2  # that are looked into for the nearest centroid
+PROBES_OF_CELL = 4  # that a cell which is near to a row of a query is looked into for: it has more centroids
 TOKENS_AT_ONCE = 2**16
 
 Probes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # centroids, growing, and their weights
@@ -182,7 +183,7 @@ class Codebook:
         probes : int
             Centroids of each row.
         """
-        near = self._near(query.codes)
+        near = self._near(query.codes, -(-probes // PROBES_OF_CELL))
         codes = self._codes if near is None else np.concatenate([self._codes[first:last] for first, last in near])
         similarities = products(query.codes, codes)
         last = len(codes) - 1 - min(probes, len(codes) - 1)  # the best that gets none is there once they are sorted
@@ -192,12 +193,12 @@ class Codebook:
         named = chosen if near is None else np.concatenate([np.arange(*span) for span in near])[chosen]
         return named, weights[chosen]
 
-    def _near(self, rows: Codes) -> list[tuple[int, int]] | None:
-        """Return the cells that are among the nearest to any row; None for all."""
-        if self.cells is None or len(self._spans) <= CELLS_OF_ROW:
+    def _near(self, rows: Codes, n: int) -> list[tuple[int, int]] | None:
+        """Return the cells that are among the `n` nearest to any row; None for all."""
+        if self.cells is None or len(self._spans) <= n:
             return None
         similarities = products(rows, self._centres)
-        least = np.partition(similarities, -CELLS_OF_ROW, axis=1)[:, -CELLS_OF_ROW, None]
+        least = np.partition(similarities, -n, axis=1)[:, -n, None]
         return [self._spans[cell] for cell in np.flatnonzero((similarities >= least).any(0)).tolist()]
 
     def tensors(self) -> dict[str, torch.Tensor]:

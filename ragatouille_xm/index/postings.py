@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..errors import IndexDamagedError
 from .codebook import Probes
 from .durable import ASIDE, storage_errors, sync
+from .quantised import Floats
 from .tokens import Rows
 
 HEADER = np.dtype([("magic", "S8"), ("centroids", "<i8"), ("passages", "<i8"), ("postings", "<i8")])
@@ -36,9 +38,7 @@ class Postings(NamedTuple):
     norms: NDArray[np.float32]
     rows: NDArray[np.int32]
 
-    def candidates(
-        self, probes: Probes, limit: int, admitted: NDArray[np.bool_] | None
-    ) -> tuple[Rows, NDArray[np.float64]]:
+    def candidates(self, probes: Probes, limit: int, admitted: NDArray[np.bool_] | None) -> tuple[Rows, Floats]:
         """Return the rows of up to `limit` passages that have the most of what is looked for, and their scores.
 
         Parameters
@@ -52,7 +52,7 @@ class Postings(NamedTuple):
         Examples
         --------
         >>> postings = Postings(np.array([0, 2, 3]), np.ones(2, np.float32), np.array([0, 1, 1], np.int32))
-        >>> rows, scores = postings.candidates((np.array([0, 1]), np.array([1.0, 0.5])), 1, None)
+        >>> rows, scores = postings.candidates((np.array([0, 1]), np.array([1.0, 0.5], np.float32)), 1, None)
         >>> rows.tolist(), scores.tolist()
         ([1], [1.5])
         """
@@ -60,20 +60,27 @@ class Postings(NamedTuple):
         starts, ends = self.offsets[centroids], self.offsets[centroids + 1]
         lists = [self.rows[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         if not lists:
-            return np.empty(0, np.int64), np.empty(0)
-        scores = self.norms * np.bincount(np.concatenate(lists), np.repeat(weights, ends - starts), len(self.norms))
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        found, each = np.concatenate(lists), np.repeat(weights, ends - starts)
+        # torch's is three times as fast as numpy's, which makes other types of both first.
+        sums = torch.bincount(torch.from_numpy(found), torch.from_numpy(each), minlength=len(self.norms))
+        scores = sums.numpy().astype(np.float32, copy=False) * self.norms
         if admitted is not None:
             scores *= admitted
         rows = _largest(scores, limit)
         return rows, scores[rows]
 
 
-def _largest(scores: NDArray[np.float64], limit: int) -> Rows:
+def _largest(scores: Floats, limit: int) -> Rows:
     """Return where the `limit` largest are, or all above 0, growing."""
-    rows = np.flatnonzero(scores > 0)
-    if len(rows) <= limit:
-        return rows
-    return np.sort(rows[np.argpartition(scores[rows], len(rows) - limit)[len(rows) - limit :]])
+    least = np.partition(scores, len(scores) - limit)[len(scores) - limit] if limit < len(scores) else np.float32(0)
+    if least <= 0:
+        return np.flatnonzero(scores > 0)
+    rows = np.flatnonzero(scores >= least)
+    if len(rows) > limit:  # equals
+        least_rows = np.flatnonzero(scores == least)
+        rows = np.setdiff1d(rows, least_rows[len(least_rows) - (len(rows) - limit) :])
+    return rows
 
 
 def write_postings(path: Path, centroids: int, passages: int, blocks: Iterable[tuple[NDArray[np.int32], Rows]]) -> None:

@@ -19,7 +19,7 @@ from .threads import spread
 
 CODES, FINE, PASSAGES = "codes.bin", "fine.bin", "passages.bin"
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
-TOKENS_AT_ONCE = 8192  # scored: codes and products stay in a core's cache
+TOKENS_AT_ONCE = 16384  # scored: codes and products stay in a core's cache
 
 Rows: TypeAlias = NDArray[np.int64]
 
@@ -242,10 +242,11 @@ class TokenStore:
         starts, lengths = table.starts[rows], table.lengths[rows]
         names = self._names if fine else self._names[:1]
         if (starts[1:] == starts[:-1] + lengths[:-1]).all():  # they lie that way: no copy
-            there: slice | Rows = slice(int(starts[0]), int(starts[-1] + lengths[-1])) if len(rows) else slice(0)
+            span = slice(int(starts[0]), int(starts[-1] + lengths[-1])) if len(rows) else slice(0)
+            planes = [self._mapped(name)[span] for name in names]
         else:
             there = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
-        planes = [self._mapped(name)[there] for name in names]
+            planes = [np.take(self._mapped(name), there, axis=0) for name in names]  # in half the time of an index
         return Quantised(planes[0], planes[1] if len(planes) > 1 else None, table.scales[rows])
 
     def blocks(self, rows: Rows, at_once: int = TOKENS_AT_ONCE) -> list[Rows]:
