@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 DEFAULT_ROOT = ".ragatouille/"  # where RAGatouille keeps indexes, and below it:
 INDEXES_FOLDER = "colbert/indexes"
-# Found on 10,000 to 100,000 real passages, to have 0.98 of the exact top 10: benchmarks/search.py.
-LEAST_CANDIDATES, SUITED_UP_TO = 1000, 10_000
+# Found on 10,000 to a million passages, to have 0.98 of the exact top 10: benchmarks/search.py.
+LEAST_CANDIDATES, SUITED_UP_TO, CANDIDATES_GROW = 1000, 10_000, 0.57
+LEAST_PROBES, PROBES_UP_TO, PROBES_GROW = 64, 100_000, 0.6
 STORAGES = ("float16", "int8")  # of token vectors on disk: 2 bytes for each number, or 1 and a scale for each vector
 
 
@@ -23,27 +23,38 @@ class SearchConfig:
         Score every passage that qualifies, without a first stage.
     candidates : int or None
         Passages that the first stage hands to MaxSim; by default as many as the size of the index asks for (1,000 up to
-        10,000 passages, and twice as many for eight times the passages), and at least 20 k.
-    probes : int
-        Centroids looked up for each query token.
+        10,000 passages, and 3.7 times as many for ten times the passages), and at least 20 k.
+    probes : int or None
+        Centroids looked up for each query token; by default 64 up to 100,000 passages, and four times as many for ten
+        times the passages.
     """
 
     exact: bool = False
     candidates: int | None = None
-    probes: int = 64
+    probes: int | None = None
 
     def candidates_for(self, k: int, passages: int) -> int:
         """Return how many candidates to score for the best `k` of an index of so many passages.
 
         Examples
         --------
-        >>> [SearchConfig().candidates_for(10, passages) for passages in (2_500, 10_000, 80_000, 1_000_000)]
-        [1000, 1000, 2000, 4641]
+        >>> [SearchConfig().candidates_for(10, passages) for passages in (2_500, 10_000, 100_000, 1_000_000)]
+        [1000, 1000, 3715, 13803]
         >>> SearchConfig(candidates=100).candidates_for(10, 80_000)
         100
         """
-        suited = math.floor(LEAST_CANDIDATES * max(passages / SUITED_UP_TO, 1) ** (1 / 3) + 1e-6)
+        suited = int(LEAST_CANDIDATES * max(passages / SUITED_UP_TO, 1) ** CANDIDATES_GROW)
         return max(self.candidates or max(suited, 20 * k), k)
+
+    def probes_for(self, passages: int) -> int:
+        """Return how many centroids to look up for a query token in an index of so many passages.
+
+        Examples
+        --------
+        >>> [SearchConfig().probes_for(passages) for passages in (2_500, 100_000, 1_000_000)]
+        [64, 64, 254]
+        """
+        return self.probes or int(LEAST_PROBES * max(passages / PROBES_UP_TO, 1) ** PROBES_GROW)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .text.detect import LanguageDetector
 
-FAST = SearchConfig(candidates=100, probes=16)
+FAST = SearchConfig(candidates=150, probes=16)
 
 
 class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):

@@ -178,7 +178,7 @@ class Searcher:
 
     @property
     def _how(self) -> SearchConfig:
-        return SearchConfig(candidates=self.config.ndocs, probes=self.config.ncells or SearchConfig().probes)
+        return SearchConfig(candidates=self.config.ndocs, probes=self.config.ncells or None)
 
     def _search_one(
         self, text: str, k: int, language: str | None, filter_fn: Filter | None, pids: Iterable[int] | None

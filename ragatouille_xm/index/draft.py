@@ -19,6 +19,7 @@ from .checks import check_add
 from .compaction import fit_codebook, needs_codebook, posted, saved
 from .durable import check_space
 from .manifest import DRAFT, Manifest, PartEntry, sweep
+from .memory import give_back
 from .part import Part
 from .reading import Reader, Snapshot, View
 
@@ -139,6 +140,7 @@ class DraftIndex(Reader):
     def save(self) -> None:
         """Make what is there outlive this process, for `resume`."""
         self._part.flush()
+        give_back()
         self._so_far().write(self._folder, DRAFT)
         self._saved = time.monotonic()
 

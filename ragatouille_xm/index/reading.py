@@ -138,7 +138,7 @@ class Snapshot:
         query, chosen = Query(rows), None
         if self.codebook is not None and self.passages > EXACT_BELOW and not config.exact:
             limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
-            probes = self.codebook.query_weights(query, config.probes)
+            probes = self.codebook.query_weights(query, config.probes_for(self.passages))
             ask = max(view.part.to_ask(*wanted, limit) for view in self.views) if wanted else 0
             if wanted and ask:
                 chosen = self._passing(wanted, self._candidates(probes, ask, [view.alive for view in self.views]))

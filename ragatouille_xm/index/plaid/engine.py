@@ -113,7 +113,7 @@ class PlaidIndex:
     ) -> Hits:
         """Search for one query ``(q, dim)`` among the passages that `admitted` (n,) marks."""
         similarities = query @ opened.codec.centroids.T
-        cells = similarities.topk(min(config.probes, similarities.shape[1])).indices.unique()
+        cells = similarities.topk(min(config.probes_for(len(self)), similarities.shape[1])).indices.unique()
         reached = torch.zeros_like(admitted)
         for cell in cells.tolist():
             start = int(opened.ends[cell - 1]) if cell else 0
