@@ -7,7 +7,8 @@
 a search, runs in a process of its own, in the Python environment that has the system's package. Overlap is that of the
 top 10 with exact MaxSim. Seconds and milliseconds are CPU time of all threads and processes, the median over queries;
 building does not include encoding. A build that takes longer than ``--limit``, or more than ``--memory`` without mapped
-files, is stopped and says so. Rows that are there are not measured again without ``--again``.
+files, is stopped and says so. Rows that are there are not measured again without ``--again``. With ``--keep``, each
+index stays in its corpus's folder under ``--scratch`` and is not built again, so ``--again`` measures searches alone.
 
 The floor of a search is MaxSim's arithmetic over the passages that it scores exactly, at the rate of the machine's
 matrix product on one thread.
@@ -164,20 +165,28 @@ def measure(report: Report, corpus: Path, name: str, given: argparse.Namespace, 
     todo = [(setting, threads) for setting, threads in todo if report.wanted(**base, setting=setting, threads=threads)]
     if not todo or report.gave_up(**base):
         return
-    shutil.rmtree(where, ignore_errors=True)
-    where.mkdir(parents=True)
-    built = child(python, 1, given, "build", name, str(corpus), str(where))
-    report.note(**base, setting="build", threads=1, **built)
-    if "absent" not in built:
-        for setting, threads in todo:
-            if setting == BATCH:
-                row = child(python, threads, given, "batch", name, str(corpus), str(where))
-            else:
-                row = child(python, threads, given, "search", name, setting, str(corpus), str(where))
-            if setting.startswith("1 in "):
-                row.pop("found", None)  # the exact top 10 is of all passages
-            report.note(**base, setting=setting, threads=threads, **judged(row, corpus))
-    shutil.rmtree(where, ignore_errors=True)
+    kept = corpus / f"index-{re.sub('[^a-z0-9]+', '-', name.lower())}"
+    if given.keep and kept.exists():
+        where = kept
+    else:
+        shutil.rmtree(where, ignore_errors=True)
+        where.mkdir(parents=True)
+        built = child(python, 1, given, "build", name, str(corpus), str(where))
+        report.note(**base, setting="build", threads=1, **built)
+        if "absent" in built:
+            todo = []
+        elif given.keep:
+            where = where.rename(kept)  # whole, or not there
+    for setting, threads in todo:
+        if setting == BATCH:
+            row = child(python, threads, given, "batch", name, str(corpus), str(where))
+        else:
+            row = child(python, threads, given, "search", name, setting, str(corpus), str(where))
+        if setting.startswith("1 in "):
+            row.pop("found", None)  # the exact top 10 is of all passages
+        report.note(**base, setting=setting, threads=threads, **judged(row, corpus))
+    if where != kept:
+        shutil.rmtree(where, ignore_errors=True)
 
 
 def main() -> None:
@@ -192,6 +201,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=3600, help="seconds of a build or of a setting's searches")
     parser.add_argument("--memory", type=float, default=20, help="GB of its own that a process may hold")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="leave indexes there, and search those that are")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json")
     given = parser.parse_args()
     report, found = Report(given.out, given), pythons(given)
