@@ -157,7 +157,7 @@ def pythons(given: argparse.Namespace) -> dict[str, str]:
 
 def measure(report: Report, corpus: Path, name: str, given: argparse.Namespace, python: str) -> None:
     """Build one system's index over one corpus, and search it with each of its settings."""
-    system, where = SYSTEMS[name], given.scratch / "index"
+    system = SYSTEMS[name]
     base = {"corpus": corpus.name, "system": name}
     todo = [(setting, threads) for setting in system.settings for threads in given.threads]
     if system.batch is not None:
@@ -166,11 +166,12 @@ def measure(report: Report, corpus: Path, name: str, given: argparse.Namespace, 
     if not todo or report.gave_up(**base):
         return
     kept = corpus / f"index-{re.sub('[^a-z0-9]+', '-', name.lower())}"
+    where = corpus / f"{kept.name}.partial"  # another run's may be beside it
     if given.keep and kept.exists():
         where = kept
     else:
         shutil.rmtree(where, ignore_errors=True)
-        where.mkdir(parents=True)
+        where.mkdir()
         built = child(python, 1, given, "build", name, str(corpus), str(where))
         report.note(**base, setting="build", threads=1, **built)
         if "absent" in built:
