@@ -42,6 +42,7 @@ class System(NamedTuple):
     settings: dict[str, Callable[[Path, Corpus], Search]]
     batch: Callable[[Path], Callable[[np.ndarray[Any, Any]], object]] | None = None  # many queries in one call
     distribution: str = ""  # where it is not named as the package is
+    environment: dict[str, str] = {}  # noqa: RUF012 - variables that it needs to be fast
 
     @property
     def version(self) -> str:

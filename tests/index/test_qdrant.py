@@ -523,6 +523,20 @@ def test_the_first_stage_gives_k_under_any_filter(large):
                 assert set(found) <= set(admitted)
 
 
+@pytest.mark.parametrize("asked", [0, 10**9], ids=["asked about candidates first", "looked up at once"])
+def test_a_filter_is_met_again(large, monkeypatch, asked):
+    """However it is found out whom it admits, the first time and later, the same are found."""
+    monkeypatch.setattr("ragatouille_xm.index.part.ASKED", asked)
+    index, condition = EdgeIndex.open(large), parse_filter({"even": True})
+    exact = index.search(queries(), 10, filter=condition, config=EXACT)
+    index = EdgeIndex.open(large)  # which has met no filter yet
+    for _ in range(3):
+        hits = index.search(queries(), 10, filter=condition)
+        assert (hits.pids % 2 == 0).all()
+        assert overlap(hits, exact) > 0.9
+    assert not (index.search(queries(), 10, filter=parse_filter({"even": False})).pids % 2 == 0).any()
+
+
 def test_all_passages_come_when_k_is_larger_than_the_index(large):
     hits = EdgeIndex.open(large).search(queries(2), LARGE + 5, config=SearchConfig(candidates=5))
     assert sorted(hits.pids[1].tolist()) == [-1] * 5 + list(range(LARGE))
@@ -544,8 +558,10 @@ def test_a_codebook_comes_when_the_index_outgrows_exact_search(folder):
     index.optimize()
     assert index.manifest.codebook is None
     index.add(*batch(1500, 600))
+    before = parts_in(folder)
     index.optimize()
     assert index.manifest.codebook.version == 1
+    assert parts_in(folder) == before, "vectors and texts are not written anew"
     for each in (index, other, EdgeIndex.open(folder)):
         assert overlap(each.search(queries(), 10, config=EXACT), each.search(queries(), 10)) > 0.9
 
