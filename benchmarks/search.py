@@ -32,13 +32,12 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from first_stage import gflops
+from first_stage import gflops, int8_gops
 from search_peers.corpora import corpora
 from search_peers.system import K
 from search_peers.systems import SYSTEMS
 
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.quantised import products
 
 HERE = Path(__file__).parent
 BATCH = "many queries in one call"
@@ -76,18 +75,6 @@ def child(python: str, threads: int, given: argparse.Namespace, *arguments: str)
     return row
 
 
-def int8_gops() -> float:
-    """Return the rate of a product of 8-bit integers of a search's shape, in a core's cache, on one thread."""
-    left, right = (np.random.default_rng(0).integers(-127, 128, (n, 128), np.int8) for n in (32, 8192))
-    products(left, right)
-    taken = []
-    for _ in range(50):
-        start = time.perf_counter()
-        products(left, right)
-        taken.append(time.perf_counter() - start)
-    return 2 * left.size * len(right) / min(taken) / 1e9
-
-
 def family(pid: int) -> list[psutil.Process]:
     """Return a process and all that it started."""
     try:
@@ -115,7 +102,7 @@ def judged(row: dict[str, Any], corpus: Path) -> dict[str, Any]:
     row["overlap"] = round(
         float(np.mean([len(set(f) & set(b)) / K for f, b in zip(found, best.tolist(), strict=True)])), 4
     )
-    if (corpus / "answers.npy").exists():
+    if (corpus / "answers.npy").exists() and all(len(each) <= K for each in found):
         pairs = zip(found, np.load(corpus / "answers.npy").tolist(), strict=True)
         row["mrr@10"] = round(100 * float(np.mean([1 / (1 + f.index(a)) if a in f else 0.0 for f, a in pairs])), 2)
     return row

@@ -71,7 +71,9 @@ def owners_of(lengths: torch.Tensor, tokens: int) -> torch.Tensor:
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths, output_size=tokens)
 
 
-def maxsim_of_block(queries: torch.Tensor, vectors: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
+def maxsim_of_block(
+    queries: torch.Tensor, vectors: torch.Tensor, owners: torch.Tensor, count: int, scales: torch.Tensor | None = None
+) -> torch.Tensor:
     """Score `count` passages at once, as `maxsim` does; all tensors are on one device.
 
     Parameters
@@ -84,6 +86,8 @@ def maxsim_of_block(queries: torch.Tensor, vectors: torch.Tensor, owners: torch.
         Shape ``(T,)``, int64: the passage of each token vector.
     count : int
         Passages.
+    scales : torch.Tensor, optional
+        Shape ``(T,)``: of each token vector, which may be of integers.
 
     Returns
     -------
@@ -91,6 +95,8 @@ def maxsim_of_block(queries: torch.Tensor, vectors: torch.Tensor, owners: torch.
         Shape ``(Q, count)``, float32.
     """
     part, rows = vectors.float(), queries.shape[1]
+    if scales is not None:
+        part = part * scales[:, None]
     best = [
         _best_of_passage(part @ some.flatten(0, 1).T, owners, count).view(count, len(some), rows).sum(2)
         for some in queries.split(QUERIES_AT_ONCE)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from ..errors import IndexDamagedError
 from .durable import write_durably
-from .quantised import Codes, Query, alike, products, quantise
+from .quantised import Codes, Query, alike, products, quantise, rounded, turned_back
 
 SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
@@ -232,13 +232,13 @@ def _means(codes: Codes, size: int, iterations: int, generator: torch.Generator)
     start = torch.randperm(len(codes), generator=generator)[:size].numpy()
     means = torch.nn.functional.normalize(torch.from_numpy(codes[start]).float())
     for _ in range(iterations):
-        sums, held = torch.zeros_like(means), alike(means)[0]
+        sums, held = torch.zeros_like(means), rounded(means)[0]
         for block in _blocks(codes):
             sums.index_add_(0, torch.from_numpy(_nearest(block, held)), torch.from_numpy(block).float())
         norms = sums.norm(dim=1, keepdim=True)
         # One that is nobody's nearest stays where it is.
         means = torch.where(norms > 0, sums / norms.clamp_min(1e-12), means)
-    return means
+    return turned_back(means)
 
 
 def _shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..scoring import maxsim_of_block, owners_of, top_k
 from ..types import Hits
 from .part import Part
+from .quantised import lengths_of, turned
 from .reading import Snapshot, Wanted
 from .tokens import TOKENS_AT_ONCE
 
@@ -26,7 +27,7 @@ class _Block(NamedTuple):
     vectors: torch.Tensor  # (T, dim) float16, or int8 with scales
     owners: torch.Tensor  # (T,) int64: the passage of each token, counted in the block
     passages: int
-    scales: torch.Tensor | None  # (n,) float32
+    scales: torch.Tensor | None  # (T,) float32
 
 
 class ResidentPart:
@@ -46,6 +47,7 @@ class ResidentPart:
     def __init__(self, part: Part, device: torch.device) -> None:
         self.pids = torch.from_numpy(part.tokens.table.pids)  # growing
         tokens = part.tokens
+        self._fine = tokens.fine
         self._blocks: list[_Block] = []
         for rows in tokens.every_block(TOKENS_AT_ONCE if device.type == "cpu" else TOKENS_AT_ONCE_ON_GPU):
             lengths, scales = torch.from_numpy(tokens.table.lengths[rows]), None
@@ -54,15 +56,14 @@ class ResidentPart:
             else:
                 found = tokens.take(rows, fine=False)
                 vectors = torch.from_numpy(np.array(found.codes)).to(device)
-                scales = torch.from_numpy(found.scales).to(device)
+                scales = torch.from_numpy(lengths_of(found.codes).astype(np.float32)).to(device)
             self._blocks.append(_Block(vectors, owners_of(lengths.to(device), len(vectors)), len(rows), scales))
 
     def scores(self, queries: torch.Tensor) -> torch.Tensor:
         """Score all passages: ``(Q, q, dim)`` → ``(Q, n)``, float32, on the device."""
-        found = []
-        for vectors, owners, passages, scales in self._blocks:
-            scores = maxsim_of_block(queries, vectors, owners, passages)
-            found.append(scores if scales is None else scores * scales)
+        if not self._fine:
+            queries = turned(queries.flatten(0, 1)).view(queries.shape)
+        found = [maxsim_of_block(queries, *block) for block in self._blocks]
         return torch.cat(found, 1) if found else queries.new_empty(len(queries), 0)
 
 

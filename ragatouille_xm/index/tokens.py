@@ -84,9 +84,9 @@ class TokenStore:
     >>> import tempfile
     >>> store = TokenStore(Path(tempfile.mkdtemp()), 2, fine=True)
     >>> store.append([4, 5], TokenVectors(torch.eye(3, 2), torch.tensor([1, 2])))
-    >>> store.table.pids.tolist(), store.vectors_of(np.array([0])).vectors.tolist()
+    >>> store.table.pids.tolist(), store.vectors_of(np.array([0])).vectors.round(decimals=4).abs().tolist()
     ([4, 5], [[1.0, 0.0]])
-    >>> store.rough(Query(np.array([[0.0, 1.0]], np.float32)), np.array([0, 1])).tolist()
+    >>> store.score(Query(np.array([[0.0, 1.0]], np.float32)), np.array([0, 1])).round(3).tolist()
     [0.0, 1.0]
     """
 

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragatouille_xm.index import quantised
-from ragatouille_xm.index.quantised import Quantised, Query, alike, dequantised, products, quantise
+from ragatouille_xm.index.quantised import (
+    Quantised,
+    Query,
+    alike,
+    dequantised,
+    products,
+    quantise,
+    turned,
+    turned_back,
+)
 from ragatouille_xm.scoring import maxsim
 
 
@@ -30,10 +39,22 @@ shapes = {"dim": st.sampled_from([1, 3, 8, 128, 600]), "seed": st.integers(0, 99
 @given(**shapes)
 def test_sixteen_bits_are_nearer_than_float16(dim, seed, spread):
     vectors, lengths = some(5, dim, seed, spread)
+    largest, numbers = float(turned(vectors).abs().max()), dim**0.5
     back = dequantised(quantise(vectors, lengths, fine=True), lengths.numpy())
-    assert float((back - vectors).abs().max()) <= float(vectors.abs().max()) / 127 / 254 / 2 + 1e-7
+    assert float((back - vectors).norm(dim=1).max()) <= numbers * largest / 127 / 254 / 2 + 1e-6
     eight = dequantised(quantise(vectors, lengths, fine=False), lengths.numpy())
-    assert float((eight - vectors).abs().max()) <= float(vectors.abs().max()) / 127 / 2 + 1e-7
+    assert float((eight - vectors).norm(dim=1).max()) <= numbers * largest / 127 / 2 + 1e-6
+
+
+@pytest.mark.parametrize("dim", [1, 2, 96, 128, 768])
+def test_turning_keeps_products_and_spreads_what_stands_out(dim):
+    vectors, _ = some(50, dim, 0)
+    vectors[:, 0] += 5
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    torch.testing.assert_close(turned(vectors) @ turned(vectors).T, vectors @ vectors.T, atol=1e-5, rtol=0)
+    torch.testing.assert_close(turned_back(turned(vectors)), vectors, atol=1e-5, rtol=0)
+    if dim > 50:
+        assert turned(vectors).abs().max() < 0.5 * vectors.abs().max()
 
 
 @settings(deadline=None)
@@ -48,7 +69,15 @@ def test_scores_are_those_of_the_vectors(dim, seed, spread):
     rough = query.rough(found.codes, firsts(lengths), found.scales)
     assert (np.abs(rough - score) <= query.doubt(found.scales)).mean() > 0.99
     eight = query.score(found._replace(fine=None), firsts(lengths))
-    assert (np.abs(eight - score) <= query.doubt(found.scales)).mean() > 0.99
+    back = dequantised(found._replace(fine=None), lengths.numpy())
+    assert eight == pytest.approx(maxsim(rows[None], back, lengths)[0].numpy(), abs=1e-4 * len(rows))
+    assert (np.abs(eight - rough) <= query.doubt(found.scales)).mean() > 0.99
+
+
+def test_eight_bits_of_unit_vectors_are_unit_vectors():
+    vectors, lengths = some(20, 64, 3)
+    found = quantise(vectors, lengths, fine=False)
+    torch.testing.assert_close(dequantised(found, lengths.numpy()).norm(dim=1), torch.ones(len(vectors)))
 
 
 def test_a_score_does_not_depend_on_what_stands_beside():
