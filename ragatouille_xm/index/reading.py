@@ -132,22 +132,32 @@ class Snapshot:
         """Return the best `k` passages for the rows ``(q, dim)`` of each query, best first, ties by pid."""
         if not self.passages:
             return [[] for _ in queries]
-        return spread(lambda query: self._search(query, min(k, self.passages), wanted, config), queries)
+        k = min(k, self.passages)
+        if len(queries) == 1:  # whose blocks are spread
+            return [self._search(queries[0], k, wanted, config)]
+        return spread(lambda query: self._search(query, k, wanted, config), queries)
 
     def _search(self, rows: NDArray[np.float32], k: int, wanted: Wanted | None, config: SearchConfig) -> Scored:
-        query, chosen = Query(rows), None
-        if self.codebook is not None and self.passages > EXACT_BELOW and not config.exact:
-            limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
-            probes = self.codebook.query_weights(query, config.probes_for(self.passages))
-            ask = max(view.part.to_ask(*wanted, limit) for view in self.views) if wanted else 0
-            if wanted and ask:
-                chosen = self._passing(wanted, self._candidates(probes, ask, [view.alive for view in self.views]))
-            else:
-                chosen = self._candidates(probes, limit, [view.admitted(wanted) for view in self.views])
+        def begun(rows: NDArray[np.float32]) -> tuple[Query, Chosen | None]:
+            query = Query(rows)
+            return query, self._chosen(query, k, wanted, config)
+
+        [(query, chosen)] = spread(begun, [rows])
         # The first stage may overlook passages that share no centroid with the query.
         if chosen is None or sum(len(rows) for _, rows in chosen) < k:
             chosen = [(view, view.rows(wanted)) for view in self.views]
         return ranked(query, chosen, k)
+
+    def _chosen(self, query: Query, k: int, wanted: Wanted | None, config: SearchConfig) -> Chosen | None:
+        """Return the candidates of the first stage; None if everything is to be scored."""
+        if self.codebook is None or self.passages <= EXACT_BELOW or config.exact:
+            return None
+        limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
+        probes = self.codebook.query_weights(query, config.probes_for(self.passages))
+        ask = max(view.part.to_ask(*wanted, limit) for view in self.views) if wanted else 0
+        if wanted and ask:
+            return self._passing(wanted, self._candidates(probes, ask, [view.alive for view in self.views]))
+        return self._candidates(probes, limit, [view.admitted(wanted) for view in self.views])
 
     def _candidates(self, probes: Probes, limit: int, admitted: Sequence[Mask | None]) -> Chosen | None:
         """Return the `limit` passages that are best by their centroids, of whichever parts they are.
@@ -292,8 +302,9 @@ def _vectors_of(batch: Sequence[tuple[View, Passage]]) -> TokenVectors:
 
 def rows_of(queries: torch.Tensor) -> list[NDArray[np.float32]]:
     """Return the rows ``(q, dim)`` of each query ``(Q, q_len, dim)`` that are no padding, or one if all are."""
-    every = [query[query.any(1)] for query in queries.detach().to("cpu", torch.float32)]
-    return [(rows if len(rows) else torch.zeros(1, queries.shape[2])).numpy() for rows in every]
+    # By numpy: torch picks rows on all of its threads, which then wait for more work on cores that a search needs.
+    every = [query[query.any(1)] for query in queries.detach().to("cpu", torch.float32).numpy()]
+    return [rows if len(rows) else np.zeros((1, queries.shape[2]), np.float32) for rows in every]
 
 
 def hits_of(answers: Sequence[Scored], k: int) -> Hits:

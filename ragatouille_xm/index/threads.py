@@ -20,7 +20,9 @@ _here = threading.local()
 def spread(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
     """Return ``[function(item) for item in items]``, computed on as many threads as torch uses.
 
-    Within one of these threads it is a plain loop, and torch uses that thread alone.
+    Each gets a share of items that follow one another. Within one of these threads it is a plain loop, and torch uses
+    that thread alone. A single item goes to one of them too: threads of torch's own wait for more work for a while
+    after each product, on the cores that are needed here.
 
     Examples
     --------
@@ -28,9 +30,12 @@ def spread(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
     [1, 2, 3]
     """
     threads = torch.get_num_threads()
-    if threads == 1 or len(items) < 2 or getattr(_here, "is_one", False):
+    if threads == 1 or getattr(_here, "is_one", False):
         return [function(item) for item in items]
-    return list(_pool(threads, os.getpid()).map(function, items))
+    starts = [len(items) * n // threads for n in range(threads + 1)]
+    shares = [items[first:last] for first, last in zip(starts, starts[1:], strict=False) if last > first]
+    done = _pool(threads, os.getpid()).map(lambda share: [function(item) for item in share], shares)
+    return [result for share in done for result in share]
 
 
 @lru_cache(maxsize=1)
