@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -33,7 +34,7 @@ def spread(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
     if threads == 1 or getattr(_here, "is_one", False):
         return [function(item) for item in items]
     starts = [len(items) * n // threads for n in range(threads + 1)]
-    shares = [items[first:last] for first, last in zip(starts, starts[1:], strict=False) if last > first]
+    shares = [items[first:last] for first, last in pairwise(starts) if last > first]
     done = _pool(threads, os.getpid()).map(lambda share: [function(item) for item in share], shares)
     return [result for share in done for result in share]
 
