@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave indexes there, and search those that are")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json")
     given = parser.parse_args()
+    torch.set_num_threads(1)  # for the rates that floors are of
     report, found = Report(given.out, given), pythons(given)
     for corpus in corpora(given.source, given.scratch, given.corpora, given.queries, K):
         lengths = np.load(corpus / "lengths.npy")
