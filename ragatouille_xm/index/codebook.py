@@ -188,7 +188,9 @@ class Codebook:
         similarities = products(query.codes, codes)
         last = len(codes) - 1 - min(probes, len(codes) - 1)  # the best that gets none is there once they are sorted
         above = np.maximum(similarities - np.partition(similarities, last, axis=1)[:, last, None], 0)
-        weights = (query.scales[:, 0] * self._scale).astype(np.float32) @ above.astype(np.float32)
+        scales = torch.from_numpy((query.scales[:, 0] * self._scale).astype(np.float32))
+        # By torch, which keeps to this thread if it is told to: numpy's product takes threads of its own.
+        weights = (scales @ torch.from_numpy(above.astype(np.float32))).numpy()
         chosen = np.flatnonzero(weights)
         named = chosen if near is None else np.concatenate([np.arange(*span) for span in near])[chosen]
         return named, weights[chosen]
