@@ -72,10 +72,14 @@ class Postings(NamedTuple):
 
 
 def _largest(scores: Floats, limit: int) -> Rows:
-    """Return where the `limit` largest are, or all above 0, growing."""
-    least = np.partition(scores, len(scores) - limit)[len(scores) - limit] if limit < len(scores) else np.float32(0)
-    if least <= 0:
-        return np.flatnonzero(scores > 0)
+    """Return where the `limit` largest are, or all above 0, growing; none is below."""
+    positive = int(np.count_nonzero(scores))
+    if positive <= limit:
+        return np.flatnonzero(scores)
+    if 2 * positive < len(scores):  # a partition of many equals takes long
+        rows = np.flatnonzero(scores)
+        return rows[_largest(scores[rows], limit)]
+    least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
     rows = np.flatnonzero(scores >= least)
     if len(rows) > limit:  # equals
         least_rows = np.flatnonzero(scores == least)
