@@ -105,9 +105,10 @@ def _assigned(tokens: TokenStore, codebook: Codebook) -> Iterator[tuple[NDArray[
         yield codebook.assign_codes(tokens.take(rows, fine=False).codes), tokens.table.lengths[rows]
 
 
-def copy_alive(view: View, target: Part) -> int:
-    """Append what is alive of a part to another one, bit by bit; return how many token vectors that were."""
-    return sum(target.copy(batch, view.part) for batch in batches_of(view.part.read(view.where()), AT_ONCE))
+def copy_alive(view: View, target: Part) -> None:
+    """Append what is alive of a part to another one, bit by bit."""
+    for batch in batches_of(view.part.read(view.where()), AT_ONCE):
+        target.copy(batch, view.part)
 
 
 def without(manifest: Manifest, snapshot: Snapshot, gone: Callable[[View], set[int]]) -> list[tuple[PartEntry, View]]:

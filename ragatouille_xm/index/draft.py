@@ -18,7 +18,7 @@ from ..types import Passage, TokenVectors
 from .checks import check_add
 from .compaction import fit_codebook, needs_codebook, posted, saved
 from .durable import check_space
-from .manifest import DRAFT, Manifest, PartEntry, sweep
+from .manifest import DRAFT, Manifest, sweep
 from .memory import give_back
 from .part import Part
 from .reading import Reader, Snapshot, View
@@ -145,8 +145,7 @@ class DraftIndex(Reader):
         self._saved = time.monotonic()
 
     def _so_far(self) -> Manifest:
-        entry = PartEntry(self._part.folder.name, self._part.passages, int(self._part.tokens.table.lengths.sum()))
-        return replace(self._manifest, next_pid=self._next_pid, parts=(entry,))
+        return replace(self._manifest, next_pid=self._next_pid, parts=(self._part.entry,))
 
     def finish(self) -> Manifest:
         """Bring the part into its final form, with a codebook if it is large; return the manifest that commits it."""

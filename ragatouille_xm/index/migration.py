@@ -67,7 +67,7 @@ def _migrate(folder: Path) -> None:
             for passages, vectors in _contents(folder / source.name, source):
                 part.append(passages, vectors)
         part.seal()
-        pair = PartEntry(part.folder.name, part.passages, int(part.tokens.table.lengths.sum())), View(part)
+        pair = part.entry, View(part)
         manifest = old.changed(parts=(pair[0],) if part.passages else (), codebook=None)
         if needs_codebook(manifest):
             codebook = fit_codebook([pair[1]], manifest.tokens)

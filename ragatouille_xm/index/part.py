@@ -21,7 +21,7 @@ from ..errors import IndexDamagedError, StorageError
 from ..types import Passage, TokenVectors
 from .durable import is_foreign, storage_errors, sync_tree
 from .inventory import check_sizes, write_inventory
-from .manifest import PART, WAY_OUT
+from .manifest import PART, WAY_OUT, PartEntry
 from .points import OWN, passage_of, payload_of
 from .qdrant_filters import TERMS, any_of
 from .tokens import TokenStore
@@ -116,6 +116,11 @@ class Part:
                 raise
             raise _damaged(folder, error) from error
 
+    @property
+    def entry(self) -> PartEntry:
+        """What a manifest says of it."""
+        return PartEntry(self.folder.name, self.passages, int(self.tokens.table.lengths.sum()))
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
@@ -141,15 +146,13 @@ class Part:
         self.tokens.append([passage.pid for passage in passages], vectors)
         self._put(points)
 
-    def copy(self, passages: Sequence[Passage], source: Part) -> int:
-        """Store passages of another part, their vectors bit by bit; return how many vectors that were."""
+    def copy(self, passages: Sequence[Passage], source: Part) -> None:
+        """Store passages of another part, their vectors bit by bit."""
         points = self._points(passages)
         pids = [passage.pid for passage in passages]
         rows = source.tokens.table.rows_of(pids)
-        lengths = source.tokens.table.lengths[rows]
-        self.tokens.write(pids, lengths, source.tokens.take(rows, fine=True))
+        self.tokens.write(pids, source.tokens.table.lengths[rows], source.tokens.take(rows, fine=True))
         self._put(points)
-        return int(lengths.sum())
 
     def _points(self, passages: Sequence[Passage]) -> list[edge.Point]:
         payloads = [payload_of(passage) for passage in passages]
@@ -189,7 +192,6 @@ class Part:
     def flush(self) -> None:
         """Write everything out: a process that dies later does not take it along."""
         with storage_errors(self.folder):
-            self.tokens.flush()
             self._shard.flush()
 
     # ---- reading

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import IndexDamagedError
 from .codebook import Probes
-from .durable import ASIDE, storage_errors, sync
+from .durable import ASIDE, check_space, storage_errors, sync
 from .quantised import Floats
 from .tokens import Rows
 
@@ -120,6 +120,7 @@ def write_postings(path: Path, centroids: int, passages: int, blocks: Iterable[t
         spool.seek(0)
         norms = np.concatenate(sizes) ** -0.5 if sizes else np.empty(0)
         offsets = np.concatenate([[0], np.cumsum(counts)])
+        check_space(path.parent, 8 * len(offsets) + 4 * (len(norms) + int(offsets[-1])))  # the rest is written mapped
         header = np.array([(MAGIC, centroids, passages, offsets[-1])], HEADER)
         with aside.open("w+b") as file:
             file.write(header.tobytes() + offsets.tobytes() + norms.astype(np.float32).tobytes())

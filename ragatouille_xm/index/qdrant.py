@@ -212,8 +212,7 @@ class EdgeIndex(FolderReader):
             with self._making() as part:
                 part.append(passages, vectors)
                 part.seal()
-                pair = PartEntry(part.folder.name, part.passages, len(vectors.vectors)), View(part)
-                pair = posted(pair, self.folder, now.snapshot.codebook, now.manifest.codebook)
+                pair = posted((part.entry, View(part)), self.folder, now.snapshot.codebook, now.manifest.codebook)
                 kept = [*without(now.manifest, now.snapshot, gone), pair]
                 next_pid = max(now.manifest.next_pid, max(pids) + 1)
                 self._commit_pairs(now, kept, next_pid=next_pid)
@@ -304,9 +303,9 @@ class EdgeIndex(FolderReader):
         logger.info("merging %d of %d parts of %s", len(names), len(pairs), self.folder)
         check_space(self.folder, 2 * self._dim * sum(part.tokens for part in chosen))
         with self._making() as made:
-            tokens = sum(copy_alive(view, made) for old, view in pairs if old.name in names)
+            for view in (view for old, view in pairs if old.name in names):
+                copy_alive(view, made)
             made.seal()
-            merged = PartEntry(made.folder.name, made.passages, tokens), View(made)
-            merged = posted(merged, self.folder, now.snapshot.codebook, now.manifest.codebook)
+            merged = posted((made.entry, View(made)), self.folder, now.snapshot.codebook, now.manifest.codebook)
             kept = [merged, *(pair for pair in pairs if pair[0].name not in names)]
             return self._commit_pairs(now, kept)

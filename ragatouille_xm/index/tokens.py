@@ -49,6 +49,11 @@ class Table(NamedTuple):
         pids, starts, lengths = (records[name][order].astype(np.int64) for name in ("pid", "start", "length"))
         return cls(pids, starts, lengths, records["scale"][order])
 
+    @property
+    def end(self) -> int:
+        """Behind the last token vector."""
+        return int((self.starts + self.lengths).max(initial=0))
+
     def records(self) -> NDArray[np.void]:
         """Return the records that make it up."""
         found = np.empty(len(self.pids), RECORD)
@@ -130,7 +135,8 @@ class TokenStore:
             for file, content in zip(planes, some, strict=False):
                 file.write(np.ascontiguousarray(content).data)
             records.write(records_of.tobytes())
-            self.flush()
+            for file in self._files:  # a process that dies later does not take it along
+                file.flush()
         self._removed.difference_update(pids)
         self._forget()
 
@@ -159,11 +165,6 @@ class TokenStore:
         self._forget()
         return known.issuperset(pids)
 
-    def flush(self) -> None:
-        """Hand everything to the system: a process that dies later does not take it along."""
-        for file in self._files:
-            file.flush()
-
     def seal(self) -> None:
         """Keep a list of what counts. Nothing may be appended afterwards."""
         path = self._folder / PASSAGES
@@ -174,7 +175,7 @@ class TokenStore:
             self._forget()  # which lets go of the maps
             table = self.table
             for name in self._names:
-                os.truncate(self._folder / name, self._dim * int((table.starts + table.lengths).max(initial=0)))
+                os.truncate(self._folder / name, self._dim * table.end)
             aside.write_bytes(table.records().tobytes())
             os.replace(aside, path)
 
@@ -220,9 +221,8 @@ class TokenStore:
         OSError
             If the files do not hold the vectors that they should.
         """
-        tokens = int((self.table.starts + self.table.lengths).max(initial=0))
         for name in self._names:
-            if self._size(name) != tokens * self._dim:
+            if self._size(name) != self.table.end * self._dim:
                 raise OSError(f"{name} has no token vectors of width {self._dim} for {len(self.table.pids)} passages")
             self._mapped(name)
 
@@ -253,8 +253,7 @@ class TokenStore:
         """Return the rows in runs of so many tokens, or little more."""
         if not len(rows):
             return []
-        lengths = self.table.lengths[rows]
-        number = (np.cumsum(lengths) - lengths) // at_once
+        number = self._firsts(rows) // at_once
         runs: list[Rows] = np.split(rows, np.flatnonzero(number[1:] != number[:-1]) + 1)
         return runs
 
