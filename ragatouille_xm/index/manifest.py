@@ -252,6 +252,8 @@ def stamp(folder: Path) -> tuple[int, int, int]:
 def sweep(folder: Path) -> None:
     """Remove what writers left behind that did not come to their end, except a build that may be resumed."""
     try:
+        if _build(folder, DRAFT) == _build(folder, MANIFEST):  # committed by a process that died right then, or neither
+            (folder / DRAFT).unlink(missing_ok=True)
         named = _named(folder, MANIFEST) | _named(folder, DRAFT)
     except PassageIndexError:  # leave what may be of use to whoever repairs it
         return
@@ -270,3 +272,10 @@ def _named(folder: Path, name: str) -> set[str]:
         return Manifest.read(folder, name).names
     except IndexNotFoundError:
         return set()
+
+
+def _build(folder: Path, name: str) -> str | None:
+    try:
+        return Manifest.read(folder, name).build
+    except IndexNotFoundError:
+        return None

@@ -110,6 +110,9 @@ def test_after_its_end_a_build_begins_again(folder: Path) -> None:
         pass
     assert names_in(folder) == ["a"]
     (folder / "draft.json").write_bytes(draft_file)  # as after a crash between the two last steps
+    EdgeIndex.open(folder).reserve(0)  # any writer tidies up
+    assert not (folder / "draft.json").exists()
+    (folder / "draft.json").write_bytes(draft_file)
     with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
         assert len(draft) == 0
     assert names_in(folder) == []
