@@ -1,13 +1,20 @@
-"""MaxSim, and the best of many scores. Pure functions."""
+"""MaxSim, and the best of many scores. Pure functions, but for what a GPU is found to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 
 from .types import Hits
+
+logger = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE = 16
 TOKENS_AT_ONCE = {"cpu": 8192}  # on the CPU, a block's similarities stay in the cache
@@ -15,7 +22,13 @@ TOKENS_AT_ONCE_ELSEWHERE = 262_144
 
 
 def maxsim(
-    queries: torch.Tensor, vectors: torch.Tensor, lengths: torch.Tensor, *, block: int | None = None
+    queries: torch.Tensor,
+    vectors: torch.Tensor,
+    lengths: torch.Tensor,
+    *,
+    starts: torch.Tensor | None = None,
+    scales: torch.Tensor | None = None,
+    block: int | None = None,
 ) -> torch.Tensor:
     r"""Score every passage for every query by late interaction.
 
@@ -26,9 +39,13 @@ def maxsim(
     queries : torch.Tensor
         Shape ``(Q, q, dim)``, floating. A row of zeros adds nothing.
     vectors : torch.Tensor
-        Shape ``(T, dim)``, floating: the token vectors of `n` passages, one after the other.
+        Shape ``(T, dim)``: the token vectors of passages, one after the other.
     lengths : torch.Tensor
-        Shape ``(n,)``, int64, on the CPU: tokens of each passage, at least 1; sums to ``T``.
+        Shape ``(n,)``, int64: tokens of each passage, at least 1.
+    starts : torch.Tensor, optional
+        Shape ``(n,)``, int64: the first token vector of each passage, growing; by default they follow one another.
+    scales : torch.Tensor, optional
+        Shape ``(T,)``, float32: what each token vector, which may be of integers, is to be multiplied by.
     block : int, optional
         Tokens of passages compared at a time. At most ``16 · q · block`` similarities are held at once.
 
@@ -47,6 +64,8 @@ def maxsim(
     padding the similarities to a rectangle takes 18, `segment_reduce` 21. With two threads, at 20,000 passages, it was
     the fastest too: 8 to 12, 13 and 17 to 20.
     The maximum does not depend on the order of its operands, so the result is deterministic.
+    On a GPU, vectors of float16 or int8 are scored by one fused kernel where that works and is faster: see
+    `ragatouille_xm.fused`. It rounds queries to float16.
 
     Examples
     --------
@@ -57,62 +76,95 @@ def maxsim(
     """
     device = vectors.device
     queries = queries.to(device, torch.float32)
+    starts = lengths.cumsum(0) - lengths if starts is None else starts
+    if vectors.dtype in (torch.float16, torch.int8) and (kernel := fused_on(device)) is not None:
+        return kernel(queries, vectors, starts.to(device), lengths.to(device), scales)
+    return _unfused(queries, vectors, starts, lengths, scales, block)
+
+
+Kernel: TypeAlias = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor
+]
+
+
+@cache
+def fused_on(device: torch.device) -> Kernel | None:
+    """Return the fused kernel, if the device has one that gives the same scores and is faster."""
+    if device.type != "cuda":
+        return None
+    try:
+        from .fused import maxsim as kernel
+
+        lengths = torch.arange(1, 160, device=device).repeat(64)
+        starts = lengths.cumsum(0) - lengths
+        vectors = normalize(torch.randn(int(lengths.sum()), 128, device=device), dim=1).half()
+        queries = vectors[: 4 * 32].view(4, 32, 128).float()
+        given = queries, vectors, starts, lengths, None
+        if not torch.allclose(kernel(*given), _unfused(*given), atol=1e-2):
+            raise RuntimeError("its scores are wrong")
+        return kernel if _seconds(kernel, *given) < _seconds(_unfused, *given) else None
+    except Exception as error:  # of a compiler and a driver: anything
+        logger.warning("the fused kernel does not work on %s, which computes the slower way: %s", device, error)
+        return None
+
+
+def _seconds(score: Kernel, *given: Any) -> float:
+    """Return what scoring takes, at best."""
+    taken = []
+    for _ in range(3):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        score(*given)
+        torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def _unfused(
+    queries: torch.Tensor,
+    vectors: torch.Tensor,
+    starts: torch.Tensor,
+    lengths: torch.Tensor,
+    scales: torch.Tensor | None,
+    block: int | None = None,
+) -> torch.Tensor:
+    device = vectors.device
+    starts, lengths = starts.cpu(), lengths.cpu()
     scores = torch.empty(len(queries), len(lengths), device=device)
     block = block or TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE_ELSEWHERE)
-    for passages, tokens in _blocks(lengths, block):
-        sizes = lengths[passages]
-        owners = owners_of(sizes.to(device), tokens.stop - tokens.start)
-        scores[:, passages] = maxsim_of_block(queries, vectors[tokens], owners, len(sizes))
+    for passages in _blocks(lengths, block):
+        sizes, count = lengths[passages], passages.stop - passages.start
+        owners = torch.repeat_interleave(torch.arange(count), sizes)
+        tokens = _tokens(starts[passages], sizes, owners, device)
+        part = vectors[tokens].float()
+        if scales is not None:
+            part *= scales[tokens][:, None]
+        owners = owners.to(device)
+        for first in range(0, len(queries), QUERIES_AT_ONCE):
+            some = queries[first : first + QUERIES_AT_ONCE]
+            best = _best_of_passage(part @ some.flatten(0, 1).T, owners, count)
+            scores[first : first + QUERIES_AT_ONCE, passages] = best.view(count, len(some), -1).sum(2).T
     return scores
 
 
-def owners_of(lengths: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Return the passage of each of `tokens` token vectors, by the passages' `lengths`: ``(n,)`` → ``(T,)`` int64."""
-    return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths, output_size=tokens)
-
-
-def maxsim_of_block(
-    queries: torch.Tensor, vectors: torch.Tensor, owners: torch.Tensor, count: int, scales: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Score `count` passages at once, as `maxsim` does; all tensors are on one device.
-
-    Parameters
-    ----------
-    queries : torch.Tensor
-        Shape ``(Q, q, dim)``, float32.
-    vectors : torch.Tensor
-        Shape ``(T, dim)``, floating.
-    owners : torch.Tensor
-        Shape ``(T,)``, int64: the passage of each token vector.
-    count : int
-        Passages.
-    scales : torch.Tensor, optional
-        Shape ``(T,)``: of each token vector, which may be of integers.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(Q, count)``, float32.
-    """
-    part, rows = vectors.float(), queries.shape[1]
-    if scales is not None:
-        part = part * scales[:, None]
-    best = [
-        _best_of_passage(part @ some.flatten(0, 1).T, owners, count).view(count, len(some), rows).sum(2)
-        for some in queries.split(QUERIES_AT_ONCE)
-    ]
-    return torch.cat(best, 1).T
-
-
-def _blocks(lengths: torch.Tensor, block: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the passages and their tokens in runs of at most `block` tokens, or of one passage."""
+def _blocks(lengths: torch.Tensor, block: int) -> Iterator[slice]:
+    """Yield passages in runs of at most `block` tokens, or of one passage."""
     ends = torch.cumsum(lengths, 0)
     first, start = 0, 0
     while first < len(lengths):
         last = max(first + 1, int(torch.searchsorted(ends, start + block, right=True)))
-        end = int(ends[last - 1])
-        yield slice(first, last), slice(start, end)
-        first, start = last, end
+        yield slice(first, last)
+        first, start = last, int(ends[last - 1])
+
+
+def _tokens(
+    starts: torch.Tensor, lengths: torch.Tensor, owners: torch.Tensor, device: torch.device
+) -> slice | torch.Tensor:
+    """Return where the token vectors of passages are: a slice, which copies nothing, if they follow one another."""
+    first, end = int(starts[0]), int(starts[-1] + lengths[-1])
+    if end - first == len(owners):
+        return slice(first, end)
+    return (torch.arange(len(owners)) + (starts - lengths.cumsum(0) + lengths)[owners]).to(device)
 
 
 def _best_of_passage(similarities: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:

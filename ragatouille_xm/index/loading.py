@@ -132,7 +132,7 @@ class FolderReader(Reader):
     # ---- on a device
 
     def keep_on(self, device: str | torch.device) -> None:
-        """From now on, hold the token vectors in the memory of a device and score all of them there.
+        """From now on, hold the token vectors in the memory of a device and score them there.
 
         They are loaded at the next search. A device that is not there, or has no room, is passed over with a warning.
 
@@ -148,17 +148,16 @@ class FolderReader(Reader):
     ) -> Hits:
         """Return the best `k` passages by MaxSim among those that `filter` admits: see `Reader.search`.
 
-        What is kept on a device is always scored completely.
+        What is kept on a device is scored there, completely unless ``config.candidates`` is given.
         """
         if self._residents is not None:
             check_search(queries, k, self._dim)
             snapshot = self._snapshot()
             residents = self._residents  # only now: a forked process begins anew with a snapshot
-            hits = (
-                residents.search(snapshot, queries, k, Wanted.of(filter)) if residents and snapshot.passages else None
-            )
-            if hits is not None:
-                return hits
+            if residents and snapshot.passages:
+                hits = residents.search(snapshot, queries, k, Wanted.of(filter), config)
+                if hits is not None:
+                    return hits
         return super().search(queries, k, filter=filter, config=config)
 
     def close(self) -> None:

@@ -138,17 +138,29 @@ class Snapshot:
         return spread(lambda query: self._search(query, k, wanted, config), queries)
 
     def _search(self, rows: NDArray[np.float32], k: int, wanted: Wanted | None, config: SearchConfig) -> Scored:
-        def begun(rows: NDArray[np.float32]) -> tuple[Query, Chosen | None]:
-            query = Query(rows)
-            return query, self._chosen(query, k, wanted, config)
-
-        [(query, chosen)] = spread(begun, [rows])
-        # The first stage may overlook passages that share no centroid with the query.
-        if chosen is None or sum(len(rows) for _, rows in chosen) < k:
-            chosen = [(view, view.rows(wanted)) for view in self.views]
+        [(query, chosen)] = self._begun([rows], k, wanted, config)
         return ranked(query, chosen, k)
 
-    def _chosen(self, query: Query, k: int, wanted: Wanted | None, config: SearchConfig) -> Chosen | None:
+    def chosen(
+        self, queries: Sequence[NDArray[np.float32]], k: int, wanted: Wanted | None, config: SearchConfig
+    ) -> list[Chosen]:
+        """Return the passages that are to be scored for each query."""
+        return [chosen for _, chosen in self._begun(queries, k, wanted, config)]
+
+    def _begun(
+        self, queries: Sequence[NDArray[np.float32]], k: int, wanted: Wanted | None, config: SearchConfig
+    ) -> list[tuple[Query, Chosen]]:
+        def begun(rows: NDArray[np.float32]) -> tuple[Query, Chosen]:
+            query = Query(rows)
+            chosen = self._first_stage(query, k, wanted, config)
+            # The first stage may overlook passages that share no centroid with the query.
+            if chosen is None or sum(len(rows) for _, rows in chosen) < k:
+                chosen = [(view, view.rows(wanted)) for view in self.views]
+            return query, chosen
+
+        return spread(begun, queries)
+
+    def _first_stage(self, query: Query, k: int, wanted: Wanted | None, config: SearchConfig) -> Chosen | None:
         """Return the candidates of the first stage; None if everything is to be scored."""
         if self.codebook is None or self.passages <= EXACT_BELOW or config.exact:
             return None

@@ -1,33 +1,27 @@
-"""Token vectors of an index in the memory of a device: exact MaxSim over all of them, at the device's speed."""
+"""Token vectors of an index in the memory of a device: MaxSim over all of them at the device's speed."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ..config import SearchConfig
 from ..errors import InputError
-from ..scoring import maxsim_of_block, owners_of, top_k
+from ..scoring import maxsim, top_k
 from ..types import Hits
 from .part import Part
 from .quantised import lengths_of, turned
-from .reading import Snapshot, Wanted
-from .tokens import TOKENS_AT_ONCE
+from .reading import Snapshot, Wanted, rows_of
+from .tokens import Rows
 
 logger = logging.getLogger(__name__)
 
-TOKENS_AT_ONCE_ON_GPU = 2**18
-QUERIES_AT_ONCE = 16
-
-
-class _Block(NamedTuple):
-    vectors: torch.Tensor  # (T, dim) float16, or int8 with scales
-    owners: torch.Tensor  # (T,) int64: the passage of each token, counted in the block
-    passages: int
-    scales: torch.Tensor | None  # (T,) float32
+TOKENS_LOADED_AT_ONCE = 2**18
+QUERIES_AT_ONCE = 64
 
 
 class ResidentPart:
@@ -45,26 +39,33 @@ class ResidentPart:
     """
 
     def __init__(self, part: Part, device: torch.device) -> None:
-        self.pids = torch.from_numpy(part.tokens.table.pids)  # growing
         tokens = part.tokens
-        self._fine = tokens.fine
-        self._blocks: list[_Block] = []
-        for rows in tokens.every_block(TOKENS_AT_ONCE if device.type == "cpu" else TOKENS_AT_ONCE_ON_GPU):
-            lengths, scales = torch.from_numpy(tokens.table.lengths[rows]), None
-            if tokens.fine:
-                vectors = tokens.vectors_of(rows).vectors.half().to(device)
+        lengths = torch.from_numpy(tokens.table.lengths)
+        self.pids = torch.from_numpy(tokens.table.pids)  # growing
+        self._starts, self._lengths = (lengths.cumsum(0) - lengths).to(device), lengths.to(device)
+        total, dtype = int(lengths.sum()), torch.float16 if tokens.fine else torch.int8
+        self._vectors = torch.empty(total, tokens.dim, dtype=dtype, device=device)
+        self._scales = None if tokens.fine else torch.empty(total, device=device)
+        start = 0
+        for rows in tokens.every_block(TOKENS_LOADED_AT_ONCE):
+            if self._scales is None:
+                found = tokens.vectors_of(rows).vectors
             else:
-                found = tokens.take(rows, fine=False)
-                vectors = torch.from_numpy(np.array(found.codes)).to(device)
-                scales = torch.from_numpy(lengths_of(found.codes).astype(np.float32)).to(device)
-            self._blocks.append(_Block(vectors, owners_of(lengths.to(device), len(vectors)), len(rows), scales))
+                codes = np.array(tokens.take(rows, fine=False).codes)
+                found = torch.from_numpy(codes)
+                self._scales[start : start + len(found)] = torch.from_numpy(lengths_of(codes))
+            self._vectors[start : start + len(found)] = found
+            start += len(found)
 
-    def scores(self, queries: torch.Tensor) -> torch.Tensor:
-        """Score all passages: ``(Q, q, dim)`` → ``(Q, n)``, float32, on the device."""
-        if not self._fine:
+    def scores(self, queries: torch.Tensor, rows: Rows | None) -> torch.Tensor:
+        """Score the passages in these `rows`, or all: ``(Q, q, dim)`` → ``(Q, n)``, float32, on the device."""
+        starts, lengths = self._starts, self._lengths
+        if rows is not None:
+            chosen = torch.from_numpy(rows).to(starts.device)
+            starts, lengths = starts[chosen], lengths[chosen]
+        if self._scales is not None:
             queries = turned(queries.flatten(0, 1)).view(queries.shape)
-        found = [maxsim_of_block(queries, *block) for block in self._blocks]
-        return torch.cat(found, 1) if found else queries.new_empty(len(queries), 0)
+        return maxsim(queries, self._vectors, lengths, starts=starts, scales=self._scales)
 
 
 def search_device(device: str | torch.device) -> torch.device:
@@ -89,22 +90,35 @@ class Residents:
         self._lock = Lock()
         self._usable = True
 
-    def search(self, snapshot: Snapshot, queries: torch.Tensor, k: int, wanted: Wanted | None) -> Hits | None:
-        """Return the best `k` passages of a snapshot by exact MaxSim, or None where the device cannot hold it."""
+    def search(
+        self, snapshot: Snapshot, queries: torch.Tensor, k: int, wanted: Wanted | None, config: SearchConfig
+    ) -> Hits | None:
+        """Return the best `k` passages of a snapshot by MaxSim, or None where the device cannot hold it.
+
+        All that are wanted are scored, or as many candidates of the first stage as ``config.candidates`` says.
+        """
         parts = self._of(snapshot)
         if parts is None:
             return None
-        chosen = [torch.from_numpy(view.rows(wanted)) for view in snapshot.views]
-        pids = torch.cat([part.pids[rows] for part, rows in zip(parts, chosen, strict=True)])
-        columns = [rows.to(self.device) for rows in chosen]
-        hits = []
-        for some in queries.to(self.device, torch.float32).split(QUERIES_AT_ONCE):
-            scores = [part.scores(some)[:, these] for part, these in zip(parts, columns, strict=True)]
-            hits.append(top_k(torch.cat(scores, 1), pids, k))
-        return Hits(np.concatenate([each.pids for each in hits]), np.concatenate([each.scores for each in hits]))
+        queries = queries.to(self.device, torch.float32)
+        if config.exact or config.candidates is None:
+            masks = [view.admitted(wanted) for view in snapshot.views]
+            every = [
+                (part, None if mask is None else np.flatnonzero(mask))
+                for part, mask in zip(parts.values(), masks, strict=True)
+            ]
+            return _joined([_best(some, every, k) for some in queries.split(QUERIES_AT_ONCE)])
+        k_here = min(k, snapshot.passages)
+        candidates = snapshot.chosen(rows_of(queries), k_here, wanted, config)
+        return _joined(
+            [
+                _best(query, [(parts[view.part.folder.name], rows) for view, rows in chosen], k)
+                for query, chosen in zip(queries.split(1), candidates, strict=True)
+            ]
+        )
 
-    def _of(self, snapshot: Snapshot) -> list[ResidentPart] | None:
-        """Return the parts of a snapshot, after loading what is new and letting go of what is no longer in it."""
+    def _of(self, snapshot: Snapshot) -> dict[str, ResidentPart] | None:
+        """Return a snapshot's parts by name, after loading what is new and letting go of what is no longer in it."""
         with self._lock:
             if not self._usable:
                 return None
@@ -120,4 +134,14 @@ class Residents:
                 self._usable = False
                 self._parts = {}
                 return None
-            return [self._parts[name] for name in names]
+            return {name: self._parts[name] for name in names}
+
+
+def _best(queries: torch.Tensor, chosen: Sequence[tuple[ResidentPart, Rows | None]], k: int) -> Hits:
+    """Return the best `k` of the rows that are chosen of each part; None stands for all."""
+    scores = torch.cat([part.scores(queries, rows) for part, rows in chosen], 1)
+    return top_k(scores, torch.cat([part.pids if rows is None else part.pids[rows] for part, rows in chosen]), k)
+
+
+def _joined(hits: Sequence[Hits]) -> Hits:
+    return Hits(np.concatenate([each.pids for each in hits]), np.concatenate([each.scores for each in hits]))

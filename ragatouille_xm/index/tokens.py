@@ -97,7 +97,7 @@ class TokenStore:
 
     def __init__(self, folder: Path, dim: int, *, fine: bool) -> None:
         self._folder = folder
-        self._dim = dim
+        self.dim = dim
         self._names = [CODES, FINE] if fine else [CODES]
         self._files: list[BinaryIO] = []
         self._maps: dict[str, Codes] = {}
@@ -128,7 +128,7 @@ class TokenStore:
         with storage_errors(self._folder):
             *planes, records = self._open()
             records_of = np.empty(len(pids), RECORD)
-            first = planes[0].seek(0, os.SEEK_END) // self._dim
+            first = planes[0].seek(0, os.SEEK_END) // self.dim
             columns = (pids, first + np.cumsum(lengths) - lengths, lengths, some.scales)
             for name, column in zip(RECORD.names or (), columns, strict=True):
                 records_of[name] = column
@@ -153,12 +153,12 @@ class TokenStore:
 
     def recover(self, pids: Sequence[int]) -> bool:
         """Go on with files that another process has left: keep `pids` alone; return whether all of them are there."""
-        tokens = min(self._size(name) // self._dim for name in self._names)
+        tokens = min(self._size(name) // self.dim for name in self._names)
         records = self._records()
         records = records[records["start"] + records["length"] <= tokens]
         with storage_errors(self._folder):
             for name in self._names:
-                os.truncate(self._folder / name, tokens * self._dim)
+                os.truncate(self._folder / name, tokens * self.dim)
             os.truncate(self._folder / PASSAGES, len(records) * RECORD.itemsize)
         known = set(records["pid"].tolist())
         self._removed = known.difference(pids)
@@ -175,7 +175,7 @@ class TokenStore:
             self._forget()  # which lets go of the maps
             table = self.table
             for name in self._names:
-                os.truncate(self._folder / name, self._dim * table.end)
+                os.truncate(self._folder / name, self.dim * table.end)
             aside.write_bytes(table.records().tobytes())
             os.replace(aside, path)
 
@@ -222,14 +222,14 @@ class TokenStore:
             If the files do not hold the vectors that they should.
         """
         for name in self._names:
-            if self._size(name) != self.table.end * self._dim:
-                raise OSError(f"{name} has no token vectors of width {self._dim} for {len(self.table.pids)} passages")
+            if self._size(name) != self.table.end * self.dim:
+                raise OSError(f"{name} has no token vectors of width {self.dim} for {len(self.table.pids)} passages")
             self._mapped(name)
 
     def _mapped(self, name: str) -> Codes:
         if name not in self._maps:
-            tokens = self._size(name) // self._dim
-            shape = (tokens, self._dim)
+            tokens = self._size(name) // self.dim
+            shape = (tokens, self.dim)
             path = self._folder / name
             # Copy on write: torch warns of memory that must not be written to.
             found: Any = np.memmap(path, np.int8, "c", shape=shape) if tokens else np.empty(shape, np.int8)

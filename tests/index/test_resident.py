@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.corpus.filters import parse_filter
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.scoring import maxsim
 from ragatouille_xm.types import Passage, TokenVectors
 
 from .scratch import scratch
@@ -71,6 +73,49 @@ def test_more_filters_than_are_remembered(index, monkeypatch):
         for n in range(5):
             hits = index.search(QUERIES[:1], 3, filter=parse_filter({"document_id": f"d{n}"}))
             assert hits.pids[0].tolist() == [n, -1, -1]
+
+
+def test_candidates_of_the_first_stage_alone_are_scored_if_that_is_asked_for(index, monkeypatch):
+    index.add(*some(3000, first=200))
+    index.optimize()
+    config, where = SearchConfig(candidates=300, probes=4), parse_filter({"odd": True})
+    index.search(QUERIES[:2], 5, filter=where, config=config)  # a filter that is new is applied in another way
+    expected = [index.search(QUERIES, 5, filter=wanted, config=config) for wanted in (None, where)]
+    scored = []
+
+    def counted(queries, vectors, lengths, **given):
+        scored.append(len(lengths))
+        return maxsim(queries, vectors, lengths, **given)
+
+    monkeypatch.setattr("ragatouille_xm.index.resident.maxsim", counted)
+    index.keep_on("cpu")
+    for wanted, hits in zip((None, where), expected, strict=True):
+        found = index.search(QUERIES, 5, filter=wanted, config=config)
+        assert found.scores == pytest.approx(hits.scores, abs=2e-3)
+        assert (found.pids == hits.pids).mean() > 0.95
+    assert len(scored) >= 2 * len(QUERIES)
+    assert max(scored) <= 300
+    scored.clear()
+    index.search(QUERIES, 5, config=SearchConfig(candidates=300, exact=True))
+    assert sum(scored) == 3200
+
+
+@pytest.mark.parametrize("where", [None, {"odd": True}])
+def test_the_fused_kernel_is_used_where_there_is_one(index, monkeypatch, where):
+    fused = pytest.importorskip("ragatouille_xm.fused", reason="Triton is for Linux only")
+    wanted = parse_filter(where)
+    expected, scored = index.search(QUERIES[:3], 5, filter=wanted), []
+
+    def kernel(queries, vectors, starts, lengths, scales):
+        scored.append(len(lengths))
+        return fused.maxsim(queries, vectors, starts, lengths, scales)
+
+    monkeypatch.setattr("ragatouille_xm.scoring.fused_on", lambda device: kernel)
+    index.keep_on("cuda" if torch.cuda.is_available() else "cpu")
+    found = index.search(QUERIES[:3], 5, filter=wanted)
+    assert scored == [200 if where is None else 100]
+    assert found.scores == pytest.approx(expected.scores, abs=2e-3)
+    assert (found.pids == expected.pids).mean() > 0.8
 
 
 @pytest.mark.parametrize("device", ["cuda:99"])

@@ -1,0 +1,112 @@
+"""MaxSim on a GPU as one Triton kernel: the similarities of tokens never leave the chip.
+
+Without it they are written to memory and read again, which for many queries at once is several times what the vectors
+themselves take. The idea is that of Pony et al., "Flash-MaxSim: IO-Aware Fused Kernels for Late-Interaction Retrieval",
+2026, arXiv:2605.29517. This one takes passages of any lengths wherever they are, and vectors of 8-bit integers.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+ROWS_AT_ONCE = 128  # of queries, that one program compares with a passage
+TOKENS_AT_ONCE = 32  # of the passage
+SMALLEST = 16  # side of a matrix product on tensor cores
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _kernel(  # type: ignore[no-untyped-def]
+    queries,
+    vectors,
+    scales,
+    starts,
+    lengths,
+    scores,
+    groups,
+    passages,
+    dim,
+    group_size: tl.constexpr,
+    rows: tl.constexpr,
+    width: tl.constexpr,
+    at_once: tl.constexpr,
+    scaled: tl.constexpr,
+):
+    # Programs of one passage follow one another, so that its vectors are still in the cache.
+    passage = tl.program_id(0) // groups
+    group = tl.program_id(0) % groups
+    start = tl.load(starts + passage)
+    length = tl.load(lengths + passage).to(tl.int32)
+    column = tl.arange(0, width)
+    row = group * group_size * rows + tl.arange(0, group_size * rows)
+    asked = tl.load(queries + row[:, None] * width + column[None, :])
+    best = tl.full([group_size * rows], float("-inf"), tl.float32)
+    for first in range(0, length, at_once):
+        token = first + tl.arange(0, at_once)
+        inside = token < length
+        place = start + token  # 64 bits: an index has more numbers than 32 count
+        held = inside[None, :] & (column < dim)[:, None]
+        some = tl.load(vectors + place[None, :] * dim + column[:, None], mask=held, other=0)
+        similarity = tl.dot(asked, some.to(asked.dtype))
+        if scaled:
+            similarity *= tl.load(scales + place, mask=inside, other=0)[None, :]
+        best = tl.maximum(best, tl.max(tl.where(inside[None, :], similarity, float("-inf")), 1))
+    total = tl.sum(tl.reshape(best, (group_size, rows)), 1)
+    query = group * group_size + tl.arange(0, group_size)
+    tl.store(scores + query.to(tl.int64) * passages + passage, total)
+
+
+def maxsim(
+    queries: torch.Tensor,
+    vectors: torch.Tensor,
+    starts: torch.Tensor,
+    lengths: torch.Tensor,
+    scales: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Score passages; all tensors are on one device.
+
+    Parameters
+    ----------
+    queries : torch.Tensor
+        Shape ``(Q, q, dim)``, floating; rounded to float16.
+    vectors : torch.Tensor
+        Shape ``(T, dim)``, contiguous: float16 or int8.
+    starts, lengths : torch.Tensor
+        Shape ``(n,)``, int64: the first token vector of each passage, and how many it has.
+    scales : torch.Tensor, optional
+        Shape ``(T,)``, float32: of each token vector.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(Q, n)``, float32, summed in float32.
+    """
+    count, rows, dim = queries.shape
+    at_once = min(max(triton.next_power_of_2(rows), SMALLEST), ROWS_AT_ONCE)
+    pieces = triton.cdiv(rows, at_once)  # of a long query
+    group = min(ROWS_AT_ONCE // at_once, triton.next_power_of_2(count * pieces))
+    groups = triton.cdiv(count * pieces, group)
+    width = max(triton.next_power_of_2(dim), SMALLEST)
+    # Rows of zeros add nothing to a score.
+    padded = torch.zeros(groups * group, at_once, width, dtype=torch.float16, device=vectors.device)
+    padded[: count * pieces].view(count, pieces * at_once, width)[:, :rows, :dim] = queries
+    scores = torch.empty(len(padded), len(starts), device=vectors.device)
+    if scores.numel():
+        _kernel[(groups * len(starts),)](
+            padded,
+            vectors,
+            vectors if scales is None else scales,
+            starts,
+            lengths,
+            scores,
+            groups,
+            len(starts),
+            dim,
+            group_size=group,
+            rows=at_once,
+            width=width,
+            at_once=TOKENS_AT_ONCE,
+            scaled=scales is not None,
+        )
+    return scores[: count * pieces].view(count, pieces, -1).sum(1)
