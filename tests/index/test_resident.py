@@ -76,6 +76,7 @@ def test_more_filters_than_are_remembered(index, monkeypatch):
 
 
 def test_candidates_of_the_first_stage_alone_are_scored_if_that_is_asked_for(index, monkeypatch):
+    monkeypatch.setattr("ragatouille_xm.index.reading.EXACT_BELOW", 100)
     index.add(*some(3000, first=200))
     index.optimize()
     config, where = SearchConfig(candidates=300, probes=4), parse_filter({"odd": True})
