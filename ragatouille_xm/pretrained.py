@@ -88,8 +88,8 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             Encode in 8-bit integers, on the CPU: faster, a little less exact. Indexes and queries need not agree on it.
         search_device : str or torch.device, optional
             Hold the token vectors of indexes (of ours, in a folder) in the memory of this device, say ``"cuda"``, from
-            the first search on, and score every passage there. Where the device is not there or has no room, the index
-            is searched as without it.
+            the first search on, and score every passage there (with ``force_fast``, 150 candidates of the first stage,
+            which the CPU finds). Where the device is not there or has no room, the index is searched as without it.
 
         Raises
         ------

@@ -192,9 +192,9 @@ def _codebook(folder: Path, manifest: Manifest, full: bool) -> Check:
 
 def _left_behind(folder: Path, manifest: Manifest) -> Iterator[Check]:
     """Yield a note if a writer did not come to its end."""
-    kinds = ("part-", "trash-", "codebook-", "postings-")
-    others = [path.name for path in folder.iterdir() if path.name.startswith(kinds) or path.suffix == ".tmp"]
-    extra = sorted(set(others) - manifest.names)
+    from ..index.manifest import left_behind
+
+    extra = sorted(path.name for path in left_behind(folder, manifest.names))
     if extra:
         found = f"{len(extra)} files of a writer that did not come to its end, or is at work: {extra[0]}"
         yield Check("leftovers", found, NOTE, "the next add, delete or index removes them")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -257,14 +257,26 @@ def sweep(folder: Path) -> None:
         named = _named(folder, MANIFEST) | _named(folder, DRAFT)
     except PassageIndexError:  # leave what may be of use to whoever repairs it
         return
+    for path in left_behind(folder, named):
+        if path.is_dir():
+            remove_tree(path)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def left_behind(folder: Path, named: set[str]) -> Iterator[Path]:
+    """Yield what writers have made in a folder, except what is named."""
     for path in folder.iterdir():
         if path.name in named:
             continue
-        if path.name.startswith((PART, TRASH)) and path.is_dir():
-            remove_tree(path)
-        elif path.name.startswith((MANIFEST, DRAFT, CODEBOOK, POSTINGS)) and path.suffix in (ASIDE, SUFFIX, BINARY):
-            with suppress(OSError):
-                path.unlink()
+        if path.is_dir():
+            ours = path.name.startswith((PART, TRASH))
+        else:
+            kinds, ends = (MANIFEST, DRAFT, CODEBOOK, POSTINGS), (ASIDE, SUFFIX, BINARY)
+            ours = path.name.startswith(kinds) and path.suffix in ends
+        if ours:
+            yield path
 
 
 def _named(folder: Path, name: str) -> set[str]:
