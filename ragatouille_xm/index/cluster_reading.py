@@ -66,7 +66,7 @@ class ClusterView:
         k = min(k, manifest.passages)
         found: Scored = []
         if self.codebook is not None and manifest.codebook and manifest.passages > EXACT_BELOW and not config.exact:
-            probes = self.codebook.query_weights(Query(query), config.probes_for(manifest.passages))
+            probes = self.codebook.query_weights(Query(query).brief, config.probes_for(manifest.passages))
             if len(probes[0]):
                 candidates = ceil(config.candidates_for(k, manifest.passages) * max(manifest.growth, 1.0))
                 first = (slot(manifest.codebook.version), candidates, probes)

@@ -32,6 +32,7 @@ from .threads import spread
 from .tokens import Rows
 
 EXACT_BELOW = 2000  # passages: up to so many, no first stage
+SHORTLIST = 10  # times as many as are wanted, by the brief query
 
 Scored = list[tuple[int, float]]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -138,25 +139,27 @@ class Snapshot:
         return spread(lambda query: self._search(query, k, wanted, config), queries)
 
     def _search(self, rows: NDArray[np.float32], k: int, wanted: Wanted | None, config: SearchConfig) -> Scored:
-        [(query, chosen)] = self._begun([rows], k, wanted, config)
-        return ranked(query, chosen, k)
+        [(query, chosen, few)] = self._begun([rows], k, wanted, config)
+        return ranked(query, shortlist(query, chosen, SHORTLIST * k) if few else chosen, k)
 
     def chosen(
         self, queries: Sequence[NDArray[np.float32]], k: int, wanted: Wanted | None, config: SearchConfig
     ) -> list[Chosen]:
         """Return the passages that are to be scored for each query."""
-        return [chosen for _, chosen in self._begun(queries, k, wanted, config)]
+        return [chosen for _, chosen, _ in self._begun(queries, k, wanted, config)]
 
     def _begun(
         self, queries: Sequence[NDArray[np.float32]], k: int, wanted: Wanted | None, config: SearchConfig
-    ) -> list[tuple[Query, Chosen]]:
-        def begun(rows: NDArray[np.float32]) -> tuple[Query, Chosen]:
+    ) -> list[tuple[Query, Chosen, bool]]:
+        """Return each query, what is to be scored for it, and whether that is what a first stage has found."""
+
+        def begun(rows: NDArray[np.float32]) -> tuple[Query, Chosen, bool]:
             query = Query(rows)
             chosen = self._first_stage(query, k, wanted, config)
             # The first stage may overlook passages that share no centroid with the query.
             if chosen is None or sum(len(rows) for _, rows in chosen) < k:
-                chosen = [(view, view.rows(wanted)) for view in self.views]
-            return query, chosen
+                return query, [(view, view.rows(wanted)) for view in self.views], False
+            return query, chosen, True
 
         return spread(begun, queries)
 
@@ -165,7 +168,7 @@ class Snapshot:
         if self.codebook is None or self.passages <= EXACT_BELOW or config.exact:
             return None
         limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
-        probes = self.codebook.query_weights(query, config.probes_for(self.passages))
+        probes = self.codebook.query_weights(query.brief, config.probes_for(self.passages))
         ask = max(view.part.to_ask(*wanted, limit) for view in self.views) if wanted else 0
         if wanted and ask:
             return self._passing(wanted, self._candidates(probes, ask, [view.alive for view in self.views]))
@@ -199,6 +202,16 @@ class Snapshot:
             table = view.part.tokens.table
             passing.append((view, table.rows_of(view.part.filtered(table.pids[rows].tolist(), wanted.where))))
         return passing
+
+
+def shortlist(query: Query, chosen: Chosen, n: int) -> Chosen:
+    """Return the `n` of some passages that have the best scores for the brief query."""
+    if query.brief is query or sum(len(rows) for _, rows in chosen) < 2 * n:
+        return chosen
+    scores = [view.part.tokens.rough(query.brief, rows) for view, rows in chosen]
+    every = np.concatenate(scores)
+    least = np.partition(every, len(every) - n)[len(every) - n]
+    return [(view, rows[some >= least]) for (view, rows), some in zip(chosen, scores, strict=True)]
 
 
 def ranked(query: Query, chosen: Chosen, k: int) -> Scored:

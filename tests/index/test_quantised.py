@@ -93,6 +93,24 @@ def test_a_score_does_not_depend_on_what_stands_beside():
         assert query.score(rest, firsts(lengths[first:])).tolist() == scores[first:].tolist()
 
 
+def test_a_brief_query_has_the_sum_of_rows_that_are_nearly_alike():
+    one, other = np.eye(8, dtype=np.float32)[:2]
+    near = np.float32([0.96, 0, 0.28, 0, 0, 0, 0, 0])
+    found = Query(np.stack([one, other, near, one, 2 * other])).brief
+    expected = Query(np.stack([2 * one + near, 3 * other]))
+    assert found.codes.tolist() == expected.codes.tolist()
+    assert found.scales == pytest.approx(expected.scales)
+    zeros = Query(np.zeros((4, 8), np.float32))
+    assert zeros.brief.codes.tolist() == [[0] * 8]
+
+
+@pytest.mark.parametrize("length", [1, 5, 300])
+def test_a_query_without_such_rows_is_brief_already(length):
+    rows = torch.randn(length, 128, generator=torch.Generator().manual_seed(1))
+    query = Query(rows.numpy())
+    assert query.brief is query
+
+
 def test_zeros_are_no_trouble():
     found = quantise(torch.zeros(3, 8), torch.tensor([1, 2]), fine=True)
     query = Query(np.zeros((2, 8), np.float32))
