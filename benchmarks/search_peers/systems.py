@@ -66,7 +66,9 @@ def candidates_of_ours(folder: Path, corpus: Corpus) -> Search:
 
     def find(query: np.ndarray[Any, Any]) -> list[int]:
         assert snapshot.codebook is not None
-        probes = snapshot.codebook.query_weights(Query(query).brief, config.probes_for(snapshot.passages))
+        probes = snapshot._heaviest(
+            snapshot.codebook.query_weights(Query(query).brief, config.probes_for(snapshot.passages))
+        )
         limit = config.candidates_for(K, snapshot.passages)
         found = snapshot._candidates(probes, limit, [None] * len(snapshot.views)) or []
         return [pid for view, rows in found for pid in view.part.tokens.table.pids[rows].tolist()]

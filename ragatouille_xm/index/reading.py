@@ -32,6 +32,7 @@ from .threads import spread
 from .tokens import Rows
 
 EXACT_BELOW = 2000  # passages: up to so many, no first stage
+POSTINGS = 200_000  # or as many as there are passages: what a first stage reads of the inverted lists
 SHORTLIST = 10  # times as many as are wanted, by the brief query
 
 Scored = list[tuple[int, float]]
@@ -168,11 +169,26 @@ class Snapshot:
         if self.codebook is None or self.passages <= EXACT_BELOW or config.exact:
             return None
         limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
-        probes = self.codebook.query_weights(query.brief, config.probes_for(self.passages))
+        probes = self._heaviest(self.codebook.query_weights(query.brief, config.probes_for(self.passages)))
         ask = max(view.part.to_ask(*wanted, limit) for view in self.views) if wanted else 0
         if wanted and ask:
             return self._passing(wanted, self._candidates(probes, ask, [view.alive for view in self.views]))
         return self._candidates(probes, limit, [view.admitted(wanted) for view in self.views])
+
+    def _heaviest(self, probes: Probes) -> Probes:
+        """Return the centroids of the largest weights, as many as have lists that are not too long all together.
+
+        Those of small weights are in most passages of a large index, and hardly change the order of the best.
+        """
+        centroids, weights = probes
+        lists = [view.postings.offsets for view in self.views if view.postings is not None]
+        sizes = sum((offsets[centroids + 1] - offsets[centroids] for offsets in lists), np.zeros_like(centroids))
+        most = max(POSTINGS, self.passages)
+        if sizes.sum() <= most:
+            return probes
+        order = np.argsort(-weights, kind="stable")
+        kept = np.sort(order[: max(int(np.searchsorted(np.cumsum(sizes[order]), most, side="right")), 1)])
+        return centroids[kept], weights[kept]
 
     def _candidates(self, probes: Probes, limit: int, admitted: Sequence[Mask | None]) -> Chosen | None:
         """Return the `limit` passages that are best by their centroids, of whichever parts they are.

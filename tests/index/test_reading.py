@@ -37,11 +37,12 @@ def index(request) -> Iterator[EdgeIndex]:
     with scratch() as folder:
         description = {"dim": DIM, "checkpoint": "", "fingerprint": "", "settings": {}, "storage": request.param}
         index = EdgeIndex.create(folder, **description)
-        for first in range(0, PASSAGES, PASSAGES // 2):  # two parts
-            some = range(first, first + PASSAGES // 2)
+        for some in (range(2500), range(2500, PASSAGES)):
             passages = [Passage(pid, f"d{pid}", "text", "en") for pid in some]
-            tokens = vectors[first : some.stop].flatten(0, 1)
+            tokens = vectors[some.start : some.stop].flatten(0, 1)
             index.add(passages, TokenVectors(tokens, torch.full((len(some),), LENGTH)))
+            index.optimize()  # which fits a codebook
+        assert len(index._snapshot().views) == 2
         yield index
         index.close()
 
@@ -59,6 +60,22 @@ def test_the_best_are_on_the_short_list(index, moved):
         assert 100 <= sum(len(some) for _, some in short) <= 102  # with equals of the last
         for (view, some), score in zip(short, scores, strict=True):
             assert set(view.rows()[score >= best]) <= set(some)
+
+
+def test_of_long_lists_those_of_the_largest_weights_are_read(index, monkeypatch):
+    snapshot = index._snapshot()
+    sizes = sum(np.diff(view.postings.offsets) for view in snapshot.views)
+    for rows in filled(5, 0.2).numpy():
+        probes = snapshot.codebook.query_weights(Query(rows), 400)
+        assert sizes[probes[0]].sum() > PASSAGES
+        assert snapshot._heaviest(probes) is probes
+        with monkeypatch.context() as patch:
+            patch.setattr("ragatouille_xm.index.reading.POSTINGS", 0)
+            centroids, weights = snapshot._heaviest(probes)
+        left = ~np.isin(probes[0], centroids)
+        assert 0 < sizes[centroids].sum() <= PASSAGES
+        assert weights.min() >= probes[1][left].max()
+        assert dict(zip(centroids, weights, strict=True)).items() <= dict(zip(*probes, strict=True)).items()
 
 
 @pytest.mark.parametrize("k", [1, 10, 150])
