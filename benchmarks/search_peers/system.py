@@ -14,9 +14,9 @@ AT_ONCE = 512
 
 
 class Corpus(NamedTuple):
-    """Token vectors of passages, one after the other, memory-mapped."""
+    """Token vectors of passages, one after the other."""
 
-    vectors: np.ndarray[Any, Any]  # (T, dim) float16
+    vectors: np.memmap[Any, Any]  # (T, dim) float16
     lengths: np.ndarray[Any, Any]  # (n,) int64
 
     @classmethod
@@ -24,11 +24,16 @@ class Corpus(NamedTuple):
         return cls(np.load(folder / "vectors.npy", mmap_mode="c"), np.load(folder / "lengths.npy"))
 
     def blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-        """Yield the first position, the vectors and the lengths of so many passages at a time."""
-        ends = np.concatenate([[0], np.cumsum(self.lengths)])
-        for first in range(0, len(self.lengths), at_once):
-            last = min(first + at_once, len(self.lengths))
-            yield first, np.array(self.vectors[ends[first] : ends[last]]), self.lengths[first:last]
+        """Yield the first position, the vectors and the lengths of so many passages at a time.
+
+        They are read, not mapped, so that memory is what a build takes and not what it is given.
+        """
+        dim, dtype = self.vectors.shape[1], self.vectors.dtype
+        with open(str(self.vectors.filename), "rb") as file:
+            file.seek(self.vectors.offset)
+            for first in range(0, len(self.lengths), at_once):
+                lengths = self.lengths[first : first + at_once]
+                yield first, np.fromfile(file, dtype, int(lengths.sum()) * dim).reshape(-1, dim), lengths
 
 
 Search = Callable[[np.ndarray[Any, Any]], list[int]]

@@ -72,7 +72,7 @@ def fit_codebook(views: Sequence[View], tokens: int, *, seed: int = 0) -> Codebo
     for view in views:
         rows, store = view.rows(), view.part.tokens
         some = np.sort(chosen.permutation(rows)[: int(np.ceil(wanted / max(tokens, 1) * len(rows)))])
-        blocks += [alike(store.vectors_of(block).vectors, largest)[0] for block in store.blocks(some)]
+        blocks += [alike(store.vectors_of(block).vectors, largest)[0] for block in store.once(some)]
     sample = np.concatenate(blocks)[:wanted]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
     return Codebook.fit_codes(sample, size, seed=seed)
@@ -101,7 +101,7 @@ def posted(
 
 
 def _assigned(tokens: TokenStore, codebook: Codebook) -> Iterator[tuple[NDArray[np.int32], Rows]]:
-    for rows in tokens.every_block(TOKENS_AT_ONCE):
+    for rows in tokens.once(at_once=TOKENS_AT_ONCE):
         yield codebook.assign_codes(tokens.take(rows, fine=False).codes), tokens.table.lengths[rows]
 
 

@@ -47,7 +47,7 @@ class ResidentPart:
         self._vectors = torch.empty(total, tokens.dim, dtype=dtype, device=device)
         self._scales = None if tokens.fine else torch.empty(total, device=device)
         start = 0
-        for rows in tokens.every_block(TOKENS_LOADED_AT_ONCE):
+        for rows in tokens.once(at_once=TOKENS_LOADED_AT_ONCE):
             if self._scales is None:
                 found = tokens.vectors_of(rows).vectors
             else:

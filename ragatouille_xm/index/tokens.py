@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -101,6 +102,7 @@ class TokenStore:
         self._names = [CODES, FINE] if fine else [CODES]
         self._files: list[BinaryIO] = []
         self._maps: dict[str, Codes] = {}
+        self._memory: dict[str, mmap.mmap] = {}  # of the maps
         self._table: Table | None = None
         self._removed: set[int] = set()
 
@@ -189,7 +191,7 @@ class TokenStore:
     # ---- reading
 
     def _forget(self) -> None:
-        self._table, self._maps = None, {}
+        self._table, self._maps, self._memory = None, {}, {}
 
     def _size(self, name: str) -> int:
         try:
@@ -230,10 +232,13 @@ class TokenStore:
         if name not in self._maps:
             tokens = self._size(name) // self.dim
             shape = (tokens, self.dim)
-            path = self._folder / name
-            # Copy on write: torch warns of memory that must not be written to.
-            found: Any = np.memmap(path, np.int8, "c", shape=shape) if tokens else np.empty(shape, np.int8)
-            self._maps[name] = np.asarray(found)
+            if tokens:
+                with (self._folder / name).open("rb") as file:
+                    # Copy on write: torch warns of memory that must not be written to.
+                    self._memory[name] = mmap.mmap(file.fileno(), tokens * self.dim, access=mmap.ACCESS_COPY)
+                self._maps[name] = np.frombuffer(self._memory[name], np.int8).reshape(shape)
+            else:
+                self._maps[name] = np.empty(shape, np.int8)
         return self._maps[name]
 
     def take(self, rows: Rows, *, fine: bool) -> Quantised:
@@ -283,9 +288,19 @@ class TokenStore:
         lengths = self.table.lengths[rows]
         return TokenVectors(dequantised(self.take(rows, fine=True), lengths), torch.from_numpy(lengths))
 
-    def every_block(self, at_once: int) -> Iterator[Rows]:
-        """Yield the rows of all passages, so many tokens at a time."""
-        yield from self.blocks(np.arange(len(self.table.pids)), at_once)
+    def once(self, rows: Rows | None = None, at_once: int = TOKENS_AT_ONCE) -> Iterator[Rows]:
+        """Yield the rows of all passages, or those given, so many tokens at a time, to be read once.
+
+        The system takes back the memory that each run was mapped to: a pass over everything holds little of it.
+        """
+        for some in self.blocks(np.arange(len(self.table.pids)) if rows is None else rows, at_once):
+            yield some
+            starts = self.table.starts[some]
+            first = int(starts.min()) * self.dim // mmap.PAGESIZE * mmap.PAGESIZE
+            end = int((starts + self.table.lengths[some]).max()) * self.dim
+            for memory in self._memory.values():
+                if hasattr(memory, "madvise"):  # not on Windows
+                    memory.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 def _joined(scores: Sequence[Floats]) -> Floats:

@@ -73,6 +73,17 @@ def test_passages_are_scored_wherever_they_lie(store, at_once, monkeypatch):
         assert store.rough(query, chosen) == pytest.approx(exact[chosen], abs=0.2)
 
 
+@pytest.mark.parametrize("at_once", [1, 900, 10_000])
+def test_a_pass_over_everything_leaves_it_as_it_is(store, at_once):
+    vectors = batch(3000)
+    store.append(np.random.default_rng(0).permutation(3000).tolist(), vectors)
+    for rows in (None, np.arange(5, 2000, 7), np.array([], np.int64)):
+        before = store.take(np.arange(3000) if rows is None else rows, fine=True)
+        taken = [store.take(some, fine=True) for some in store.once(rows, at_once)]
+        assert np.concatenate([each.codes for each in taken] or [before.codes]).tolist() == before.codes.tolist()
+        assert store.take(np.arange(3000), fine=True).codes.any(1).all()
+
+
 def test_what_another_process_left_unfinished_is_cut_off(store, tmp_path):
     """It died within an append: the last vectors, or the last record, are there in part."""
     first = batch(6)
