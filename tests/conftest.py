@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton: its kernels run without a GPU, if slowly
 
 from ragatouille_xm.demo import demo_checkpoint
+
+settings.register_profile("no deadlines", deadline=None)  # a busy machine is no failure
+settings.load_profile("no deadlines")
 
 
 @pytest.fixture(scope="session")

@@ -138,7 +138,7 @@ def test_ten_thousand_duplicates(engine):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_filters_mean_what_they_mean_in_python_and_come_before_the_best_k(name):
-    @settings(deadline=None, max_examples=examples(name, 30), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(name, 30), suppress_health_check=list(HealthCheck))
     @given(
         st.lists(st.tuples(some.metadatas, some.languages), min_size=8, max_size=16),
         st.lists(some.filters, min_size=6, max_size=12),

@@ -147,7 +147,6 @@ def test_an_index_lives_like_a_dictionary(name):
         settings=settings(
             max_examples=examples(name, 40),
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -22,7 +22,7 @@ def blocks(tokens: list[list[int]], at_once: int) -> Iterator[tuple[np.ndarray, 
         yield np.array([c for each in some for c in each], np.int32), np.array([len(each) for each in some])
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tokens=passages, probes=probing, at_once=st.integers(1, 31), limit=st.integers(1, 31), seed=st.integers(0, 9))
 def test_candidates_by_their_definition(tmp_path, tokens, probes, at_once, limit, seed):
     path = tmp_path / "postings.bin"

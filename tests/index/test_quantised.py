@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragatouille_xm.index import quantised
@@ -35,7 +35,6 @@ def firsts(lengths: torch.Tensor) -> np.ndarray:
 shapes = {"dim": st.sampled_from([1, 3, 8, 128, 600]), "seed": st.integers(0, 999), "spread": st.floats(0.01, 1)}
 
 
-@settings(deadline=None)
 @given(**shapes)
 def test_sixteen_bits_are_nearer_than_float16(dim, seed, spread):
     vectors, lengths = some(5, dim, seed, spread)
@@ -58,7 +57,6 @@ def test_turning_keeps_products_and_spreads_what_stands_out(dim):
         assert turned(torch.ones(1, dim)).abs().max() < 5, "nor do vectors whose numbers are all alike"
 
 
-@settings(deadline=None)
 @given(**shapes)
 def test_scores_are_those_of_the_vectors(dim, seed, spread):
     vectors, lengths = some(40, dim, seed, spread)

@@ -300,7 +300,7 @@ class TestEveryDetector:
     def test_no_texts(self, make: Callable[[], LanguageDetector]) -> None:
         assert make().detect([]) == []
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(text=st.text(max_size=80), candidates=st.sets(st.sampled_from(LANGUAGES), max_size=5))
     def test_any_text(self, make: Callable[[], LanguageDetector], text: str, candidates: set[str]) -> None:
         (found,) = make().detect([text], candidates, hint="fr")

@@ -42,7 +42,7 @@ def read(path: Path) -> list[TrainingExample]:
 # order
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 7), st.integers(0, 40), st.integers(0, 3))
 def test_a_stream_can_be_taken_up_anywhere(n: int, start: int, seed: int) -> None:
     examples = [TrainingExample(str(i), "yes", ("no",)) for i in range(n)]

@@ -155,7 +155,7 @@ def test_settings_that_are_wrong(wrong: dict[str, Any]) -> None:
 # masking
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(1, 12), st.integers(0, 2**31))
 def test_only_text_is_hidden_and_something_always_is(b: int, length: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

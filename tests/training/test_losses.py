@@ -70,7 +70,7 @@ def test_distillation_sees_differences_only(shift: float) -> None:
     assert distillation_loss(scores, torch.tensor([[2.0, 1.0, 0.0]])).item() > 0.1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SIZES, SIZES, SIZES, SIZES, st.integers(0, 2**31))
 def test_scores_are_those_of_searching(b: int, n: int, q: int, length: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -82,7 +82,7 @@ def test_scores_are_those_of_searching(b: int, n: int, q: int, length: int, seed
     assert torch.allclose(found, maxsim(queries, passages[scored], lengths), atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**31))
 def test_gradients_push_the_positive_up_and_everything_else_down(b: int, n: int, seed: int) -> None:
     scores = torch.randn(b, b * n, generator=torch.Generator().manual_seed(seed)).requires_grad_()
