@@ -92,7 +92,9 @@ def maxsim(
     padded = torch.zeros(groups * group, at_once, width, dtype=torch.float16, device=vectors.device)
     padded[: count * pieces].view(count, pieces * at_once, width)[:, :rows, :dim] = queries
     scores = torch.empty(len(padded), len(starts), device=vectors.device)
-    if scores.numel():
+    if not scores.numel():
+        return scores[:count]
+    with torch.cuda.device_of(vectors):  # Triton takes the current one
         _kernel[(groups * len(starts),)](
             padded,
             vectors,

@@ -112,10 +112,10 @@ def _seconds(score: Kernel, *given: Any) -> float:
     """Return what scoring takes, at best."""
     taken = []
     for _ in range(3):
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(given[0].device)
         start = time.perf_counter()
         score(*given)
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(given[0].device)
         taken.append(time.perf_counter() - start)
     return min(taken)
 

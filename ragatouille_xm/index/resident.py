@@ -100,7 +100,21 @@ class Residents:
         parts = self._of(snapshot)
         if parts is None:
             return None
-        queries = queries.to(self.device, torch.float32)
+        try:
+            return self._search(parts, snapshot, queries.to(self.device, torch.float32), k, wanted, config)
+        except torch.OutOfMemoryError as error:  # it holds the index, but not what a search needs beside it
+            self._give_up(error)
+            return None
+
+    def _search(
+        self,
+        parts: dict[str, ResidentPart],
+        snapshot: Snapshot,
+        queries: torch.Tensor,
+        k: int,
+        wanted: Wanted | None,
+        config: SearchConfig,
+    ) -> Hits:
         if config.exact or config.candidates is None:
             masks = [view.admitted(wanted) for view in snapshot.views]
             every = [
@@ -108,8 +122,7 @@ class Residents:
                 for part, mask in zip(parts.values(), masks, strict=True)
             ]
             return _joined([_best(some, every, k) for some in queries.split(QUERIES_AT_ONCE)])
-        k_here = min(k, snapshot.passages)
-        candidates = snapshot.chosen(rows_of(queries), k_here, wanted, config)
+        candidates = snapshot.chosen(rows_of(queries), min(k, snapshot.passages), wanted, config)
         return _joined(
             [
                 _best(query, [(parts[view.part.folder.name], rows) for view, rows in chosen], k)
@@ -130,11 +143,13 @@ class Residents:
                         logger.info("loading %d passages onto %s", view.part.passages, self.device)
                         self._parts[name] = ResidentPart(view.part, self.device)
             except (torch.OutOfMemoryError, RuntimeError, AssertionError) as error:  # no room, or no such device
-                logger.warning("%s cannot hold the index, which is searched on the CPU instead: %s", self.device, error)
-                self._usable = False
-                self._parts = {}
+                self._give_up(error)
                 return None
             return {name: self._parts[name] for name in names}
+
+    def _give_up(self, error: Exception) -> None:
+        logger.warning("%s cannot hold the index, which is searched on the CPU instead: %s", self.device, error)
+        self._usable, self._parts = False, {}
 
 
 def _best(queries: torch.Tensor, chosen: Sequence[tuple[ResidentPart, Rows | None]], k: int) -> Hits:

@@ -141,6 +141,21 @@ def test_a_device_without_room_is_passed_over(index, caplog, monkeypatch):
     assert "out of memory" in caplog.text
 
 
+def test_a_device_without_room_for_a_search_is_passed_over_from_then_on(index, caplog, monkeypatch):
+    expected = index.search(QUERIES, 5).pids.tolist()
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("no room for scores")
+
+    monkeypatch.setattr("ragatouille_xm.index.resident.maxsim", full)
+    index.keep_on("cpu")
+    for _ in range(2):
+        assert index.search(QUERIES, 5).pids.tolist() == expected
+    assert [record.message for record in caplog.records if "no room for scores" in record.message] == [
+        "cpu cannot hold the index, which is searched on the CPU instead: no room for scores"
+    ]
+
+
 def test_an_unknown_kind_of_device(index):
     with pytest.raises(InputError, match="abacus"):
         index.keep_on("abacus")
