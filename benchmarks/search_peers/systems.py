@@ -107,7 +107,7 @@ def filtered(one_in: int) -> Callable[[Path, Corpus], Search]:
 
 OURS = {
     "150 candidates, 16 probes": ours(candidates=150, probes=16),
-    "200 candidates, 16 probes": ours(candidates=200, probes=16),
+    "250 candidates, 16 probes": ours(candidates=250, probes=16),
     "400 candidates, 32 probes": ours(candidates=400, probes=32),
     "default": ours(),
     "default, first stage alone": candidates_of_ours,
