@@ -8,7 +8,7 @@ from typing import Literal
 DEFAULT_ROOT = ".ragatouille/"  # where RAGatouille keeps indexes, and below it:
 INDEXES_FOLDER = "colbert/indexes"
 # Found on 10,000 to a million passages, to have 0.98 of the exact top 10: benchmarks/search.py.
-LEAST_CANDIDATES, SUITED_UP_TO, CANDIDATES_GROW = 1000, 10_000, 0.57
+LEAST_CANDIDATES, SUITED_UP_TO, CANDIDATES_GROW = 1000, 10_000, 0.55
 LEAST_PROBES, PROBES_UP_TO, PROBES_GROW = 64, 100_000, 0.6
 STORAGES = ("float16", "int8")  # of token vectors on disk: 2 bytes for each number, or 1 and a scale for each vector
 
@@ -23,7 +23,7 @@ class SearchConfig:
         Score every passage that qualifies, without a first stage.
     candidates : int or None
         Passages that the first stage hands to MaxSim; by default as many as the size of the index asks for (1,000 up to
-        10,000 passages, and 3.7 times as many for ten times the passages), and at least 20 k.
+        10,000 passages, and 3.5 times as many for ten times the passages), and at least 20 k.
     probes : int or None
         Centroids looked up for each query token; by default 64 up to 100,000 passages, and four times as many for ten
         times the passages.
@@ -39,7 +39,7 @@ class SearchConfig:
         Examples
         --------
         >>> [SearchConfig().candidates_for(10, passages) for passages in (2_500, 10_000, 100_000, 1_000_000)]
-        [1000, 1000, 3715, 13803]
+        [1000, 1000, 3548, 12589]
         >>> SearchConfig(candidates=100).candidates_for(10, 80_000)
         100
         """
