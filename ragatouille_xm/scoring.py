@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -102,20 +102,23 @@ def fused_on(device: torch.device) -> Kernel | None:
         given = queries, vectors, starts, lengths, None
         if not torch.allclose(kernel(*given), _unfused(*given), atol=1e-2):
             raise RuntimeError("its scores are wrong")
-        return kernel if _seconds(kernel, *given) < _seconds(_unfused, *given) else None
+
+        def scored(score: Kernel) -> None:
+            score(*given)
+            torch.cuda.synchronize(device)
+
+        return kernel if seconds(lambda: scored(kernel)) < seconds(lambda: scored(_unfused)) else None
     except Exception as error:  # of a compiler and a driver: anything
         logger.warning("the fused kernel does not work on %s, which computes the slower way: %s", device, error)
         return None
 
 
-def _seconds(score: Kernel, *given: Any) -> float:
-    """Return what scoring takes, at best."""
+def seconds(call: Callable[[], object]) -> float:
+    """Return what a call takes, the best of three."""
     taken = []
     for _ in range(3):
-        torch.cuda.synchronize(given[0].device)
         start = time.perf_counter()
-        score(*given)
-        torch.cuda.synchronize(given[0].device)
+        call()
         taken.append(time.perf_counter() - start)
     return min(taken)
 
@@ -138,7 +141,7 @@ def _unfused(
         tokens = _tokens(starts[passages], sizes, owners, device)
         part = vectors[tokens].float()
         if scales is not None:
-            part *= scales[tokens][:, None]
+            part = part * scales[tokens][:, None]
         owners = owners.to(device)
         for first in range(0, len(queries), QUERIES_AT_ONCE):
             some = queries[first : first + QUERIES_AT_ONCE]

@@ -56,6 +56,21 @@ def test_half_precision_vectors_are_summed_in_float32(dtype):
     )
 
 
+@pytest.mark.parametrize("starts", [None, [0, 3], [3]])
+def test_scales_multiply_the_vectors_and_leave_them_as_they_are(starts):
+    generator = torch.Generator().manual_seed(0)
+    vectors, scales, queries = unit(generator, 5, 8), torch.rand(5, generator=generator), unit(generator, 2, 3, 8)
+    lengths = torch.tensor([2] if starts == [3] else [3, 2])
+    before = vectors.clone()
+    where = None if starts is None else torch.tensor(starts)
+    found = maxsim(queries, vectors, lengths, starts=where, scales=scales)
+    chosen = slice(3, 5) if starts == [3] else slice(None)
+    torch.testing.assert_close(
+        found, by_loops(queries, (before * scales[:, None])[chosen], lengths), atol=1e-5, rtol=0, check_dtype=False
+    )
+    assert torch.equal(vectors, before)
+
+
 def test_no_passages_and_no_queries():
     nothing = torch.empty(0, dtype=torch.int64)
     assert maxsim(torch.ones(2, 3, 4), torch.empty(0, 4), nothing).shape == (2, 0)

@@ -58,20 +58,13 @@ def candidates_of_ours(folder: Path, corpus: Corpus) -> Search:
 
     from ragatouille_xm.config import SearchConfig
     from ragatouille_xm.index.qdrant import EdgeIndex
-    from ragatouille_xm.index.quantised import Query
 
     snapshot, config = EdgeIndex.open(folder / "index")._snapshot(), SearchConfig()
-    assert snapshot.codebook is not None
     torch.set_num_threads(1)
 
     def find(query: np.ndarray[Any, Any]) -> list[int]:
-        assert snapshot.codebook is not None
-        probes = snapshot._heaviest(
-            snapshot.codebook.query_weights(Query(query).brief, config.probes_for(snapshot.passages))
-        )
-        limit = config.candidates_for(K, snapshot.passages)
-        found = snapshot._candidates(probes, limit, [None] * len(snapshot.views)) or []
-        return [pid for view, rows in found for pid in view.part.tokens.table.pids[rows].tolist()]
+        [chosen] = snapshot.chosen([query], K, None, config)
+        return [pid for view, rows in chosen for pid in view.part.tokens.table.pids[rows].tolist()]
 
     return find
 

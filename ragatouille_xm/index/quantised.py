@@ -12,7 +12,6 @@ Turning before rounding: Zandieh et al., "TurboQuant: Online Vector Quantization
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import cache, cached_property
 from typing import NamedTuple, TypeAlias
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
+
+from ..scoring import seconds
 
 LARGEST = 127  # a code
 ALIKE = 0.9  # cosine of rows of a query that are nearly one
@@ -263,13 +264,4 @@ def _fastest() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
             return _of_floats
     except (AttributeError, RuntimeError):  # not in torch's stable interface
         return _of_floats
-    return min((_of_integers, _of_floats), key=lambda way: _seconds(lambda: way(left, right)))
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    taken = []
-    for _ in range(3):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+    return min((_of_integers, _of_floats), key=lambda way: seconds(lambda: way(left, right)))
