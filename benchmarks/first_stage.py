@@ -28,12 +28,11 @@ from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.index.codebook import Codebook
 from ragatouille_xm.index.qdrant import EdgeIndex
 from ragatouille_xm.index.quantised import products
-from ragatouille_xm.pretrained import FAST
 from ragatouille_xm.types import Passage, TokenVectors
 
 K, AT_ONCE = 10, 512
 SETTINGS = {
-    "force_fast": FAST,
+    "force_fast": SearchConfig(fast=True),
     "16 probes, 200 candidates": SearchConfig(probes=16, candidates=200),
     "the default": SearchConfig(),
     "64 probes, 1,200 candidates": SearchConfig(probes=64, candidates=1200),

@@ -71,7 +71,7 @@ def maxsim(
     queries : torch.Tensor
         Shape ``(Q, q, dim)``, floating; rounded to float16.
     vectors : torch.Tensor
-        Shape ``(T, dim)``, contiguous: float16 or int8.
+        Shape ``(T, dim)``: float16 or int8. Copied where they are not contiguous.
     starts, lengths : torch.Tensor
         Shape ``(n,)``, int64: the first token vector of each passage, and how many it has.
     scales : torch.Tensor, optional
@@ -94,13 +94,14 @@ def maxsim(
     scores = torch.empty(len(padded), len(starts), device=vectors.device)
     if not scores.numel():
         return scores[:count]
+    vectors = vectors.contiguous()  # the kernel knows no strides
     with torch.cuda.device_of(vectors):  # Triton takes the current one
         _kernel[(groups * len(starts),)](
             padded,
             vectors,
-            vectors if scales is None else scales,
-            starts,
-            lengths,
+            vectors if scales is None else scales.contiguous(),
+            starts.contiguous(),
+            lengths.contiguous(),
             scores,
             groups,
             len(starts),

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from .text.detect import LanguageDetector
 
-FAST = SearchConfig(candidates=150, probes=16)
-
 
 class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
     """A pretrained late-interaction model, and the indexes built with it.
@@ -88,7 +86,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             Encode in 8-bit integers, on the CPU: faster, a little less exact. Indexes and queries need not agree on it.
         search_device : str or torch.device, optional
             Hold the token vectors of indexes (of ours, in a folder) in the memory of this device, say ``"cuda"``, from
-            the first search on, and score every passage there (with ``force_fast``, 150 candidates of the first stage,
+            the first search on, and score every passage there (with ``force_fast``, candidates of the first stage,
             which the CPU finds). Where the device is not there or has no room, the index is searched as without it.
 
         Raises
@@ -192,7 +190,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         k : int
             How many results to return; fewer only where fewer passages qualify.
         force_fast : bool
-            Look at fewer candidates.
+            Look at fewer candidates: faster, and some of the best passages are missed.
         zero_index_ranks : bool
             Count ranks from 0 instead of 1.
         doc_ids : list of str, optional
@@ -218,7 +216,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             languages=language,
             filter=_with_ids(filter, doc_ids),
             min_score=min_score,
-            config=SearchConfig(exact=True) if exact else FAST if force_fast else SearchConfig(),
+            config=SearchConfig(exact=exact, fast=force_fast),
         )
         return shaped(found, query, zero_index_ranks)
 

@@ -77,7 +77,7 @@ def maxsim(
     device = vectors.device
     queries = queries.to(device, torch.float32)
     starts = lengths.cumsum(0) - lengths if starts is None else starts
-    if vectors.dtype in (torch.float16, torch.int8) and (kernel := fused_on(device)) is not None:
+    if (kernel := fused_on(device, vectors.dtype, vectors.shape[1])) is not None:
         return kernel(queries, vectors, starts.to(device), lengths.to(device), scales)
     return _unfused(queries, vectors, starts, lengths, scales, block)
 
@@ -88,18 +88,20 @@ Kernel: TypeAlias = Callable[
 
 
 @cache
-def fused_on(device: torch.device) -> Kernel | None:
-    """Return the fused kernel, if the device has one that gives the same scores and is faster."""
-    if device.type != "cuda":
+def fused_on(device: torch.device, dtype: torch.dtype, dim: int) -> Kernel | None:
+    """Return the fused kernel, if on that device it scores such vectors as is done without it, and is faster."""
+    if device.type != "cuda" or dtype not in (torch.float16, torch.int8):
         return None
     try:
         from .fused import maxsim as kernel
 
         lengths = torch.arange(1, 160, device=device).repeat(64)
         starts = lengths.cumsum(0) - lengths
-        vectors = normalize(torch.randn(int(lengths.sum()), 128, device=device), dim=1).half()
-        queries = vectors[: 4 * 32].view(4, 32, 128).float()
-        given = queries, vectors, starts, lengths, None
+        vectors = normalize(torch.randn(int(lengths.sum()), dim, device=device), dim=1)
+        queries = vectors[: 4 * 32].view(4, 32, dim)  # as many rows as the kernel compares at once
+        scales = None if dtype == torch.float16 else vectors.abs().amax(1) / 127
+        stored = vectors.to(dtype) if scales is None else (vectors / scales[:, None]).round().to(dtype)
+        given = queries, stored, starts, lengths, scales
         if not torch.allclose(kernel(*given), _unfused(*given), atol=1e-2):
             raise RuntimeError("its scores are wrong")
 
@@ -109,7 +111,10 @@ def fused_on(device: torch.device) -> Kernel | None:
 
         return kernel if seconds(lambda: scored(kernel)) < seconds(lambda: scored(_unfused)) else None
     except Exception as error:  # of a compiler and a driver: anything
-        logger.warning("the fused kernel does not work on %s, which computes the slower way: %s", device, error)
+        logger.warning(
+            "the fused kernel does not work on %s for %s vectors of %d numbers, which are scored the slower way: %s",
+            device, dtype, dim, error,
+        )  # fmt: skip
         return None
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +18,7 @@ from ragatouille_xm import scoring
 pytest.importorskip("triton", reason="Triton is for Linux only")
 from ragatouille_xm.fused import maxsim
 
+SHARED = 99 * 1024  # bytes that one program may have where there are least, on GPUs of capability 8.6
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -48,6 +54,14 @@ def test_some_passages_of_many_in_8_bit_integers_with_a_scale_for_each_token():
     torch.testing.assert_close(found, expected, atol=0, rtol=1e-3)
 
 
+def test_views_that_are_not_contiguous():
+    vectors, queries = some([60, 60], 32)[:, ::2], asked(2, 8, 16)
+    starts, lengths = torch.arange(0, 80, 4, device=DEVICE)[::2], torch.arange(1, 41, device=DEVICE)[::4]
+    scales = torch.rand(120, 2, device=DEVICE)[:, 0]
+    expected = maxsim(queries, vectors.contiguous(), starts.clone(), lengths.clone(), scales.clone())
+    torch.testing.assert_close(maxsim(queries, vectors, starts, lengths, scales), expected, atol=0, rtol=0)
+
+
 def test_zeros_add_nothing_and_nothing_is_no_passage():
     vectors, lengths = torch.tensor([[-1.0, 0.0], [-0.5, 0.0]], device=DEVICE).half(), torch.tensor([2], device=DEVICE)
     queries = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]], device=DEVICE)
@@ -60,7 +74,22 @@ def test_where_it_does_not_work_the_plain_way_is_taken_with_one_warning(monkeypa
     monkeypatch.setattr("ragatouille_xm.fused.maxsim", lambda *given: torch.zeros(()))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cuda", 99)
     with caplog.at_level(logging.WARNING, "ragatouille_xm"):
-        assert scoring.fused_on(device) is None
-        assert scoring.fused_on(device) is None
+        assert scoring.fused_on(device, torch.int8, 128) is None
+        assert scoring.fused_on(device, torch.int8, 128) is None
     assert len(caplog.records) == 1
     scoring.fused_on.cache_clear()
+
+
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+@pytest.mark.parametrize("capability", [80, 86, 90, 100, 120])
+def test_it_compiles_for_a_gpu_to_matrix_products_that_spill_nothing(capability, storage, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("compiled_kernel.py"), str(capability), storage],
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for program in json.loads(done.stdout):
+        assert program["matrix_products"] > 0
+        assert program["spilled_bytes"] == 0
+        assert program["shared_bytes"] <= SHARED

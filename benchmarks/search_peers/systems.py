@@ -99,7 +99,7 @@ def filtered(one_in: int) -> Callable[[Path, Corpus], Search]:
 
 
 OURS = {
-    "150 candidates, 16 probes": ours(candidates=150, probes=16),
+    "fast": ours(fast=True),
     "250 candidates, 16 probes": ours(candidates=250, probes=16),
     "400 candidates, 32 probes": ours(candidates=400, probes=32),
     "default": ours(),

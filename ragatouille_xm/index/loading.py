@@ -148,7 +148,7 @@ class FolderReader(Reader):
     ) -> Hits:
         """Return the best `k` passages by MaxSim among those that `filter` admits: see `Reader.search`.
 
-        What is kept on a device is scored there, completely unless ``config.candidates`` is given.
+        What is kept on a device is scored there, completely unless ``config.candidates`` is given, or ``config.fast``.
         """
         if self._residents is not None:
             check_search(queries, k, self._dim)

@@ -95,7 +95,7 @@ class Residents:
     ) -> Hits | None:
         """Return the best `k` passages of a snapshot by MaxSim, or None where the device cannot hold it.
 
-        All that are wanted are scored, or as many candidates of the first stage as ``config.candidates`` says.
+        All that are wanted are scored, or candidates of the first stage if ``config`` says how many or to be fast.
         """
         parts = self._of(snapshot)
         if parts is None:
@@ -115,7 +115,7 @@ class Residents:
         wanted: Wanted | None,
         config: SearchConfig,
     ) -> Hits:
-        if config.exact or config.candidates is None:
+        if config.exact or not (config.fast or config.candidates):
             masks = [view.admitted(wanted) for view in snapshot.views]
             every = [
                 (part, None if mask is None else np.flatnonzero(mask))

@@ -508,7 +508,8 @@ def test_the_first_stage_finds_what_exact_search_does(large):
     assert overlap(exact, staged) > 0.9
     assert np.array_equal(exact.scores[:, 0], staged.scores[:, 0])
     few = index.search(queries(), 10, config=SearchConfig(candidates=12, probes=1))
-    assert overlap(exact, few) < overlap(exact, staged)  # so there is a first stage at all
+    fast = index.search(queries(), 10, config=SearchConfig(fast=True))
+    assert overlap(exact, few) < overlap(exact, fast) < overlap(exact, staged)  # so there is a first stage at all
 
 
 def test_the_first_stage_gives_k_under_any_filter(large):

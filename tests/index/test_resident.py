@@ -97,6 +97,9 @@ def test_candidates_of_the_first_stage_alone_are_scored_if_that_is_asked_for(ind
     assert len(scored) >= 2 * len(QUERIES)
     assert max(scored) <= 300
     scored.clear()
+    index.search(QUERIES, 5, config=SearchConfig(fast=True))
+    assert max(scored) <= 300
+    scored.clear()
     index.search(QUERIES, 5, config=SearchConfig(candidates=300, exact=True))
     assert sum(scored) == 3200
 
@@ -111,7 +114,7 @@ def test_the_fused_kernel_is_used_where_there_is_one(index, monkeypatch, where):
         scored.append(len(lengths))
         return fused.maxsim(queries, vectors, starts, lengths, scales)
 
-    monkeypatch.setattr("ragatouille_xm.scoring.fused_on", lambda device: kernel)
+    monkeypatch.setattr("ragatouille_xm.scoring.fused_on", lambda device, dtype, dim: kernel)
     index.keep_on("cuda" if torch.cuda.is_available() else "cpu")
     found = index.search(QUERIES[:3], 5, filter=wanted)
     assert scored == [200 if where is None else 100]

@@ -1,0 +1,114 @@
+"""What do the shortcuts of a search save, and what do they lose?
+
+    python benchmarks/shortcuts.py CORPUS [CORPUS ...] [--queries 100]
+
+``CORPUS`` is a folder of `benchmarks/search.py --keep`: queries, their exact top 10, and the index of "ours". Three
+shortcuts are looked at: rows of a query that are nearly alike are one until the short list (`Query.brief`), the first
+stage leaves out the centroids of small weight where their lists are long (`Snapshot._heaviest`), and only a short list
+sees all rows of a query. Shares are of the exact top 10; milliseconds are CPU time on one thread, medians over queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from ragatouille_xm.config import SearchConfig
+from ragatouille_xm.index import reading
+from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.quantised import Query
+from ragatouille_xm.index.reading import Chosen, Snapshot, ranked, shortlist
+
+K = 10
+SHORTLISTS = (20, 30, 50, 100, 200)
+
+
+def share(chosen: Chosen, best: list[int]) -> float:
+    found = {pid for view, rows in chosen for pid in view.part.tokens.table.pids[rows].tolist()}
+    return len(found & set(best)) / len(best)
+
+
+class Clock:
+    """CPU milliseconds of each step of the query that is under way."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, list[float]] = defaultdict(list)
+
+    def __call__(self, name: str, call: Any) -> Any:
+        start = time.process_time()
+        result = call()
+        self.taken[name].append(1000 * (time.process_time() - start))
+        return result
+
+
+def postings(snapshot: Snapshot, probes: Any) -> int:
+    centroids, _ = probes
+    lists = [view.postings for view in snapshot.views if view.postings is not None]
+    return sum(int((each.offsets[centroids + 1] - each.offsets[centroids]).sum()) for each in lists)
+
+
+def measure(corpus: Path, n_queries: int) -> dict[str, Any]:
+    snapshot, config = EdgeIndex.open(corpus / "index-ours" / "index")._snapshot(), SearchConfig()
+    assert snapshot.codebook is not None
+    queries, exact = np.load(corpus / "queries.npy")[:n_queries], np.load(corpus / "exact.npy")[:n_queries].tolist()
+    seen: dict[str, list[float]] = defaultdict(list)
+    clock = Clock()
+    for rows, best in zip(queries, exact, strict=True):
+        query = clock("brief query", lambda rows=rows: brief(rows))
+        chosen = clock("first stage", lambda query=query: snapshot._first_stage(query, K, None, config))
+        assert chosen is not None, "everything is scored"
+        few = clock("short list", lambda query=query, some=chosen: shortlist(query, some, reading.SHORTLIST * K))
+        clock("ranking", lambda query=query, some=few: ranked(query, some, K))
+        seen["rows of the query"].append(len(rows))
+        seen["rows of the brief query"].append(len(query.brief.codes))
+        seen["share in the candidates"].append(share(chosen, best))
+        probes = snapshot.codebook.query_weights(query.brief, config.probes_for(snapshot.passages))
+        seen["postings of all centroids"].append(postings(snapshot, probes))
+        seen["postings read"].append(postings(snapshot, snapshot._heaviest(probes)))
+        with patch.object(reading, "POSTINGS", 10**12):
+            every = clock("first stage, all lists", lambda q=query: snapshot._first_stage(q, K, None, config))
+        seen["share in the candidates, all lists"].append(share(every, best))
+        for n in SHORTLISTS:
+            seen[f"share in a short list of {n}"].append(share(shortlist(query, chosen, n), best))
+    return {
+        "corpus": corpus.name,
+        "queries": len(queries),
+        "candidates": config.candidates_for(K, snapshot.passages),
+        "ms": {name: round(statistics.median(taken), 2) for name, taken in clock.taken.items()},
+        "means": {name: round(float(np.mean(values)), 4) for name, values in seen.items()},
+    }
+
+
+def brief(rows: Any) -> Query:
+    query = Query(rows)
+    _ = query.brief  # kept by it
+    return query
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("corpora", type=Path, nargs="+")
+    options.add_argument("--queries", type=int, default=100)
+    options.add_argument("--out", type=Path, default=Path("benchmarks/results/shortcuts.json"))
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread"
+    report: dict[str, Any] = {"machine": machine, "rows": []}
+    for corpus in given.corpora:
+        report["rows"].append(measure(corpus, given.queries))
+        print(json.dumps(report["rows"][-1], indent=1), flush=True)
+    given.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
