@@ -1,6 +1,6 @@
 """Compile the fused kernel for GPUs that need not be here; print what each program is made of, as JSON.
 
-``python tests/compiled_kernel.py CAPABILITY float16|int8``, without Triton's interpreter.
+``python tests/compiled_kernel.py CAPABILITY …``, without Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -43,6 +44,7 @@ def made_of(capability: int, storage: str, group: int, rows: int) -> dict[str, o
     usage = dict(pair.split(":", 1) for pair in lines.split() if pair.startswith(("REG:", "LOCAL:")))
     assembly = compiled.asm["ptx"]
     return {
+        "program": f"{storage}, {group} x {rows} rows, capability {capability}",
         "shared_bytes": compiled.metadata.shared,
         "registers": int(usage["REG"]),
         "spilled_bytes": int(usage["LOCAL"]),
@@ -51,5 +53,6 @@ def made_of(capability: int, storage: str, group: int, rows: int) -> dict[str, o
 
 
 if __name__ == "__main__":
-    shapes = [(1, 32), (ROWS_AT_ONCE // 32, 32), (1, ROWS_AT_ONCE)]  # one query, several, a long one
-    print(json.dumps([made_of(int(sys.argv[1]), sys.argv[2], *shape) for shape in shapes]))
+    shapes = [(1, 32), (ROWS_AT_ONCE // 32, 32)]  # one query, and the most at once
+    every = product(map(int, sys.argv[1:]), ("float16", "int8"), shapes)
+    print(json.dumps([made_of(capability, storage, *shape) for capability, storage, shape in every]))

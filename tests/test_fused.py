@@ -80,16 +80,16 @@ def test_where_it_does_not_work_the_plain_way_is_taken_with_one_warning(monkeypa
     scoring.fused_on.cache_clear()
 
 
-@pytest.mark.parametrize("storage", ["float16", "int8"])
-@pytest.mark.parametrize("capability", [80, 86, 90, 100, 120])
-def test_it_compiles_for_a_gpu_to_matrix_products_that_spill_nothing(capability, storage, tmp_path):
+def test_it_compiles_for_gpus_to_matrix_products_that_spill_nothing(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("compiled_kernel.py"), str(capability), storage],
+        [sys.executable, Path(__file__).with_name("compiled_kernel.py"), "80", "86", "90", "120"],
         env=environment | {"TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for program in json.loads(done.stdout):
-        assert program["matrix_products"] > 0
-        assert program["spilled_bytes"] == 0
-        assert program["shared_bytes"] <= SHARED
+    programs = json.loads(done.stdout)
+    assert len(programs) == 16
+    for program in programs:
+        assert program["matrix_products"] > 0, program
+        assert program["spilled_bytes"] == 0, program
+        assert program["shared_bytes"] <= SHARED, program
