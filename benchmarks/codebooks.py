@@ -72,15 +72,8 @@ def faiss_kmeans(data: Data, sample: torch.Tensor, size: int) -> Trial:
     import faiss
 
     faiss.omp_set_num_threads(1)
-    kmeans = faiss.Kmeans(data.vectors.shape[1], size, niter=4, spherical=True, seed=0, max_points_per_centroid=10**6)
-    kmeans.train(data.vectors[sample].float().numpy())
-    codebook = Codebook(torch.from_numpy(kmeans.centroids))
-
-    def assign() -> torch.Tensor:
-        blocks = data.vectors.split(2**16)
-        return torch.cat([torch.from_numpy(kmeans.index.search(b.float().numpy(), 1)[1][:, 0]) for b in blocks])
-
-    return Trial(codebook, assign)
+    codebook = Codebook.fit(data.vectors[sample], size, by_faiss=True)
+    return Trial(codebook, lambda: codebook.assign(data.vectors))
 
 
 def token_aware(power: float) -> Callable[[Data, torch.Tensor, int], Trial]:

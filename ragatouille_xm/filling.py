@@ -73,7 +73,8 @@ class FillingMethods:
         bsize : int
             Most passages of full length that go through the model at once.
         use_faiss : bool
-            Accepted for compatibility; the index here is not built by faiss.
+            Fit the codebooks of the index by faiss's k-means (extra ``[faiss]``), on GPUs if it is a build for these,
+            instead of ours, which takes a fraction of the time: `benchmarks/codebooks.py` compares what they find.
         languages : str or sequence of (str or None), optional
             Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
         storage : str
@@ -107,6 +108,7 @@ class FillingMethods:
             total=length_hint(collection) or None,
             progress=self.verbose > 0,
             storage=storage,
+            use_faiss=use_faiss,
             resume=overwrite_index == "resume",
             cluster=place,
         )
@@ -127,6 +129,8 @@ class FillingMethods:
         languages: Languages = None,
     ) -> None:
         """Add documents to an index; parameters as for `index`. They are found as soon as it returns.
+
+        A codebook that has to be fitted anew is so as when the index was built, whatever `use_faiss` is.
 
         Raises
         ------

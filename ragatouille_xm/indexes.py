@@ -13,6 +13,7 @@ from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
 from .index.base import PassageIndex
+from .index.faiss_means import USE_FAISS, require_faiss
 from .index.manifest import MANIFEST
 from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
@@ -135,6 +136,7 @@ def build_index(
     total: int | None,
     progress: bool,
     storage: str = "float16",
+    use_faiss: bool = False,
     resume: bool = False,
     cluster: Cluster | None = None,
 ) -> None:
@@ -143,11 +145,15 @@ def build_index(
     With `resume`, what a build that was broken off has encoded already is taken over, by document id. In a cluster, the
     last part of `path` is the index's name.
     """
+    settings: dict[str, Any] = {"max_document_length": max_document_length}
+    if use_faiss:
+        require_faiss()  # now, and not once everything is encoded
+        settings[USE_FAISS] = True
     description: dict[str, Any] = {
         "dim": encoder.dim,
         "checkpoint": encoder.checkpoint.name,
         "fingerprint": encoder.checkpoint.fingerprint,
-        "settings": {"max_document_length": max_document_length},
+        "settings": settings,
         "storage": storage,
         "resume": resume,
     }

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from reference.tiny import build_tiny_xmod
@@ -22,6 +23,7 @@ from ragatouille_xm.errors import (
     LanguageError,
     MissingExtraError,
 )
+from ragatouille_xm.index.codebook import Codebook
 from ragatouille_xm.index.qdrant import EdgeIndex
 
 DOCUMENTS = [
@@ -129,6 +131,35 @@ def test_filters(rag: RAGPretrainedModel) -> None:
     assert sorted(ids(rag.search("book", k=5, doc_ids=["en", "zh", "absent"]))) == ["en", "zh"]
     assert ids(rag.search("book", k=5, doc_ids=["en", "zh"], filter={"year": 2020})) == ["zh"]
     assert rag.search("book", filter={"year": 1900}) == []
+
+
+def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.index.compaction.EXACT_BELOW", 3)
+    by_faiss: list[bool] = []
+    fit = Codebook.fit_codes
+
+    def noted(*given: Any, **options: Any) -> Codebook:
+        by_faiss.append(options["by_faiss"])
+        return fit(*given, **options)
+
+    monkeypatch.setattr(Codebook, "fit_codes", noted)
+    rag.index(DOCUMENTS, IDS, index_name="ours")
+    rag.index(DOCUMENTS, IDS, index_name="theirs", use_faiss=True)
+    rag.add_to_index([text * 2 for text in DOCUMENTS], [f"{name}2" for name in IDS])
+    assert by_faiss == [False, True, True]
+    assert rag.search(DOCUMENTS[0], k=1)[0]["language"] == "en"
+
+    monkeypatch.setattr("ragatouille_xm.index.faiss_means.find_spec", lambda name: None)
+    with caplog.at_level(logging.WARNING, "ragatouille_xm"):
+        rag.optimize_index()
+        rag.add_to_index([text * 3 for text in DOCUMENTS * 3], [f"{n}" for n in range(15)])
+    assert by_faiss[3:] == [False]
+    assert "faiss is not installed" in caplog.text
+    with pytest.raises(MissingExtraError, match="faiss"):
+        rag.index(DOCUMENTS, IDS, index_name="theirs", use_faiss=True)
+    assert len(rag.search(DOCUMENTS[0], index_name="theirs", k=100)) == 10  # as it was
 
 
 def test_min_score_and_exact_and_fast(rag: RAGPretrainedModel) -> None:

@@ -24,6 +24,7 @@ from .cluster_reading import ClusterReader, ClusterView
 from .cluster_state import PATIENCE, Lease, State, gone, now_ms
 from .codebook import Codebook
 from .compaction import needs_codebook
+from .faiss_means import by_faiss
 from .manifest import Manifest, PartEntry
 
 logger = logging.getLogger(__name__)
@@ -266,7 +267,7 @@ class ClusterIndex(ClusterReader):
             blocks.append(joined([found[each] for each in batch]).vectors)
         sample = torch.cat(blocks)[:wanted].float()
         logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), manifest.tokens)
-        self.use_codebook(Codebook.fit(sample, size), manifest.tokens)
+        self.use_codebook(Codebook.fit(sample, size, by_faiss=by_faiss(manifest.settings)), manifest.tokens)
 
     def use_codebook(self, codebook: Codebook, tokens: int) -> None:
         """Search with a codebook, fitted to so many token vectors: all passages get their centroids, then it counts."""

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 
 from ..errors import IndexDamagedError
 from .durable import write_durably
+from .faiss_means import faiss_means
 from .quantised import Codes, Query, alike, products, quantise, rounded, turned_back
 
 SMALLEST, LARGEST = 64, 65_536
@@ -107,7 +108,9 @@ class Codebook:
         return size * TOKENS_PER_CENTROID
 
     @classmethod
-    def fit(cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 4) -> Codebook:
+    def fit(
+        cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 4, by_faiss: bool = False
+    ) -> Codebook:
         """Fit centroids to a sample by spherical k-means; many of them cell by cell, each with its share of the tokens.
 
         Parameters
@@ -119,14 +122,25 @@ class Codebook:
         seed : int
             The same vectors and seed give the same codebook.
         iterations : int
+        by_faiss : bool
+            By faiss's k-means, of all centroids at once; on GPUs if it is a build for these.
+
+        Raises
+        ------
+        MissingExtraError
+            If faiss is wanted and not installed.
         """
-        return cls.fit_codes(alike(vectors)[0], size, seed=seed, iterations=iterations)
+        return cls.fit_codes(alike(vectors)[0], size, seed=seed, iterations=iterations, by_faiss=by_faiss)
 
     @classmethod
-    def fit_codes(cls, codes: Codes, size: int, *, seed: int = 0, iterations: int = 4) -> Codebook:
+    def fit_codes(
+        cls, codes: Codes, size: int, *, seed: int = 0, iterations: int = 4, by_faiss: bool = False
+    ) -> Codebook:
         """Do so for a sample as codes ``(n, dim)`` that share one scale."""
         generator = torch.Generator().manual_seed(seed)
         size = min(size, len(codes))
+        if by_faiss:
+            return cls._in_order(turned_back(faiss_means(codes, size, iterations, seed)), iterations, generator)
         if size < IN_CELLS_FROM:
             return cls(_means(codes, size, iterations, generator))
         n_cells = math.isqrt(size)
@@ -140,6 +154,19 @@ class Codebook:
         means = [_means(group, int(n), iterations, generator) for group, n in zip(groups, shares, strict=True) if n]
         kept = torch.from_numpy(shares > 0)
         return cls(torch.cat(means), Cells(centres[kept], torch.from_numpy(np.cumsum(shares))[kept]))
+
+    @classmethod
+    def _in_order(cls, centroids: torch.Tensor, iterations: int, generator: torch.Generator) -> Codebook:
+        """Return the codebook of centroids, in cells if they are many."""
+        if len(centroids) < IN_CELLS_FROM:
+            return cls(centroids)
+        codes, _ = alike(centroids)
+        centres = _means(codes, math.isqrt(len(codes)), iterations, generator)
+        cells = _nearest(codes, alike(centres)[0])
+        counts = np.bincount(cells, minlength=len(centres))
+        kept = torch.from_numpy(counts > 0)
+        order = torch.from_numpy(np.argsort(cells, kind="stable"))
+        return cls(centroids[order], Cells(centres[kept], torch.from_numpy(np.cumsum(counts))[kept]))
 
     def assign(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row, or one nearly as near: ``(n, dim)`` → ``(n,)`` int64."""

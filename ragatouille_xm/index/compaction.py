@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codebook import Codebook
+from .faiss_means import by_faiss
 from .inventory import checksum
 from .manifest import CODEBOOK, SUFFIX, CodebookEntry, Manifest, PartEntry
 from .part import AT_ONCE, Part, batches_of
@@ -62,8 +63,9 @@ def outgrown(parts: Sequence[PartEntry]) -> list[PartEntry]:
     return worn + ordered[first:]
 
 
-def fit_codebook(views: Sequence[View], tokens: int, *, seed: int = 0) -> Codebook:
-    """Fit a codebook to a sample of token vectors, which are about `tokens` in all."""
+def fit_codebook(views: Sequence[View], manifest: Manifest, *, seed: int = 0) -> Codebook:
+    """Fit a codebook to a sample of the token vectors of an index."""
+    tokens = manifest.tokens
     size = Codebook.size_for(tokens)
     wanted = Codebook.sample_for(size)
     chosen = np.random.default_rng(seed)
@@ -75,7 +77,7 @@ def fit_codebook(views: Sequence[View], tokens: int, *, seed: int = 0) -> Codebo
         blocks += [alike(store.vectors_of(block).vectors, largest)[0] for block in store.once(some)]
     sample = np.concatenate(blocks)[:wanted]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
-    return Codebook.fit_codes(sample, size, seed=seed)
+    return Codebook.fit_codes(sample, size, seed=seed, by_faiss=by_faiss(manifest.settings))
 
 
 def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:

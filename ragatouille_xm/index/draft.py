@@ -154,7 +154,7 @@ class DraftIndex(Reader):
         self._part.seal()
         pair = manifest.parts[0], View(self._part)
         if needs_codebook(manifest):
-            codebook = fit_codebook([pair[1]], manifest.tokens)
+            codebook = fit_codebook([pair[1]], manifest)
             manifest = replace(manifest, codebook=saved(codebook, self._folder, manifest.tokens))
             pair = posted(pair, self._folder, codebook, manifest.codebook)
         return replace(manifest, parts=(pair[0],) if self._part.passages else ())

@@ -70,7 +70,7 @@ def _migrate(folder: Path) -> None:
         pair = part.entry, View(part)
         manifest = old.changed(parts=(pair[0],) if part.passages else (), codebook=None)
         if needs_codebook(manifest):
-            codebook = fit_codebook([pair[1]], manifest.tokens)
+            codebook = fit_codebook([pair[1]], manifest)
             entry = saved(codebook, folder, manifest.tokens)
             manifest = replace(manifest, parts=(posted(pair, folder, codebook, entry)[0],), codebook=entry)
         manifest.write(folder)

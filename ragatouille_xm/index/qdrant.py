@@ -289,7 +289,7 @@ class EdgeIndex(FolderReader):
 
     def _refit(self, now: Loaded) -> None:
         """Fit a new codebook; only the inverted lists are written anew."""
-        codebook = fit_codebook(now.snapshot.views, now.manifest.tokens)
+        codebook = fit_codebook(now.snapshot.views, now.manifest)
         entry = saved(codebook, self.folder, now.manifest.tokens)
         pairs = zip(now.manifest.parts, now.snapshot.views, strict=True)
         kept = [posted(pair, self.folder, codebook, entry) for pair in pairs]

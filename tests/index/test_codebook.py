@@ -77,6 +77,26 @@ def test_tokens_go_to_the_nearest_centroid(monkeypatch, at_once):
     assert codebook.assign(vectors[:0]).tolist() == []
 
 
+@pytest.mark.parametrize("size", [60, 2_500])
+def test_by_faiss_it_is_a_codebook_like_any_other(size):
+    _, vectors = planted(size // 3, 12, spread=0.3)
+    codebook, ours = Codebook.fit(vectors, size, by_faiss=True), Codebook.fit(vectors, size)
+    assert len(codebook) == size
+    torch.testing.assert_close(codebook.centroids.norm(dim=1), torch.ones(size))
+    assert (codebook.cells is None) == (ours.cells is None)
+    assert torch.equal(codebook.centroids, Codebook.fit(vectors, size, by_faiss=True).centroids)
+    assert not torch.equal(codebook.centroids, ours.centroids)
+
+    def similarity(codebook: Codebook) -> float:
+        return float((vectors * codebook.centroids[codebook.assign(vectors)]).sum(1).mean())
+
+    assert similarity(codebook) > similarity(ours) - 0.01
+
+
+def test_fewer_vectors_than_centroids_by_faiss():
+    assert len(Codebook.fit(unit(5, 8), 64, by_faiss=True)) == 5
+
+
 @pytest.fixture(scope="module")
 def many() -> tuple[Codebook, torch.Tensor]:
     """A codebook of 3,000 centroids, and vectors like those that it was fitted to."""
