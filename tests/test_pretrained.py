@@ -154,7 +154,6 @@ def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
     monkeypatch.setattr("ragatouille_xm.index.faiss_means.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, "ragatouille_xm"):
         rag.optimize_index()
-        rag.add_to_index([text * 3 for text in DOCUMENTS * 3], [f"{n}" for n in range(15)])
     assert by_faiss[3:] == [False]
     assert "faiss is not installed" in caplog.text
     with pytest.raises(MissingExtraError, match="faiss"):
