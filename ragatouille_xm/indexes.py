@@ -314,8 +314,7 @@ class Indexes:
         """
         path = self.path(name) if cluster is None else Path(name)
         build_index(path, self.encoder, documents, cluster=cluster, **options)
-        if (replaced := self._opened.pop(name, None)) is not None:
-            replaced.close()
+        self._opened.pop(name, None)  # not closed: another thread may be searching it
         made = EdgeIndex.open(path) if cluster is None else open_in_cluster(cluster, name)
         self.register(name, made)
         return made.folder

@@ -18,7 +18,7 @@ from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import DuplicateDocumentError, InputError
-from .index.base import PassageIndex
+from .index.base import Addition, PassageIndex
 from .text.ahead import map_ahead
 from .text.tokenizer import Tokens
 from .types import Hits, Passage
@@ -80,6 +80,9 @@ class Retriever:
     ) -> int:
         """Encode and store documents, streaming; return how many passages they became.
 
+        All of them count at the end, or nothing has changed; nobody else can write to the index meanwhile. To an index
+        that is being built, what was added before a failure stays added.
+
         Parameters
         ----------
         documents : iterable of Document
@@ -88,30 +91,26 @@ class Retriever:
         replace : bool
             Replace documents that the index has, instead of refusing them.
         skip_known : bool
-            Pass over documents that the index has. What is there when it fails stays there.
+            Pass over documents that the index has.
         total : int, optional
             Number of documents, for the progress bar.
 
         Raises
         ------
         DuplicateDocumentError
-            If the index has one of the documents and `replace` is off. Documents of earlier batches are taken out
-            again, as they are after any other failure.
+            If the index has one of the documents and `replace` is off.
         """
-        added: list[str] = []
         n_passages = 0
         began = time.monotonic()
-        try:
-            with tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar:
-                work = partial(self._prepare, cut)
-                batches = self._batches(documents, skip_known, bar)
-                for prepared in (map_ahead if self.encoder.works_ahead else map)(work, batches):
-                    n_passages += self._add_batch(prepared, added, replace, batch_tokens, bar)
-                    bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
-        except BaseException:
-            if added and not (replace or skip_known):
-                self.index.delete(added)
-            raise
+        with (
+            self.index.adding(replace=replace) as addition,
+            tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar,
+        ):
+            work = partial(self._prepare, cut)
+            batches = self._batches(documents, skip_known, bar)
+            for prepared in (map_ahead if self.encoder.works_ahead else map)(work, batches):
+                n_passages += self._add_batch(addition, prepared, replace, batch_tokens, bar)
+                bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
         self.index.optimize()
         return n_passages
 
@@ -133,7 +132,7 @@ class Retriever:
         return Prepared(documents, languages, chunks, tokens)
 
     def _add_batch(
-        self, prepared: Prepared, added: list[str], replace: bool, batch_tokens: int | None, bar: tqdm[Any]
+        self, addition: Addition, prepared: Prepared, replace: bool, batch_tokens: int | None, bar: tqdm[Any]
     ) -> int:
         documents, languages, chunks, tokens = prepared
         ids = [document.document_id for document in documents]
@@ -141,7 +140,7 @@ class Retriever:
             raise DuplicateDocumentError(
                 f"The index already has {_some(known)}. Use update_in_index to replace documents, or delete them first."
             )
-        first = self.index.reserve(len(chunks))
+        first = addition.reserve(len(chunks))
         passages = [
             Passage(first + i, documents[position].document_id, text, languages[position], documents[position].metadata)
             for i, (position, text) in enumerate(chunks)
@@ -161,8 +160,7 @@ class Retriever:
             on_batch=advance,
             tokens=tokens,
         )
-        self.index.add(passages, vectors, replace=replace)
-        added.extend(ids)
+        addition.add(passages, vectors)
         return len(passages)
 
     def _languages_of(self, documents: Sequence[Document]) -> list[str]:

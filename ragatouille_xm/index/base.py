@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..config import SearchConfig
@@ -11,6 +12,18 @@ from ..types import Hits, Passage, TokenVectors
 
 if TYPE_CHECKING:
     import torch
+
+
+class Addition(Protocol):
+    """What is being added to an index."""
+
+    def reserve(self, n: int) -> int:
+        """Return the first of `n` pids that were never handed out before, and never will be again."""
+        ...
+
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Store passages, overwriting those of the same pid."""
+        ...
 
 
 @runtime_checkable
@@ -45,6 +58,13 @@ class PassageIndex(Protocol):
         """Store passages, overwriting those of the same pid. Durable on return, or nothing changed.
 
         With `replace`, all other passages of the same documents go in the same commit.
+        """
+        ...
+
+    def adding(self, *, replace: bool = False) -> AbstractContextManager[Addition]:
+        """Add in several steps, which are one `add` once the context ends; if it fails, nothing changed.
+
+        Nobody else can write meanwhile. Of a build, each step stays.
         """
         ...
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from qdrant_client import models
 
-from ..errors import IndexLockedError, InputError, PassageIndexError
+from ..errors import IndexLockedError, PassageIndexError
 from ..types import Passage, TokenVectors
+from .addition import Successive, checked_number
+from .base import Addition
 from .checks import check_add
+from .cluster_addition import UploadedAddition
 from .cluster_client import Cluster
 from .cluster_points import POINTS_AT_ONCE, among, both, joined
 from .cluster_reading import ClusterReader, ClusterView
@@ -123,11 +125,9 @@ class ClusterIndex(ClusterReader):
         IndexLockedError, ClusterError
             As for `add`.
         """
-        if n < 0:
-            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
         with self.writing() as now:
             first = now.state.manifest.next_pid
-            if n:
+            if checked_number(n):
                 self._commit(now, replace(now.state.manifest, next_pid=first + n))
             return first
 
@@ -146,19 +146,35 @@ class ClusterIndex(ClusterReader):
             If the cluster fails; searches find what they found before.
         """
         check_add(passages, vectors, self._dim)
-        if not passages:
-            return
-        pids = [passage.pid for passage in passages]
+        if passages:
+            with self._adding(replace) as addition:
+                addition.add(passages, vectors)
+
+    @contextmanager
+    def adding(self, *, replace: bool = False) -> Iterator[Addition]:
+        """Add in several steps, which are one commit once the context ends; if it fails, nothing changed.
+
+        Nobody else can write meanwhile. Within `writing`, which a build holds, each step is a commit.
+
+        Raises
+        ------
+        IndexLockedError, ClusterError
+            As for `add`.
+        """
+        with self._writer:
+            if self._lease is not None:
+                yield Successive(self, replace)
+                return
+            with self._adding(replace) as addition:
+                yield addition
+
+    @contextmanager
+    def _adding(self, replace: bool) -> Iterator[UploadedAddition]:
         with self.writing() as now:
-            entry = now.state.manifest.codebook
-            codebook = (entry.version, now.codebook) if entry and now.codebook else None
-            generation = now.state.manifest.generation + 1
-            now.points.upload(passages, vectors, generation, codebook, self._held().renew)
-            documents = (passage.document_id for passage in passages) if replace else ()
-            replaced = [*among("pid", pids), *among("document_id", documents)]
-            languages = Counter(passage.language for passage in passages)
-            next_pid = max(now.state.manifest.next_pid, max(pids) + 1)
-            self._change(now, replaced, len(passages), len(vectors.vectors), languages, next_pid)
+            addition = UploadedAddition(now, replace, self._held().renew)
+            yield addition
+            if addition.passages:
+                self._change(now, addition)
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over.
@@ -171,38 +187,32 @@ class ClusterIndex(ClusterReader):
             As for `add`.
         """
         with self.writing() as now:
-            return self._change(now, list(among("document_id", document_ids)), 0, 0, Counter(), None)
+            nothing = UploadedAddition(now, False, self._held().renew)
+            nothing.replaced = list(among("document_id", document_ids))
+            return self._change(now, nothing)
 
-    def _change(
-        self,
-        now: ClusterView,
-        replaced: Sequence[models.FieldCondition],
-        passages: int,
-        tokens: int,
-        languages: Counter[str],
-        next_pid: int | None,
-    ) -> int:
-        """Commit what was added, and that what `replaced` admits is gone; return how many passages that were."""
+    def _change(self, now: ClusterView, added: UploadedAddition) -> int:
+        """Commit what was added, and that what it replaces is gone; return how many passages that were."""
         state, manifest = now.state, now.state.manifest
         generation = manifest.generation + 1
         went: dict[str, tuple[str, int]] = {}
-        for condition in replaced:
+        for condition in added.replaced:
             where = both(now.everything, condition)
             found = {r.id: r.payload for r in now.points.records(where, ["language", "tokens"])}
             went |= {key: (payload["language"], payload["tokens"]) for key, payload in found.items()}
             if found:
                 self._held().renew()
                 now.points.mark_dead(where, generation)
-        if not passages and not went:
+        if not added.passages and not went:
             return 0
-        counts = Counter(state.languages) + languages
+        counts = Counter(state.languages) + added.languages
         counts.subtract(language for language, _ in went.values())
         [part] = manifest.parts
-        alive = part.passages + passages - len(went)
-        part = PartEntry(part.name, alive, part.tokens + tokens - sum(n for _, n in went.values()))
+        alive = part.passages + added.passages - len(went)
+        part = PartEntry(part.name, alive, part.tokens + added.tokens - sum(n for _, n in went.values()))
         self._commit(
             now,
-            replace(manifest, generation=generation, parts=(part,), next_pid=next_pid or manifest.next_pid),
+            replace(manifest, generation=generation, parts=(part,), next_pid=added.next_pid),
             languages=+counts,
             dead=state.dead + len(went),
             dead_since=state.dead_since or (now_ms() if went else 0),

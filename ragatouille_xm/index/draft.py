@@ -15,9 +15,9 @@ from typing import Any
 from ..config import STORAGES
 from ..errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError, StorageError
 from ..types import Passage, TokenVectors
+from .addition import Successive, checked_number
 from .checks import check_add
 from .compaction import fit_codebook, needs_codebook, posted, saved
-from .durable import check_space
 from .manifest import DRAFT, Manifest, sweep
 from .memory import give_back
 from .part import Part
@@ -26,11 +26,6 @@ from .reading import Reader, Snapshot, View
 logger = logging.getLogger(__name__)
 
 SAVE_EVERY = 10.0  # seconds: what a build that is killed loses at the most, beside the batch in hand
-
-
-def bytes_of(passages: Sequence[Passage], vectors: TokenVectors) -> int:
-    """Return about how much disk space passages take."""
-    return 2 * vectors.vectors.numel() + 4 * sum(len(passage.text) for passage in passages)
 
 
 class DraftIndex(Reader):
@@ -88,10 +83,8 @@ class DraftIndex(Reader):
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
-        if n < 0:
-            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
         with self._lock:
-            first, self._next_pid = self._next_pid, self._next_pid + n
+            first, self._next_pid = self._next_pid, self._next_pid + checked_number(n)
             return first
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
@@ -108,7 +101,6 @@ class DraftIndex(Reader):
         if not passages:
             return
         with self._lock:
-            check_space(self._folder, bytes_of(passages, vectors))
             kept = {passage.pid for passage in passages}
             known = self._of_documents([p.document_id for p in passages]) if replace else []
             self._part.append(passages, vectors)
@@ -116,6 +108,11 @@ class DraftIndex(Reader):
             self._next_pid = max(self._next_pid, *(pid + 1 for pid in kept))
             if time.monotonic() > self._saved + SAVE_EVERY:
                 self.save()
+
+    @contextmanager
+    def adding(self, *, replace: bool = False) -> Iterator[Successive]:
+        """Add in several steps, each of which stays if a later one fails: all count once the build has ended."""
+        yield Successive(self, replace)
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over."""

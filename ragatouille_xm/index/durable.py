@@ -13,7 +13,7 @@ from ..errors import RagatouilleXMError, StorageError
 
 ASIDE = ".tmp"  # the name's end of a file that is not finished
 TRASH = "trash-"
-MARGIN = 32 * 2**20  # bytes left free: a full disk under a memory map kills the process instead of raising
+MARGIN = 64 * 2**20  # bytes left free: a full disk under a memory map kills the process instead of raising
 PATIENCE = 1.0  # seconds
 
 

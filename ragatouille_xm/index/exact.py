@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from ..corpus.filters import Condition, matches
 from ..errors import InputError
 from ..scoring import maxsim, top_k
 from ..types import Hits, Passage, TokenVectors
+from .addition import Collected, checked_number
 from .checks import check_add, check_search
 
 QUERIES_AT_ONCE = 64
@@ -72,6 +74,7 @@ class ExactIndex:
         self._device = torch.device(device)
         self._dtype = dtype
         self._lock = threading.RLock()
+        self._writer = threading.RLock()  # held for as long as an addition takes
         self._next_pid = 0
         self._clear()
 
@@ -101,11 +104,8 @@ class ExactIndex:
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
-        if n < 0:
-            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
-        with self._lock:
-            first = self._next_pid
-            self._next_pid += n
+        with self._writer, self._lock:
+            first, self._next_pid = self._next_pid, self._next_pid + checked_number(n)
             return first
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
@@ -129,6 +129,15 @@ class ExactIndex:
         with self._lock:
             documents = {passage.document_id for passage in passages} if replace else ()
             self._commit([passage.pid for passage in passages] + self._pids_of(documents), chunk)
+
+    @contextmanager
+    def adding(self, *, replace: bool = False) -> Iterator[Collected]:
+        """Add in several steps, which are one `add` once the context ends; if it fails, nothing changed."""
+        with self._writer:
+            collected = Collected(self._dim, self._next_pid)
+            yield collected
+            if collected.passages:
+                self.add(collected.passages, collected.vectors(), replace=replace)
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over."""

@@ -17,6 +17,7 @@ from ..errors import IndexDamagedError
 from ..types import Passage, TokenVectors
 from .compaction import fit_codebook, needs_codebook, posted, saved
 from .durable import check_space, is_foreign
+from .inventory import size_of
 from .lock import write_lock
 from .manifest import DRAFT, MANIFEST, MIGRATED, WAY_OUT, Manifest, PartEntry, sweep
 from .part import Part, batches_of
@@ -60,7 +61,7 @@ def _version(folder: Path) -> object:
 def _migrate(folder: Path) -> None:
     old = Manifest.read(folder, reads=MIGRATED)
     logger.warning("%s is of format %d: its %d passages are written anew", folder, MIGRATED, old.passages)
-    check_space(folder, 3 * old.dim * old.tokens)
+    check_space(folder, 3 * old.dim * old.tokens + size_of(folder))
     part = Part.create(folder, old.dim, old.storage)
     try:
         for source in old.parts:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import IndexDamagedError, StorageError
 from ..types import Passage, TokenVectors
-from .durable import is_foreign, storage_errors, sync_tree
+from .durable import check_space, is_foreign, storage_errors, sync_tree
 from .inventory import check_sizes, write_inventory
 from .manifest import PART, WAY_OUT, PartEntry
 from .points import OWN, passage_of, payload_of
@@ -140,9 +140,10 @@ class Part:
         InputError
             If the engine cannot hold a text or the metadata; nothing was stored.
         StorageError
-            If writing fails.
+            If there is no room, in which case nothing was stored, or if writing fails.
         """
         points = self._points(passages)
+        check_space(self.folder, 2 * vectors.vectors.numel() + sum(_room_for(point.payload) for point in points))
         self.tokens.append([passage.pid for passage in passages], vectors)
         self._put(points)
 
@@ -317,6 +318,15 @@ def _tokens(folder: Path, dim: int, storage: str) -> TokenStore:
 
 def _damaged(folder: Path, error: object) -> IndexDamagedError:
     return IndexDamagedError(f"{str(folder)!r}, a part of the index, cannot be read: {error}. {WAY_OUT}")
+
+
+def _room_for(payload: Any) -> int:
+    """Return about how many bytes a payload takes: itself, and what it is found by."""
+    if isinstance(payload, str):
+        return 2 * len(payload.encode())
+    if isinstance(payload, dict):
+        return sum(map(_room_for, payload.values()))
+    return sum(map(_room_for, payload)) if isinstance(payload, list) else 8
 
 
 def _passage(record: edge.Record) -> Passage:

@@ -11,11 +11,13 @@ from typing import Any
 
 from ..errors import IndexLockedError, IndexNotFoundError, InputError, StorageError
 from ..types import Passage, TokenVectors
+from .addition import PartAddition, checked_number
 from .checks import check_add
 from .codebook import Codebook
 from .compaction import changed, copy_alive, fit_codebook, needs_codebook, outgrown, posted, saved, without
-from .draft import DraftIndex, building, bytes_of, first_manifest
+from .draft import DraftIndex, building, first_manifest
 from .durable import check_space, storage_errors
+from .inventory import size_of
 from .loading import FolderReader, Loaded
 from .lock import forget_lock, write_lock
 from .manifest import Manifest, PartEntry, stamp, sweep
@@ -174,11 +176,9 @@ class EdgeIndex(FolderReader):
         IndexLockedError, StorageError
             As for `add`.
         """
-        if n < 0:
-            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
         with self._writing() as now:
             first = now.manifest.next_pid
-            if n:
+            if checked_number(n):
                 manifest = replace(now.manifest, next_pid=first + n)  # of the same state: readers need not reload
                 self._commit(manifest, now.snapshot.views, now.snapshot.codebook)
             return first
@@ -198,26 +198,44 @@ class EdgeIndex(FolderReader):
             If writing fails.
         """
         check_add(passages, vectors, self._dim)
-        if not passages:
-            return
-        pids = [passage.pid for passage in passages]
-        documents = list({passage.document_id for passage in passages}) if replace else []
+        if passages:
+            with self.adding(replace=replace) as addition:
+                addition.add(passages, vectors)
+
+    @contextmanager
+    def adding(self, *, replace: bool = False) -> Iterator[PartAddition]:
+        """Add in several steps, which are one commit once the context ends; if it fails, nothing changed.
+
+        Nobody else can write meanwhile.
+
+        Raises
+        ------
+        IndexLockedError, StorageError
+            As for `add`.
+        """
         with self._writing() as now:
-            check_space(self.folder, bytes_of(passages, vectors))
-
-            def gone(view: View) -> set[int]:
-                replaced = {pid for pid, _ in view.of_documents(documents)} if documents else set()
-                return replaced | view.holds(pids)
-
-            with self._making() as part:
-                part.append(passages, vectors)
-                part.seal()
-                pair = posted((part.entry, View(part)), self.folder, now.snapshot.codebook, now.manifest.codebook)
-                kept = [*without(now.manifest, now.snapshot, gone), pair]
-                next_pid = max(now.manifest.next_pid, max(pids) + 1)
-                self._commit_pairs(now, kept, next_pid=next_pid)
+            addition = PartAddition(self.folder, now, replace)
+            try:
+                yield addition
+                kept = self._with(now, addition)
+            except BaseException:
+                if addition.part is not None:
+                    with suppress(StorageError):
+                        addition.part.close()
+                raise
             if len(kept) > MOST_PARTS:
                 self._tidy_if_possible()
+
+    def _with(self, now: Loaded, addition: PartAddition) -> Sequence[tuple[PartEntry, View]]:
+        """Make an addition part of the index; return all parts."""
+        gone = dict(zip(now.snapshot.views, addition.gone, strict=True))
+        pairs = without(now.manifest, now.snapshot, gone.__getitem__)
+        if addition.part is not None:
+            addition.part.seal()
+            added = addition.part.entry, View(addition.part)
+            pairs.append(posted(added, self.folder, now.snapshot.codebook, now.manifest.codebook))
+            self._commit_pairs(now, pairs, next_pid=addition.next_pid)
+        return pairs
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over.
@@ -301,7 +319,7 @@ class EdgeIndex(FolderReader):
         names = {part.name for part in chosen}
         pairs = list(zip(now.manifest.parts, now.snapshot.views, strict=True))
         logger.info("merging %d of %d parts of %s", len(names), len(pairs), self.folder)
-        check_space(self.folder, 2 * self._dim * sum(part.tokens for part in chosen))
+        check_space(self.folder, sum(size_of(self.folder / name) for name in names))
         with self._making() as made:
             for view in (view for old, view in pairs if old.name in names):
                 copy_alive(view, made)

@@ -79,6 +79,10 @@ class PlaidIndex:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
 
+    def adding(self, *, replace: bool = False) -> NoReturn:
+        """Raise `ReadOnlyIndexError`."""
+        self._refuse()
+
     def delete(self, document_ids: Sequence[str]) -> NoReturn:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
