@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from ragatouille_xm.errors import (
     DuplicateDocumentError,
     FilterError,
     IndexFormatError,
+    IndexLockedError,
     IndexNotFoundError,
     InputError,
     LanguageError,
@@ -307,6 +308,57 @@ def test_an_existing_id_is_refused_and_nothing_is_added(rag: RAGPretrainedModel)
     with pytest.raises(DuplicateDocumentError, match=r"already has 'fr'\. Use update_in_index"):
         rag.add_to_index(["A river.", "Le pain."], ["river", "fr"])
     assert len(rag.search("book", k=10)) == 5
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_what_is_added_in_many_batches_counts_as_a_whole(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENTS_AT_ONCE", 2)
+    before = rag.search("book", k=10)
+    texts, names = [f"A river, number {i}." for i in range(6)], ["fr", "zh", "x1", "x2", "x3", "x4"]
+    names = names if replace else [f"new {name}" for name in names]
+    add = rag.update_in_index if replace else rag.add_to_index
+    seen: list[int] = []
+
+    def watched(texts: list[str], ids: list[str] | None) -> list[dict[str, Any]]:
+        other = RAGPretrainedModel(rag.encoder, rag.indexes.root, verbose=0)
+        seen.append(len(other.search("book", "first", k=100)))
+        with pytest.raises(IndexLockedError):
+            other.index(["A garden."], ["garden"], index_name="first")
+        return [{"document_id": i, "content": text} for i, text in zip(ids or [], texts, strict=True)]
+
+    with pytest.raises(LanguageError):
+        add(texts, names, languages=["en"] * 5 + ["xx"])
+    assert rag.search("book", k=10) == before
+    monkeypatch.setattr("ragatouille_xm.index.lock.PATIENCE", 0.1)
+    add(texts, names, document_splitter_fn=lambda documents, document_ids, chunk_size: watched(documents, document_ids))
+    assert seen == [5, 5, 5]
+    assert len(rag.search("book", k=100)) == (9 if replace else 11)
+
+
+def test_an_index_is_searched_by_a_thread_while_it_is_built_anew(rag: RAGPretrainedModel) -> None:
+    found: list[list[str]] = []
+    failed: list[Exception] = []
+    done = Event()
+
+    def search() -> None:
+        try:
+            while not done.is_set():
+                found.append(ids(rag.search("book", "first", k=1)))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(4):
+        rag.index(DOCUMENTS, [f"{name}{n}" for name in IDS], index_name="first")
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert found
 
 
 def test_several_indexes_with_one_model(rag: RAGPretrainedModel) -> None:

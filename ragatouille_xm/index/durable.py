@@ -14,6 +14,7 @@ from ..errors import RagatouilleXMError, StorageError
 ASIDE = ".tmp"  # the name's end of a file that is not finished
 TRASH = "trash-"
 MARGIN = 64 * 2**20  # bytes left free: a full disk under a memory map kills the process instead of raising
+FULL = 2**20  # bytes: less than the engine writes when it opens something
 PATIENCE = 1.0  # seconds
 
 
@@ -101,6 +102,14 @@ def check_space(folder: Path, needed: int) -> None:
             f"{free >> 20} MiB are free where {str(folder)!r} is, and the call needs about {(needed + MARGIN) >> 20}. "
             "Nothing was changed. Free some disk space, or put the index elsewhere (index_root)."
         )
+
+
+def is_full(folder: Path) -> bool:
+    """Return whether next to nothing is free where `folder` is."""
+    try:
+        return shutil.disk_usage(folder).free < FULL
+    except OSError:
+        return False
 
 
 def remove_tree(folder: Path) -> None:

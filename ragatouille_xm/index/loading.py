@@ -85,13 +85,17 @@ class FolderReader(Reader):
     def _snapshot(self) -> Snapshot:
         return self._load().snapshot
 
-    def _load(self) -> Loaded:
-        """Return the newest state, loading what is new in it."""
+    def _here(self) -> None:
+        """Make sure that this process may use it. Raise `PassageIndexError` once it is closed."""
         if self._closed:
             raise PassageIndexError(f"The index at {str(self.folder)!r} was closed. Open it again.")
         if self._process != os.getpid():  # forked without the engine's threads: what was loaded there hangs here
             self._inherited.append(self._loaded)
             self._start()
+
+    def _load(self) -> Loaded:
+        """Return the newest state, loading what is new in it."""
+        self._here()
         loaded = self._loaded
         if loaded is not None and loaded.stamp == stamp(self.folder):
             return loaded

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ..config import STORAGES
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError, PassageIndexError
 from .durable import ASIDE, TRASH, remove_tree, write_durably
 
@@ -210,6 +211,8 @@ class Manifest:
     @classmethod
     def _from_json(cls, content: Mapping[str, Any]) -> Manifest:
         codebook = content["codebook"]
+        if content["storage"] not in STORAGES:
+            raise ValueError(f"storage {content['storage']!r}")
         return cls(
             dim=int(content["dim"]),
             checkpoint=str(content["checkpoint"]),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import IndexDamagedError, StorageError
 from ..types import Passage, TokenVectors
-from .durable import check_space, is_foreign, storage_errors, sync_tree
+from .durable import check_space, is_foreign, is_full, storage_errors, sync_tree
 from .inventory import check_sizes, write_inventory
 from .manifest import PART, WAY_OUT, PartEntry
 from .points import OWN, passage_of, payload_of
@@ -89,6 +89,11 @@ class Part:
                     f"{str(folder)!r} cannot be written to: {error}. The engine needs that even for reading: "
                     "change the permissions, or copy the index."
                 ) from error
+            if is_full(folder):
+                raise StorageError(
+                    f"The disk of {str(folder)!r} is full: {error}. The engine needs some room even for reading; the "
+                    "index is as it was. Free some disk space, and try again."
+                ) from error
             raise _damaged(folder, error) from error
         if passages not in (None, part.passages) or part.passages != found:
             part.close()
@@ -143,7 +148,7 @@ class Part:
             If there is no room, in which case nothing was stored, or if writing fails.
         """
         points = self._points(passages)
-        check_space(self.folder, 2 * vectors.vectors.numel() + sum(_room_for(point.payload) for point in points))
+        check_space(self.folder.parent, 2 * vectors.vectors.numel() + sum(_room_for(point.payload) for point in points))
         self.tokens.append([passage.pid for passage in passages], vectors)
         self._put(points)
 

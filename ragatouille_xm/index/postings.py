@@ -160,6 +160,9 @@ def read_postings(path: Path) -> Postings:
         for (kind, n), size in zip(sections, sizes, strict=True):
             found.append(np.asarray(np.memmap(path, kind, "r", at, (n,))) if n else np.empty(0, kind))
             at += size
+        offsets = found[0]
+        if offsets[0] != 0 or offsets[-1] != postings or (np.diff(offsets) < 0).any():
+            raise ValueError("its lists do not follow one another")
         return Postings(*found)
     except (OSError, ValueError) as error:
         raise IndexDamagedError(

@@ -16,7 +16,7 @@ from .checks import check_add
 from .codebook import Codebook
 from .compaction import changed, copy_alive, fit_codebook, needs_codebook, outgrown, posted, saved, without
 from .draft import DraftIndex, building, first_manifest
-from .durable import check_space, storage_errors
+from .durable import check_space, is_full, storage_errors
 from .inventory import size_of
 from .loading import FolderReader, Loaded
 from .lock import forget_lock, write_lock
@@ -65,8 +65,18 @@ class EdgeIndex(FolderReader):
             If a part of it is missing or cannot be read.
         IndexFormatError
             If a newer version wrote it.
+        StorageError
+            If the folder cannot be written to, which the engine needs even for reading.
         """
-        return cls(Path(path))
+        folder = Path(path)
+        try:
+            return cls(folder)
+        except StorageError:
+            if not is_full(folder):
+                raise
+        with write_lock(folder):  # what a writer that has died left behind may be what fills the disk
+            sweep(folder)
+        return cls(folder)
 
     @classmethod
     def create(cls, path: str | Path, **description: Any) -> EdgeIndex:
@@ -154,7 +164,7 @@ class EdgeIndex(FolderReader):
     @contextmanager
     def _writing(self) -> Iterator[Loaded]:
         """Hold the right to write; yield the state to build upon. What a failure leaves behind is removed."""
-        self._load()
+        self._here()
         with self._writer, write_lock(self.folder):
             try:
                 sweep(self.folder)

@@ -64,7 +64,7 @@ class ResidentPart:
             chosen = torch.from_numpy(rows).to(starts.device)
             starts, lengths = starts[chosen], lengths[chosen]
         if self._scales is not None:
-            queries = turned(queries.flatten(0, 1)).view(queries.shape)
+            queries = turned(queries.flatten(0, 1)).view(queries.shape).to(queries.device)
         return maxsim(queries, self._vectors, lengths, starts=starts, scales=self._scales)
 
 

@@ -21,6 +21,10 @@ def stored_languages(n):
     return [passage(i, f"d{i}", language=("fr", "de", "fr", "zh-TW")[i % 4], metadata={"n": i}) for i in range(n)]
 
 
+def encoded(*passages):
+    return list(passages), encode(passages)
+
+
 # --- Writing
 
 
@@ -52,6 +56,50 @@ def test_without_replace_the_rest_of_the_document_stays(index):
     put(index, passage(2, "a"))
     assert [p.pid for p in everything(index)] == [0, 1, 2]
     assert index.delete(["a"]) == 3
+
+
+def test_an_addition_counts_as_a_whole_at_its_end(engine):
+    index = engine.index
+    put(index, passage(0, "a"), passage(1, "a"), passage(2, "b"))
+    before = plain(everything(index))
+    with index.adding(replace=True) as addition:
+        for document_id in ("a", "c", "d"):
+            first = addition.reserve(2)
+            addition.add(*encoded(passage(first, document_id), passage(first + 1, document_id)))
+            assert plain(everything(index)) == before
+            assert index.contains(["a", "b", "c"]) == {"a", "b"}
+        addition.add([], encode([]))
+    found = everything(index)
+    assert [p.document_id for p in found] == ["b", "a", "a", "c", "c", "d", "d"]
+    assert len({p.pid for p in found}) == len(index) == 7
+    assert_search(index, query("q"), 9, found, engine.tolerance)
+    assert index.reserve(1) > max(p.pid for p in found)
+
+
+def test_an_addition_that_fails_changes_nothing(engine):
+    index = engine.index
+    put(index, passage(0, "a"), passage(1, "b"))
+    before = plain(everything(index))
+    for wrong in (lambda added: added.add([passage(9)], encode([])), lambda added: added.reserve(-1)):
+        with pytest.raises(InputError), index.adding(replace=True) as addition:  # noqa: PT012
+            addition.add(*encoded(passage(addition.reserve(1), "a", "another")))
+            wrong(addition)
+        assert plain(everything(index)) == before
+    with pytest.raises(KeyboardInterrupt), index.adding() as addition:  # noqa: PT012
+        addition.add(*encoded(passage(addition.reserve(1), "c")))
+        raise KeyboardInterrupt
+    assert plain(everything(index)) == before
+    assert index.languages() == {"fr": 2}
+    with index.adding():
+        pass
+    assert plain(everything(index)) == before
+
+
+def test_pids_grow_within_an_addition(index):
+    with pytest.raises(InputError, match="take pids from reserve"), index.adding() as addition:  # noqa: PT012
+        addition.add(*encoded(passage(5)))
+        addition.add(*encoded(passage(5)))
+    assert len(index) == 0
 
 
 def test_delete_counts_passages_and_passes_over_the_unknown(engine):

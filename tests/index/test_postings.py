@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragatouille_xm.errors import IndexDamagedError
-from ragatouille_xm.index.postings import read_postings, write_postings
+from ragatouille_xm.index.postings import HEADER, read_postings, write_postings
 
 K = 12
 passages = st.lists(st.lists(st.integers(0, K - 1), min_size=1, max_size=6), max_size=30)
@@ -52,3 +52,13 @@ def test_a_file_that_is_not_whole_is_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(IndexDamagedError, match="postings-1-a"):
             read_postings(path)
+
+
+def test_lists_that_do_not_follow_one_another_are_damage(tmp_path):
+    path = tmp_path / "postings.bin"
+    write_postings(path, K, 4, blocks([[0, 1], [1], [5], [7, 0]], 2))
+    content = bytearray(path.read_bytes())
+    content[HEADER.itemsize + 8 * 3 + 7] ^= 0x80
+    path.write_bytes(content)
+    with pytest.raises(IndexDamagedError, match="do not follow one another"):
+        read_postings(path)

@@ -10,10 +10,13 @@ import subprocess
 import sys
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
 import torch
 
 import ragatouille_xm
@@ -304,6 +307,60 @@ def test_a_disk_that_is_too_full_is_noticed_before_it_is_written_to(folder, monk
         with pytest.raises(StorageError), EdgeIndex.build(folder, **KEPT) as draft:
             draft.add(*batch(3, 2))
     assert pids_in(EdgeIndex.open(folder)) == [0, 1, 2]
+
+
+def test_texts_and_metadata_count_as_room(folder, monkeypatch):
+    index = create(folder, 3)
+    usage = namedtuple("usage", "total used free")(2**40, 2**40, durable.MARGIN + 2**20)
+    passages, vectors = batch(3, 1)
+    large = [replace(passages[0], text="x" * 2**20), replace(passages[0], metadata={"x": ["y" * 2**18] * 4})]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage)
+        for passage in large:
+            with pytest.raises(StorageError, match="65 MiB are free"):
+                index.add([passage], vectors)
+        index.add(passages, vectors)
+        with pytest.raises(StorageError, match="65 MiB are free"):
+            index.optimize(refit=True)
+    assert pids_in(EdgeIndex.open(folder)) == [0, 1, 2, 3]
+
+
+def test_a_full_disk_is_no_damage_and_what_a_dead_writer_left_on_it_is_removed(folder, monkeypatch):
+    create(folder, 3).close()
+    left = folder / "part-000000000000"
+    left.mkdir()
+    usage = namedtuple("usage", "total used free")
+
+    def free(_):
+        return usage(2**40, 2**40, 0 if left.exists() else 2**30)
+
+    def load(path):
+        if left.exists() or full:
+            raise Exception("No space left on device (os error 28)")
+        return original(path)
+
+    original, full = edge.EdgeShard.load, False
+    monkeypatch.setattr(shutil, "disk_usage", free)
+    monkeypatch.setattr(edge, "EdgeShard", SimpleNamespace(load=load))
+    assert len(EdgeIndex.open(folder)) == 3
+    assert not left.exists()
+    full = True
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**40, 2**40, 0))
+    with pytest.raises(StorageError, match="is full: No space left"):
+        EdgeIndex.open(folder)
+
+
+def test_vectors_that_are_the_same_are_stored_the_same_whatever_they_come_with(folder):
+    """So equals tie to the bit, and the smaller pid comes first."""
+    vectors = unit(3, DIM, seed=5)
+    index = EdgeIndex.create(folder, **KEPT)
+    for pids in ([8], [3, 1, 0], range(9, 40), [5]):
+        passages = [Passage(pid, str(pid), "", "en") for pid in pids]
+        index.add(passages, TokenVectors(vectors.repeat(len(pids), 1), torch.full((len(pids),), 3)))
+    for seed in range(20):
+        hits = index.search(unit(1, 5, DIM, seed=seed), 40, config=EXACT)
+        assert hits.pids[0, :35].tolist() == sorted([8, 3, 1, 0, *range(9, 40), 5])[:35]
+        assert len(set(hits.scores[0, :35].tolist())) == 1
 
 
 @pytest.mark.parametrize("step", ["append", "seal"])
