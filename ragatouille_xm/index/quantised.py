@@ -28,7 +28,7 @@ ALIKE = 0.9  # cosine of rows of a query that are nearly one
 SURE = 3 / 12**0.5  # three standard deviations of a rounding error, in steps
 STEPS = 254  # of `fine` between two codes: ± 127
 VECTOR_BITS, TURNING_BITS = 24, 20  # behind the point, of numbers that are multiplied without any rounding
-TURNED_AT_ONCE = 2**15  # vectors
+AT_ONCE = 1024  # vectors that stay in a core's cache from one step to the next
 
 Codes: TypeAlias = NDArray[np.int8]
 Floats: TypeAlias = NDArray[np.float32]
@@ -80,8 +80,10 @@ def turned(vectors: torch.Tensor) -> torch.Tensor:
     True
     """
     by = turning(vectors.shape[1]).T.double() / 2**VECTOR_BITS
-    blocks = vectors.detach().cpu().split(TURNED_AT_ONCE)
-    return torch.cat([(block.double().mul_(2**VECTOR_BITS).round_() @ by).float() for block in blocks])
+    rows = torch.empty(vectors.shape)
+    for block, found in zip(vectors.detach().cpu().split(AT_ONCE), rows.split(AT_ONCE), strict=True):
+        found.copy_(block.double().mul_(2**VECTOR_BITS).round_() @ by)
+    return rows
 
 
 def turned_back(vectors: torch.Tensor) -> torch.Tensor:
@@ -111,12 +113,20 @@ def quantise(vectors: torch.Tensor, lengths: torch.Tensor, *, fine: bool) -> Qua
     if not len(rows):
         nothing = np.empty(rows.shape, np.int8)
         return Quantised(nothing, nothing if fine else None, np.empty(0, np.float32))
-    largest = torch.segment_reduce(rows.abs().amax(1), "max", lengths=lengths)
+    peaks = torch.cat([block.abs().amax(1) for block in rows.split(AT_ONCE)])
+    largest = torch.segment_reduce(peaks, "max", lengths=lengths)
     scales = (largest / LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
-    scaled = rows / scales.repeat_interleave(lengths)[:, None]
-    codes = scaled.round().clamp_(-LARGEST, LARGEST)
-    rest = (scaled.sub_(codes).mul_(STEPS).round_().clamp_(-LARGEST, LARGEST)).to(torch.int8).numpy() if fine else None
-    return Quantised(codes.to(torch.int8).numpy(), rest, scales.numpy())
+    codes = torch.empty(rows.shape, dtype=torch.int8)
+    rest = torch.empty_like(codes) if fine else None
+    each = scales.repeat_interleave(lengths)[:, None]
+    for start in range(0, len(rows), AT_ONCE):
+        block = slice(start, start + AT_ONCE)
+        scaled = rows[block].div_(each[block])
+        nearest = scaled.round().clamp_(-LARGEST, LARGEST)
+        codes[block] = nearest
+        if rest is not None:
+            rest[block] = scaled.sub_(nearest).mul_(STEPS).round_().clamp_(-LARGEST, LARGEST)
+    return Quantised(codes.numpy(), None if rest is None else rest.numpy(), scales.numpy())
 
 
 def dequantised(some: Quantised, lengths: NDArray[np.int64]) -> torch.Tensor:
