@@ -134,7 +134,8 @@ class Encoder:
 
     def tokenise(self, texts: Sequence[str], max_length: int | None = None) -> list[Tokens]:
         """Tokenise passages as `encode_documents` does."""
-        return self.tokenizer.documents(texts, max_length or self.checkpoint.settings.doc_maxlen)
+        length = self.checkpoint.settings.doc_maxlen if max_length is None else max_length
+        return self.tokenizer.documents(texts, length)
 
     def encode_documents(
         self,

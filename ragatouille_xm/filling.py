@@ -13,10 +13,12 @@ from .corpus.passages import read_documents
 from .encoder import Encoder
 from .errors import InputError
 from .in_memory import Languages, tokens_at_once
-from .indexes import Indexes, connect
+from .indexes import Indexes, connect, open_in_cluster
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
+
+    from .index.cluster_client import Cluster
 
 
 class FillingMethods:
@@ -60,7 +62,8 @@ class FillingMethods:
             By default made from the checkpoint's name.
         overwrite_index : bool or str
             False refuses to replace an index. ``"resume"`` goes on with a build of that name that was broken off:
-            documents that it has already, by their ids, are not encoded again.
+            documents that it has already, by their ids, are not encoded again. ``"reuse"`` leaves an index of that name
+            as it is, and nothing is encoded. ``"force_silent_overwrite"`` is True.
         max_document_length : int
             Most tokens of a passage, specials included; longer documents are split.
         split_documents : bool
@@ -92,12 +95,17 @@ class FillingMethods:
             The index's folder, or its address in the cluster.
         """
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
-        if overwrite_index not in (True, False, "reuse", "force_silent_overwrite", "resume"):
-            raise InputError(f'overwrite_index={overwrite_index!r} is not known. Use True, False or "resume".')
+        if overwrite_index not in (True, False, "reuse", "resume", "force_silent_overwrite"):
+            raise InputError(
+                f'overwrite_index={overwrite_index!r} is not known. Use True (or "force_silent_overwrite"), False, '
+                '"reuse" or "resume".'
+            )
         if overwrite_index == "resume" and document_ids is None:
             raise InputError('overwrite_index="resume" knows documents by their ids: give document_ids.')
         place = connect(index_url, api_key, cluster)
-        if overwrite_index is False and self.indexes.has(name, place):
+        if overwrite_index in (False, "reuse") and self.indexes.has(name, place):
+            if overwrite_index == "reuse":
+                return self._reuse(name, place)
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
         path = self.indexes.build(
             name,
@@ -113,6 +121,15 @@ class FillingMethods:
             cluster=place,
         )
         return str(path)
+
+    def _reuse(self, name: str, place: Cluster | None) -> str:
+        """Make an index that is there the one used last; return its folder, or its address in the cluster."""
+        if place is not None:
+            index = open_in_cluster(place, name)
+            self.indexes.register(name, index)
+            return index.folder
+        self.indexes.get(name)
+        return str(self.indexes.path(name))
 
     def add_to_index(
         self,
@@ -193,6 +210,11 @@ class FillingMethods:
         splitter_fn: Callable[..., Any] | Literal["sentences"] | None,
         preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None,
     ) -> Cutter:
+        functions = preprocessing_fn if isinstance(preprocessing_fn, (list, tuple)) else [preprocessing_fn]
+        if preprocessing_fn is not None and not all(map(callable, functions)):
+            raise InputError(
+                f"preprocessing_fn={preprocessing_fn!r} is not usable: give a function, or a list of them."
+            )
         tokenizer = self.encoder.tokenizer
         return make_cutter(
             tokenizer.count,
@@ -202,10 +224,9 @@ class FillingMethods:
             preprocessing_fn,
         )
 
-    def delete_from_index(self, document_ids: str | list[str], index_name: str | None = None) -> int:
+    def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
         """Delete documents by id; return how many passages went. Unknown ids are warned of through `logging`."""
-        ids = [document_ids] if isinstance(document_ids, str) else document_ids
-        return self.indexes.get(index_name).delete(ids)
+        return self.indexes.get(index_name).delete(document_ids)
 
     def optimize_index(self, index_name: str | None = None) -> None:
         """Merge what was added to an index, free the room of what was deleted, and fit its first stage anew.

@@ -42,7 +42,8 @@ class EncodedDocuments:
         """Encode documents after those that are here; each is cut off at `max_length` tokens."""
         ids = map(str, count(len(self._index)))
         checked = list(read_documents(documents, ids, metadatas, languages))
-        Retriever(self._encoder, self._index, max_length or self._encoder.tokenizer.max_tokens).add(
+        length = self._encoder.tokenizer.max_tokens if max_length is None else max_length
+        Retriever(self._encoder, self._index, length).add(
             checked, cut=whole, total=len(checked), progress=progress, batch_tokens=batch_tokens
         )
 

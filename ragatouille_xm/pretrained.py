@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
 from .encoder import Devices, Encoder
+from .errors import InputError
 from .filling import FillingMethods
 from .frameworks import FrameworkMethods
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped
 from .indexes import Indexes, checkpoint_of, connect, open_in_cluster, open_index
+from .text.detect import list_of_strings
 from .types import DetectedLanguage
 
 if TYPE_CHECKING:
@@ -144,7 +146,10 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             If there is no usable index at `index_path`.
         CheckpointError
             If its checkpoint is no longer to be found.
+        InputError
+            If an option is not usable.
         """
+        check_index_path(index_path)
         path, place = Path(index_path), connect(index_url, api_key, cluster)
         index = open_index(path, collection) if place is None else open_in_cluster(place, str(index_path))
         try:
@@ -172,7 +177,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         k: int = 10,
         force_fast: bool = False,
         zero_index_ranks: bool = False,
-        doc_ids: list[str] | None = None,
+        doc_ids: str | Iterable[str] | None = None,
         *,
         language: Languages = None,
         filter: Mapping[str, Any] | None = None,
@@ -193,8 +198,8 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             Look at fewer candidates: faster, and some of the best passages are missed.
         zero_index_ranks : bool
             Count ranks from 0 instead of 1.
-        doc_ids : list of str, optional
-            Search only in these documents.
+        doc_ids : str or list of str, optional
+            Search only in this document, or in these.
         language : str or list of (str or None), optional
             Language of the query, or of each; by default detected among the languages in the index.
         filter : mapping, optional
@@ -220,11 +225,11 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         )
         return shaped(found, query, zero_index_ranks)
 
-    async def asearch(self, query: str | list[str], **options: Any) -> Results:
+    async def asearch(self, query: str | list[str], *arguments: Any, **options: Any) -> Results:
         """Search in a thread, without blocking the event loop; parameters as for `search`."""
-        return await asyncio.to_thread(self.search, query, **options)
+        return await asyncio.to_thread(self.search, query, *arguments, **options)
 
-    def get_passages(self, document_ids: str | list[str], index_name: str | None = None) -> list[dict[str, Any]]:
+    def get_passages(self, document_ids: str | Iterable[str], index_name: str | None = None) -> list[dict[str, Any]]:
         """Return what the index holds of documents, by their ids, as it is stored.
 
         Parameters
@@ -240,12 +245,11 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             Each with ``content, document_id, passage_id, language``, and ``document_metadata`` where the document has
             some; documents in the order of `document_ids`, the passages of each in the order of its text.
         """
-        ids = [document_ids] if isinstance(document_ids, str) else document_ids
-        return self.indexes.get(index_name).passages_of(ids)
+        return self.indexes.get(index_name).passages_of(document_ids)
 
     def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:
         """Return the language, adapter and confidence (0 to 1) that each text would be encoded with."""
-        found = self.encoder.detect([texts] if isinstance(texts, str) else texts)
+        found = self.encoder.detect(list_of_strings(texts, "texts"))
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
 
@@ -254,8 +258,14 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         self.indexes.close()
 
 
-def _with_ids(filter: Mapping[str, Any] | None, doc_ids: Sequence[str] | None) -> Mapping[str, Any] | None:
+def check_index_path(path: object) -> None:
+    """Raise `InputError` unless `path` may say where an index is."""
+    if not isinstance(path, (str, Path)) or not str(path).strip():
+        raise InputError(f"The index is {path!r}. Give its folder, or its name.")
+
+
+def _with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | None) -> Mapping[str, Any] | None:
     if doc_ids is None:
         return filter
-    among = {"document_id": {"$in": list(doc_ids)}}
+    among = {"document_id": {"$in": list_of_strings(doc_ids, "doc_ids")}}
     return {"$and": [filter, among]} if filter else among

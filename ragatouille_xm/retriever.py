@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from math import isnan
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +17,13 @@ from tqdm import tqdm
 from .config import SearchConfig
 from .corpus.cutting import Cutter
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
-from .corpus.passages import Document
+from .corpus.metadata import check_unicode
+from .corpus.passages import Document, check_language
 from .encoder import Encoder
 from .errors import DuplicateDocumentError, InputError
 from .index.base import Addition, PassageIndex
 from .text.ahead import map_ahead
+from .text.detect import list_of_strings
 from .text.tokenizer import Tokens
 from .types import Hits, Passage
 
@@ -175,7 +179,7 @@ class Retriever:
 
     def search(
         self,
-        queries: Sequence[str],
+        queries: Sequence[str] | torch.Tensor,
         k: int = 10,
         *,
         languages: str | Iterable[str | None] | None = None,
@@ -187,8 +191,8 @@ class Retriever:
 
         Parameters
         ----------
-        queries : sequence of str
-            Encoded in one pass, each through its own language's adapter.
+        queries : sequence of str or torch.Tensor
+            Texts, or what `encode` made of them.
         k : int
         languages : str or sequence of (str or None), optional
             Of all queries, or of each; where None, detected among the languages that the index has.
@@ -200,18 +204,18 @@ class Retriever:
         Raises
         ------
         InputError
-            If a query is not a string or is blank, or `k` is not a positive integer.
+            If a query is not usable, `k` is not a positive integer, or `min_score` is not a number.
         """
         check_k(k)
-        _check_queries(queries)
+        _check_score(min_score)
         parsed = parse_filter(filter)
         condition = None if parsed is None else self._normalise(parsed)
-        if not queries or not len(self.index):
-            return [[] for _ in queries]
-        chosen = self.query_languages(queries, languages)
-        vectors = self.encoder.encode_queries(queries, chosen)
+        vectors = queries if isinstance(queries, torch.Tensor) else self.encode(queries, languages)
+        n_passages = len(self.index)
+        if not len(vectors) or not n_passages:
+            return [[] for _ in vectors]
         counts = vectors.any(dim=2).sum(dim=1).tolist()
-        hits, passages = self._find(vectors, k, condition, config)
+        hits, passages = self._find(vectors, min(k, n_passages), condition, config)  # engines make room for k
         return [
             [
                 _result(passages[pid], score, rank, count)
@@ -232,14 +236,23 @@ class Retriever:
             except KeyError:  # deleted by another thread since the search: search again
                 continue
 
+    def encode(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> torch.Tensor:
+        """Encode queries in one pass, each through its own language's adapter: see `Encoder.encode_queries`."""
+        _check_queries(queries)
+        return self.encoder.encode_queries(queries, self.query_languages(queries, languages))
+
     def query_languages(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> list[str]:
         """Return the language whose adapter each query goes through; parameters as for `search`."""
-        given = [languages] * len(queries) if isinstance(languages, str) or languages is None else list(languages)
+        if isinstance(languages, str) or not isinstance(languages, Iterable):
+            languages = [languages] * len(queries)
+        given = list(languages)
+        for language in given:
+            check_language(language, "language")
         if len(given) != len(queries):
             raise InputError(f"{len(queries)} queries came with {len(given)} languages; give one for each, or one.")
         present = list(self.index.languages())
         unknown = [query for query, language in zip(queries, given, strict=True) if language is None]
-        detected = iter(self.encoder.detect(unknown, present, present[0]))
+        detected = iter(self.encoder.detect(unknown, present, present[0] if present else None))
         return [next(detected).language if each is None else self.encoder.adapters.resolve(each) for each in given]
 
     def _normalise(self, condition: Condition) -> Condition:
@@ -259,26 +272,24 @@ class Retriever:
             )
         return condition
 
-    def passages_of(self, document_ids: Sequence[str]) -> list[Result]:
+    def passages_of(self, document_ids: str | Iterable[str]) -> list[Result]:
         """Return all passages of documents, in the order of the ids and of the text; unknown ids are passed over."""
-        _check_ids(document_ids)
-        if not document_ids:
+        ids = list_of_strings(document_ids, "document_ids")
+        if not ids:
             return []
         found: dict[str, list[Passage]] = {}
-        for passages, _ in self.index.scroll(Compare("document_id", "$in", tuple(document_ids))):
+        for passages, _ in self.index.scroll(Compare("document_id", "$in", tuple(ids))):
             for passage in passages:
                 found.setdefault(passage.document_id, []).append(passage)
-        return [
-            _described(passage) for document_id in dict.fromkeys(document_ids) for passage in found.get(document_id, ())
-        ]
+        return [_described(passage) for document_id in dict.fromkeys(ids) for passage in found.get(document_id, ())]
 
-    def delete(self, document_ids: Sequence[str]) -> int:
+    def delete(self, document_ids: str | Iterable[str]) -> int:
         """Remove documents; return how many passages went. Ids that the index does not have are warned of."""
-        _check_ids(document_ids)
-        missing = set(document_ids) - self.index.contains(document_ids)
+        ids = list_of_strings(document_ids, "document_ids")
+        missing = set(ids) - self.index.contains(ids)
         if missing:
             logger.warning("nothing to delete for %s: not in the index", _some(missing))
-        removed = self.index.delete(document_ids)
+        removed = self.index.delete(ids)
         self.index.optimize()
         return removed
 
@@ -305,16 +316,15 @@ def _described(passage: Passage) -> Result:
     return described
 
 
-def _check_ids(document_ids: object) -> None:
-    given = not isinstance(document_ids, str) and isinstance(document_ids, Iterable)
-    if not given or not all(isinstance(each, str) for each in document_ids):  # type: ignore[attr-defined]
-        raise InputError(f"document_ids is {document_ids!r}; give a list of strings.")
-
-
 def check_k(k: object, name: str = "k") -> None:
     """Raise `InputError` unless `k`, which users know as `name`, is a positive whole number."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"{name}={k!r} is not usable: give a whole number of at least 1.")
+
+
+def _check_score(min_score: object) -> None:
+    if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, Real) or isnan(min_score)):
+        raise InputError(f"min_score={min_score!r} is not usable: give a number.")
 
 
 def _check_queries(queries: Sequence[object]) -> None:
@@ -323,6 +333,7 @@ def _check_queries(queries: Sequence[object]) -> None:
             raise InputError(f"A query is a {type(query).__name__}, not a string: {query!r}.")
         if not query.strip():
             raise InputError("A query is blank. Give at least one word.")
+        check_unicode(query, "A query")
 
 
 def _some(ids: Iterable[str], n: int = 3) -> str:

@@ -149,6 +149,22 @@ def test_search_all_gives_what_search_gives(searcher: Searcher, tmp_path: Path) 
     assert only.data[2][0][0] == 0
 
 
+def test_searching_with_queries_encoded_beforehand(searcher: Searcher) -> None:
+    one = searcher.encode("Où est le livre ?")
+    assert (one.shape, one.dtype) == ((1, 32, searcher.model.encoder.dim), torch.float32)
+    assert searcher.dense_search(one, k=3) == searcher.search("Où est le livre ?", k=3)
+    assert searcher.dense_search(one, 5, lambda pids: pids[pids > 2], [1, 3]) == searcher.search(
+        "Où est le livre ?", 5, lambda pids: pids[pids > 2], pids=[1, 3]
+    )
+    both = searcher.encode([DOCUMENTS[2], DOCUMENTS[4]], full_length_search=True)
+    assert [searcher.dense_search(query[None], k=1)[0] for query in both] == [[2], [4]]
+    german = searcher.dense_search(searcher.encode("Buch", language="de"), k=2)
+    assert german == searcher.search("Buch", k=2, language="de")
+    for wrong in (both, one[0], "Buch"):
+        with pytest.raises(InputError, match=r"give one query as encode\(text\) makes it"):
+            searcher.dense_search(wrong)
+
+
 def test_restricting_to_some_passages(searcher: Searcher) -> None:
     assert set(searcher.search("book", k=10, pids=[3, 1])[0]) == {1, 3}
     assert searcher.search("book", k=1, pids=[4])[:2] == ([4], [1])
@@ -163,8 +179,17 @@ def test_restricting_to_some_passages(searcher: Searcher) -> None:
     assert searcher.search("book", k=5, filter_fn=odd)[0] == [pid for pid in everything if pid % 2]
     assert seen[0].dtype == torch.int32
     assert searcher.search("book", k=5, filter_fn=odd, pids=[0, 1])[0] == [1]
+    assert set(searcher.search("book", pids=torch.tensor([3, 1], dtype=torch.int32))[0]) == {1, 3}
     with pytest.raises(InputError, match="pids count from 0"):
         searcher.search("book", pids=[99])
+    for wrong in (["0"], 5, [1.5]):
+        with pytest.raises(InputError, match="give a list of whole numbers"):
+            searcher.search("book", pids=wrong)
+
+
+def test_k_larger_than_the_collection(searcher: Searcher) -> None:
+    assert searcher.search("book", k=10**11) == searcher.search("book", k=5)
+    assert searcher.search("book", k=10**11, pids=[1, 3]) == searcher.search("book", k=2, pids=[1, 3])
 
 
 def test_a_filter_finds_what_is_far_down(checkpoint: Path, inside: Path) -> None:
@@ -183,6 +208,11 @@ def test_a_filter_finds_what_is_far_down(checkpoint: Path, inside: Path) -> None
         lambda s: s.search("a", query="b"),
         lambda s: s.search(" "),
         lambda s: s.search("a", k=0),
+        lambda s: s.search("a", k="3", pids=[0]),
+        lambda s: s.search("a\ud800"),
+        lambda s: s.encode(5),
+        lambda s: s.encode([""]),
+        lambda s: Searcher(None),
         lambda s: s.search_all(5),
         lambda s: s.search("a", language="klingon"),
         lambda s: s.configure(query_maxlen=1),

@@ -134,6 +134,21 @@ def test_filters(rag: RAGPretrainedModel) -> None:
     assert rag.search("book", filter={"year": 1900}) == []
 
 
+def test_one_document_id_need_not_be_in_a_list(rag: RAGPretrainedModel) -> None:
+    rag.index(DOCUMENTS[:3], ["1", "2", "21"], index_name="numbered")
+    assert ids(rag.search("book", doc_ids="21")) == ["21"]
+    assert [each["document_id"] for each in rag.get_passages("21")] == ["21"]
+    assert rag.delete_from_index("21") == 1
+    assert sorted(ids(rag.search("book"))) == ["1", "2"]
+
+
+def test_document_ids_may_be_any_iterable(rag: RAGPretrainedModel) -> None:
+    assert sorted(ids(rag.search("book", doc_ids=(each for each in ("en", "fr"))))) == ["en", "fr"]
+    assert [each["document_id"] for each in rag.get_passages(each for each in ("fr", "en"))] == ["fr", "en"]
+    assert rag.delete_from_index(each for each in ("en", "fr")) == 2
+    assert sorted(ids(rag.search("book"))) == ["de", "ja", "zh"]
+
+
 def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,8 +185,15 @@ def test_min_score_and_exact_and_fast(rag: RAGPretrainedModel) -> None:
     assert len(rag.search("book", k=5, force_fast=True)) == 5
 
 
-def test_k_larger_than_the_index(rag: RAGPretrainedModel) -> None:
-    assert len(rag.search("book", k=1000)) == 5
+@pytest.mark.parametrize("k", [1000, 10**11, 2**63])
+def test_k_larger_than_the_index(rag: RAGPretrainedModel, k: int) -> None:
+    every = rag.search("book", k=5)
+    assert rag.search("book", k=k) == rag.search("book", k=k, exact=True) == every
+    assert rag.search(["book"], k=k, force_fast=True) == [every]
+    assert ids(rag.search("book", k=k, filter={"year": 2020})) == ["zh"]
+    assert len(rag.rerank("book", DOCUMENTS, k=k)) == 5
+    rag.encode(DOCUMENTS, verbose=False)
+    assert len(rag.search_encoded_docs("book", k=k)) == 5
 
 
 def test_asearch(rag: RAGPretrainedModel) -> None:
@@ -179,6 +201,8 @@ def test_asearch(rag: RAGPretrainedModel) -> None:
         return await asyncio.gather(*(rag.asearch(text, k=1) for text in DOCUMENTS))
 
     assert [ids(found)[0] for found in asyncio.run(many())] == IDS
+    arguments = ("book", "first", 2, False, True, ["en", "fr", "zh"])
+    assert asyncio.run(rag.asearch(*arguments)) == rag.search(*arguments)
 
 
 def test_searching_from_threads_while_adding(rag: RAGPretrainedModel) -> None:
@@ -375,6 +399,32 @@ def test_overwriting(rag: RAGPretrainedModel) -> None:
         rag.index(["A garden."], index_name="first", overwrite_index=False)
 
 
+def test_reusing(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rag.index(["A river."], ["river"], index_name="second", overwrite_index="reuse")
+    assert ids(rag.search("book")) == ["river"]
+    with monkeypatch.context() as patch:
+        patch.setattr(rag.encoder, "encode_documents", None)  # nothing is encoded
+        first = rag.index(["A garden."], ["garden"], index_name="first", overwrite_index="reuse")
+        assert first == str(rag.indexes.path("first"))
+        assert rag.indexes.current == "first"
+        rag.close()  # nor need the index be open
+        assert rag.index(["A garden."], index_name="second", overwrite_index="reuse") == made
+    assert ids(rag.search("book")) == ["river"]
+    assert len(rag.search("book", "first")) == 5
+    rag.index(["A garden."], ["garden"], index_name="first", overwrite_index="force_silent_overwrite")
+    assert ids(rag.search("book")) == ["garden"]
+    with pytest.raises(InputError, match="There is an index 'first' already"):
+        rag.index(["A garden."], index_name="first", overwrite_index=0)
+
+
+def test_reusing_in_a_cluster(rag: RAGPretrainedModel) -> None:
+    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
+    made = rag.index(DOCUMENTS[:2], IDS[:2], index_name="shared", index_url=client)
+    again = RAGPretrainedModel(rag.encoder, rag.indexes.root, verbose=0)
+    assert again.index(["A river."], ["river"], index_name="shared", index_url=client, overwrite_index="reuse") == made
+    assert sorted(ids(again.search("book"))) == ["en", "fr"]
+
+
 def test_a_failed_rebuild_leaves_the_old_index(rag: RAGPretrainedModel) -> None:
     def broken() -> object:
         yield "A river."
@@ -506,12 +556,12 @@ def test_detect_languages(rag: RAGPretrainedModel) -> None:
 # odd text
 
 
-@pytest.mark.parametrize("text", ["", "   ", "🙂🙂", "\x00\x01\x02", "a\ud800b", "مرحبا hello 你好 привет", "x" * 5000])
+@pytest.mark.parametrize("text", ["", "   ", "🙂🙂", "\x00\x01\x02", "مرحبا hello 你好 привет", "x" * 5000])
 def test_odd_documents_are_stored_and_found(rag: RAGPretrainedModel, text: str) -> None:
     rag.add_to_index([text], ["odd"])
     found = rag.search("book", k=500, doc_ids=["odd"])
     assert found
-    assert "".join(r["content"] for r in sorted(found, key=lambda r: r["passage_id"])) == text.replace("\ud800", "�")
+    assert "".join(r["content"] for r in sorted(found, key=lambda r: r["passage_id"])) == text
 
 
 def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
@@ -533,6 +583,14 @@ def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
         (lambda rag: rag.search([5]), InputError, "query is a int, not a string: 5"),
         (lambda rag: rag.search("a", k=0), InputError, "k=0 is not usable"),
         (lambda rag: rag.search("a", k=2.5), InputError, "k=2.5 is not usable"),
+        (lambda rag: rag.search("a", k=10**11, min_score="a"), InputError, "min_score='a' is not usable"),
+        (lambda rag: rag.search("a", min_score=float("nan")), InputError, "min_score=nan is not usable"),
+        (lambda rag: rag.search("a", min_score=True), InputError, "min_score=True is not usable"),
+        (lambda rag: rag.search("a", doc_ids=[1]), InputError, "doc_ids has 1: give a list of strings"),
+        (lambda rag: rag.search("a", doc_ids=1), InputError, "doc_ids has 1: give a list of strings"),
+        (lambda rag: rag.search("a\ud800"), InputError, "A query has a lone surrogate"),
+        (lambda rag: rag.search("a", language=5), InputError, "language is 5; give a code such as 'fr'"),
+        (lambda rag: rag.search(["a"], language=[5]), InputError, "language is 5; give a code such as 'fr'"),
         (lambda rag: rag.search("a", language="klingon"), LanguageError, "klingon"),
         (lambda rag: rag.search(["a", "b"], language=["fr"]), InputError, "2 queries came with 1 languages"),
         (lambda rag: rag.search("a", filter={"year": {"$near": 3}}), FilterError, r"\$near"),
@@ -545,6 +603,10 @@ def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
         (lambda rag: rag.index(["a", "b"], ["x", "x"]), DuplicateDocumentError, "'x' twice"),
         (lambda rag: rag.index(["a"], [" "]), InputError, "ids are strings that are not blank"),
         (lambda rag: rag.index(["a"], ["x"], [{"when": object()}]), InputError, "when"),
+        (lambda rag: rag.index(["a", "b\ud800"]), InputError, "Document 1 has a lone surrogate"),
+        (lambda rag: rag.index(["a"], languages=5), InputError, "languages is 5; give a list"),
+        (lambda rag: rag.index(["a"], preprocessing_fn=5), InputError, "preprocessing_fn=5 is not usable"),
+        (lambda rag: rag.index(["a"], preprocessing_fn=[str, 5]), InputError, "preprocessing_fn=.* is not usable"),
         (lambda rag: rag.index(["a"], languages=["fr", "de"]), InputError, "languages has 2 entries for 1 texts"),
         (lambda rag: rag.index(["a"], languages="klingon"), LanguageError, "klingon"),
         (lambda rag: rag.index(["a"], max_document_length=5), InputError, "from 8 to 512"),
@@ -554,6 +616,11 @@ def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
         (lambda rag: rag.index(["a"], index_name=""), InputError, "cannot be a folder's name"),
         (lambda rag: rag.index(["a"], bsize=0), InputError, "bsize=0"),
         (lambda rag: rag.delete_from_index([5]), InputError, "give a list of strings"),
+        (lambda rag: rag.delete_from_index(None), InputError, "document_ids has None: give a list of strings"),
+        (lambda rag: rag.detect_languages(None), InputError, "texts has None: give a list of strings"),
+        (lambda rag: rag.detect_languages([None]), InputError, "texts has None: give a list of strings"),
+        (lambda rag: rag.encode(["a"], max_document_length=0), InputError, "length of 0 tokens .* from 8 to 512"),
+        (lambda rag: rag.encode(["a\ud800"], verbose=False), InputError, "Document 0 has a lone surrogate"),
         (lambda rag: rag.rerank("a", "one text"), InputError, "give a list of texts"),
         (lambda rag: rag.encode([None], verbose=False), InputError, "Document 0 is a NoneType"),
         (lambda rag: rag.update_in_index(["a"], ["x"], index_name="absent"), IndexNotFoundError, "absent"),
@@ -589,6 +656,14 @@ def test_missing_checkpoint_and_missing_index() -> None:
         RAGPretrainedModel.from_pretrained("./absent")
     with pytest.raises(IndexNotFoundError, match="absent"):
         RAGPretrainedModel.from_index("./absent")
+
+
+@pytest.mark.parametrize("nothing", [None, 5, "", " "])
+def test_what_cannot_name_a_checkpoint_or_an_index(nothing: Any) -> None:
+    with pytest.raises(InputError, match=f"The checkpoint is {nothing!r}. Give a hub id"):
+        RAGPretrainedModel.from_pretrained(nothing)
+    with pytest.raises(InputError, match=f"The index is {nothing!r}. Give its folder"):
+        RAGPretrainedModel.from_index(nothing)
 
 
 def test_the_missing_wrapper_names_its_install(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:

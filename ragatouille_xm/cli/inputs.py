@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..corpus.metadata import check_metadata
+from ..corpus.metadata import check_metadata, check_unicode
 from ..corpus.passages import Document
 from ..errors import DuplicateDocumentError, InputError
 from .records import READERS, UTF8, Record
@@ -157,6 +157,7 @@ class Inputs:
             raise DuplicateDocumentError(f"{place}: the id {document_id!r} was there before. Ids must be unique.")
         self._seen.add(document_id)
         try:
+            check_unicode(text, "the text")
             checked = check_metadata(metadata)
         except InputError as error:
             raise InputError(f"{place}: {error}") from error

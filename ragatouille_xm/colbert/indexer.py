@@ -89,12 +89,15 @@ class Indexer:
             If there is such an index already, or something is not usable.
         """
         if overwrite not in OVERWRITE:
-            raise InputError(f"overwrite={overwrite!r} is not known. Use True, False or 'reuse'.")
+            raise InputError(
+                f'overwrite={overwrite!r} is not known. Use True (or "force_silent_overwrite"), False, or "reuse" (or '
+                '"resume").'
+            )
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"name={name!r} cannot be an index's name. Use letters, digits, '-' and '_'.")
         path = self.config.index_folder / name
         if (path / "manifest.json").exists():
-            if overwrite is False:
+            if not overwrite:
                 raise InputError(f"There is an index at {str(path)!r} already. Give overwrite=True, or another name.")
             if overwrite in ("reuse", "resume"):
                 self.index_path = str(path)

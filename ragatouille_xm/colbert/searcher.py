@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from operator import index as whole_number
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import torch
 from ..config import SearchConfig
 from ..encoder import Encoder
 from ..errors import InputError
-from ..in_memory import Languages
+from ..in_memory import Languages, list_of_queries
 from ..index.base import PassageIndex
 from ..index.manifest import MANIFEST
-from ..pretrained import RAGPretrainedModel
-from ..retriever import Result
+from ..pretrained import RAGPretrainedModel, check_index_path
+from ..retriever import Result, check_k
 from ..text.tokenizer import ColBERTTokenizer
 from .data import Collection, Queries, Ranking
 from .infra import ColBERTConfig, settled
@@ -71,6 +72,7 @@ class Searcher:
         index_root: str | Path | None = None,
         verbose: int = 3,
     ) -> None:
+        check_index_path(index)
         self.config = settled(config, index_root=None if index_root is None else str(index_root))
         named = self.config.index_folder / index
         path = named if named.is_dir() or not Path(index).is_dir() else Path(index)
@@ -94,6 +96,18 @@ class Searcher:
         self.config.check(self._retriever.encoder)
         if self.config.query_maxlen is not None:
             _fill_queries_to(self.config.query_maxlen, self._retriever.encoder)
+
+    def encode(
+        self, text: str | Sequence[str], full_length_search: bool = False, *, language: Languages = None
+    ) -> torch.Tensor:
+        """Encode one query or several, for `dense_search`; parameters as for `search`.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(Q, q_len, dim)``, float32, on the CPU; rows of zeros fill up what is shorter than the longest.
+        """
+        return self._retriever.encode(list_of_queries(text), language).cpu()
 
     def search(
         self,
@@ -132,7 +146,20 @@ class Searcher:
         asked = query if text is None else text
         if asked is None or (text is not None and query is not None):
             raise InputError("Give the query once: search('…', k=10).")
-        found = self._search_one(asked, k, language, filter_fn, pids)
+        return self.dense_search(self.encode([asked], language=language), k, filter_fn, pids)
+
+    def dense_search(
+        self,
+        Q: torch.Tensor,  # noqa: N803 (colbert-ai's name)
+        k: int = 10,
+        filter_fn: Filter | None = None,
+        pids: Iterable[int] | None = None,
+    ) -> tuple[list[int], list[int], list[float]]:
+        """Search for one query that `encode` has encoded, of shape ``(1, q_len, dim)``; otherwise as `search`."""
+        if not isinstance(Q, torch.Tensor) or Q.ndim != 3 or len(Q) != 1:
+            given = tuple(Q.shape) if isinstance(Q, torch.Tensor) else type(Q).__name__
+            raise InputError(f"Q is {given}; give one query as encode(text) makes it, of shape (1, q_len, dim).")
+        found = self._search_one(Q, k, filter_fn, pids)
         return [pid for pid, _, _ in found], [rank for _, rank, _ in found], [score for _, _, score in found]
 
     def search_all(
@@ -167,7 +194,7 @@ class Searcher:
         among = qid_to_pids or {}
         return Ranking(
             {
-                qid: self._search_one(text, k, language, filter_fn, among.get(qid))
+                qid: self._search_one(self.encode([text], language=language), k, filter_fn, among.get(qid))
                 for (qid, text), language in zip(asked.items(), chosen, strict=True)
             }
         )
@@ -181,14 +208,15 @@ class Searcher:
         return SearchConfig(candidates=self.config.ndocs, probes=self.config.ncells or None)
 
     def _search_one(
-        self, text: str, k: int, language: str | None, filter_fn: Filter | None, pids: Iterable[int] | None
+        self, query: torch.Tensor, k: int, filter_fn: Filter | None, pids: Iterable[int] | None
     ) -> list[tuple[int, int, float]]:
         """Search; passages that do not qualify are passed over, and more are looked for until there are `k`."""
-        allowed = None if pids is None else set(pids)
+        check_k(k)
+        allowed = None if pids is None else _whole_numbers(pids)
         documents = None if allowed is None else self._documents_of(sorted(allowed))
         n = k if documents is None and filter_fn is None else 10 * max(k, 10)
         while True:
-            [results] = self._retriever.search([text], n, languages=language, filter=documents, config=self._how)
+            [results] = self._retriever.search(query, n, filter=documents, config=self._how)
             kept = [result for result in results if allowed is None or self._pid(result) in allowed]
             if filter_fn is not None and kept:
                 left = set(filter_fn(torch.tensor([self._pid(r) for r in kept], dtype=torch.int32)).tolist())
@@ -234,6 +262,13 @@ class Indexed:
         for passages, _ in self._index.scroll():
             for passage in passages:
                 yield passage.text
+
+
+def _whole_numbers(pids: Iterable[int]) -> set[int]:
+    try:
+        return {whole_number(pid) for pid in pids}  # NumPy's and torch's too
+    except TypeError as error:
+        raise InputError(f"pids is {pids!r}; give a list of whole numbers.") from error
 
 
 def first_pid(index: PassageIndex) -> int:

@@ -26,6 +26,7 @@ _INSTANT = re.compile(
     r"(?:[Tt ]([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9])(?:\.([0-9]{1,6}))?)?"
     r"(?:([Zz])|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))?)?"
 )
+_SURROGATE = "has a lone surrogate, which is not Unicode; use text.encode(errors='replace').decode()."
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -70,6 +71,12 @@ def storable(text: str) -> bool:
     return True
 
 
+def check_unicode(text: str, what: str) -> None:
+    """Raise `InputError` if `text`, which users know as `what`, has a lone surrogate."""
+    if not storable(text):
+        raise InputError(f"{what} {_SURROGATE}")
+
+
 def _plain(value: object, where: str, depth: int) -> Any:
     """Return `value` as plain types, also when it is of a subclass such as an enum's."""
     if value is None or isinstance(value, bool):
@@ -96,7 +103,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
 
 def _complaint(value: object) -> str:
     if isinstance(value, str):
-        return f"{value!r} has a lone surrogate, which is not Unicode; use text.encode(errors='replace').decode()."
+        return f"{value!r} {_SURROGATE}"
     if isinstance(value, int):
         return f"{value} does not fit into 64 bits; store it as a string."
     if isinstance(value, float):

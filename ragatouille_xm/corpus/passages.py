@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from ..errors import DuplicateDocumentError, InputError
-from ..text.tokenizer import encodable
-from .metadata import check_metadata
+from .metadata import check_metadata, check_unicode
 
 T = TypeVar("T")
 
@@ -66,10 +65,12 @@ def read_documents(
     """
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise InputError(f"The collection is a {type(texts).__name__}; give a list of texts: [text].")
-    if isinstance(document_ids, str):
-        raise InputError("document_ids is a single string; give a list of ids, one for each text.")
     if isinstance(languages, str) or languages is None:
         languages = repeat(languages)
+    given = ((document_ids, "document_ids"), (metadatas, "metadatas"), (languages, "languages"))
+    for column, name in given:
+        if column is not None and (isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable)):
+            raise InputError(f"{name} is {column!r}; give a list, with an entry for each text.")
     seen: set[str] = set()
     columns = zip(
         texts,
@@ -85,8 +86,8 @@ def read_documents(
             raise DuplicateDocumentError(f"document_ids holds {document_id!r} twice. Ids must be unique.")
         seen.add(document_id)
         checked = None if metadata is None else check_metadata(metadata)
-        yield Document(document_id, encodable(text), checked, language)
-    for column, name in ((document_ids, "document_ids"), (metadatas, "metadatas"), (languages, "languages")):
+        yield Document(document_id, text, checked, language)
+    for column, name in given:
         if isinstance(column, Sequence) and len(column) != position + 1:
             raise InputError(f"{name} has {len(column)} entries for {position + 1} texts; give one for each text.")
 
@@ -99,9 +100,14 @@ def _column(given: Iterable[T] | None, default: Iterable[T], name: str) -> Itera
 def _check(position: int, text: object, document_id: object, language: object) -> None:
     if not isinstance(text, str):
         raise InputError(f"Document {position} is a {type(text).__name__}, not a string.")
+    check_unicode(text, f"Document {position}")
     if not isinstance(document_id, str) or not document_id.strip():
         raise InputError(f"document_ids[{position}] is {document_id!r}; ids are strings that are not blank.")
-    if encodable(document_id) != document_id:
-        raise InputError(f"document_ids[{position}] is {document_id!r}, with a lone surrogate. Use proper Unicode.")
+    check_unicode(document_id, f"document_ids[{position}], {document_id!r},")
+    check_language(language, f"languages[{position}]")
+
+
+def check_language(language: object, name: str) -> None:
+    """Raise `InputError` unless `language`, which users know as `name`, is a string or None."""
     if language is not None and not isinstance(language, str):
-        raise InputError(f"languages[{position}] is {language!r}; give a code such as 'fr', or None to detect it.")
+        raise InputError(f"{name} is {language!r}; give a code such as 'fr', or None to detect it.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..demo import demo_checkpoint
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from ..text.tokenizer import TokenSettings
 from .weights import Weights
 
@@ -89,7 +89,17 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
 
 
 def locate(name: str | Path) -> Path:
-    """Return the folder of a hub id (fetched into the hub's cache when it is not there), a folder, or a demo."""
+    """Return the folder of a hub id (fetched into the hub's cache when it is not there), a folder, or a demo.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be found.
+    InputError
+        If `name` is neither a string nor a path, or is blank.
+    """
+    if not isinstance(name, (str, Path)) or not str(name).strip():
+        raise InputError(f'The checkpoint is {name!r}. Give a hub id, a folder, or "demo".')
     if name == DEMO:  # a folder of that name is "./demo"
         return demo_checkpoint()
     if name == UNTRAINED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -191,6 +191,8 @@ def detect_languages(
     ------
     LanguageError
         If a candidate is not a language.
+    InputError
+        If a text is not a string.
 
     Examples
     --------
@@ -199,5 +201,20 @@ def detect_languages(
     """
     table = AdapterTable(ADAPTERS, "en_XX")
     allowed = None if candidates is None else tuple(dict.fromkeys(table.resolve(tag) for tag in ordered(candidates)))
-    found = make_detector(detector).detect([texts] if isinstance(texts, str) else texts, allowed)
+    found = make_detector(detector).detect(list_of_strings(texts, "texts"), allowed)
     return [DetectedLanguage(each.language, table.adapter_for(each.language), each.confidence) for each in found]
+
+
+def list_of_strings(given: str | Iterable[str], name: str) -> list[str]:
+    """Return a list of what may be one string or several, which users know as `name`.
+
+    Raises
+    ------
+    InputError
+        If they are not strings.
+    """
+    listed = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    for each in listed:
+        if not isinstance(each, str):
+            raise InputError(f"{name} has {each!r}: give a list of strings, or one string.")
+    return listed

@@ -114,6 +114,8 @@ def test_a_bad_record_leaves_the_index_that_is_there(run: Run, checkpoint: Path,
         (["ok.txt", "--name", "a/b"], "--name 'a/b' cannot be a folder's name."),
         (["ok.txt", "--name", ".."], "--name '..' cannot be a folder's name."),
         (["ok.txt", "--name", "x", "--checkpoint", "./nowhere"], "There is no checkpoint folder './nowhere'."),
+        (["ok.txt", "--name", "x", "--checkpoint", ""], "The checkpoint is ''. Give a hub id, a folder"),
+        (["ok.txt", "--name", "x", "--storage", "int4"], "storage='int4' is not known"),
         (["ok.txt", "--name", "x", "--max-length", "2"], "A passage length of 2 tokens is not usable"),
         (["ok.txt", "--name", "x", "--language", "klingon"], "'klingon' is not a language."),
         (["ok.txt", "--name", "x", "--device", "tpu:7"], "device='tpu:7' cannot be used here."),
@@ -251,11 +253,26 @@ def test_filters(run: Run, shared: Path) -> None:
         (["x", "--filter", "[1]"], "--filter is not a JSON object: '[1]'."),
         (["x", "--filter", '{"year": {"$foo": 1}}'], "'$foo'"),
         ([" "], "A query is blank."),
+        (["x\ud800"], "A query has a lone surrogate"),
         (["x", "--language", "klingon"], "'klingon' is not a language."),
+        (["x", "--language", ""], "'' is not a language."),
     ],
 )
 def test_bad_input_to_search(run: Run, shared: Path, arguments: list[str], expected: str) -> None:
     assert expected in error(run("search", "mine", *arguments, "--root", shared))
+
+
+def test_a_k_beyond_the_index_shows_all_of_it_and_one_that_is_no_number_nothing(run: Run, shared: Path) -> None:
+    assert len(records(run("search", "mine", "livre", "-k", 10**9, "--json", "--root", shared))) == 4
+    for k in (0, -1, "many", 1.5):
+        result = run("search", "mine", "livre", "-k", k, "--root", shared)
+        assert result.exit_code == 2
+        assert "Invalid value for '-k'" in result.stderr
+
+
+def test_an_emptied_index_has_nothing_to_find(run: Run, root: Path) -> None:
+    good(run("delete", "mine", "en", "fr", "zh", "de", "--root", root))
+    assert records(run("search", "mine", "livre", "--json", "--root", root)) == []
 
 
 def test_an_unknown_index_is_told_with_those_that_are_there(run: Run, shared: Path) -> None:
