@@ -149,6 +149,8 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             raise InputError(f"RagatouilleXMIndex has no options {sorted(build_kwargs)}. Leave them out.")
         with self._lock:
             nodes = _last_of_each(nodes)
+            for node in nodes:
+                node.to_dict()  # what the document store would refuse must not get into the folder either
             texts, ids, metadatas, languages = self._columns(nodes)
             self._model.index(
                 texts,
@@ -244,9 +246,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
 
     # ---- what goes out
 
-    def delete_nodes(
-        self, node_ids: str | list[str], delete_from_docstore: bool = False, **delete_kwargs: Any
-    ) -> None:
+    def delete_nodes(self, node_ids: str | list[str], delete_from_docstore: bool = False, **delete_kwargs: Any) -> None:
         """Delete nodes, in one step; those that are not here are passed over."""
         node_ids = as_list(node_ids)
         with self._lock:
