@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
@@ -74,6 +75,12 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
         found = self.model.rerank(query, texts, languages=fields.pop("document_language"), **fields)
         results = cast("list[dict[str, Any]]", found)
         return [_scored(documents[result["result_index"]], result["score"]) for result in results]
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any
+    ) -> list[Document]:
+        """Do as `compress_documents` does, in a thread."""
+        return await run_in_executor(None, self.compress_documents, documents, query, callbacks, **options)
 
 
 def _scored(document: Document, score: float) -> Document:

@@ -51,6 +51,7 @@ def test_options_per_call_and_fixed_languages(empty: RAGPretrainedModel, compres
     assert found.metadata["relevance_score"] == pytest.approx(expected["score"])
     per_call = compressor.compress_documents(DOCUMENTS[:1], "Buch", language="de", document_language="en")
     assert per_call == [found]
+    assert len(asyncio.run(compressor.acompress_documents(DOCUMENTS, "book", k=1))) == 1
     assert fixed.compress_documents(DOCUMENTS[1:2], "Buch", document_language=None) != fixed.compress_documents(
         DOCUMENTS[1:2], "Buch"
     )
