@@ -7,16 +7,21 @@ from typing import Any, cast
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.retriever import check_k
+
+from .retriever import sharing
 
 
 class RagatouilleXMCompressor(BaseDocumentCompressor):
     """Reranks documents by late interaction, each through its own language's adapter; it needs no index.
 
-    What comes back are copies, best first, with the score as ``relevance_score`` in their metadata.
+    What comes back are copies, best first, with the score as ``relevance_score`` in their metadata. Copies of the
+    compressor share the model.
 
     Parameters
     ----------
@@ -41,7 +46,7 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    model: RAGPretrainedModel = Field(exclude=True, repr=False)
+    model: SkipJsonSchema[RAGPretrainedModel] = Field(exclude=True, repr=False)
     k: int = 5
     language: str | None = None
     document_language: str | None = None
@@ -51,6 +56,9 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
     def _k_is_usable(cls, k: Any) -> Any:
         check_k(k)
         return k
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RagatouilleXMCompressor:
+        return super().__deepcopy__(sharing(self.model, memo))
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any
@@ -62,10 +70,17 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
         ragatouille_xm.errors.InputError
             A `ValueError`: if the query is blank or `k` is not a positive whole number.
         """
-        settings = {"k": self.k, "language": self.language, "languages": self.document_language, **options}
+        fields = {"k": self.k, "language": self.language, "document_language": self.document_language, **options}
         texts = [document.page_content for document in documents]
-        results = cast("list[dict[str, Any]]", self.model.rerank(query, texts, **settings))
+        found = self.model.rerank(query, texts, languages=fields.pop("document_language"), **fields)
+        results = cast("list[dict[str, Any]]", found)
         return [_scored(documents[result["result_index"]], result["score"]) for result in results]
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any
+    ) -> list[Document]:
+        """Do as `compress_documents` does, in a thread."""
+        return await run_in_executor(None, self.compress_documents, documents, query, callbacks, **options)
 
 
 def _scored(document: Document, score: float) -> Document:

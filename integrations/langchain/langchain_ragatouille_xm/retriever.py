@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from langchain_core.callbacks import (
@@ -16,22 +16,25 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list, run_in_executor
 from pydantic import ConfigDict, Field, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import parse_filter
 from ragatouille_xm.retriever import check_k
 
-Manager = TypeVar("Manager", CallbackManager, AsyncCallbackManager)
+from .document import found_document
 
-OWN_KEYS = ("score", "rank", "document_id", "passage_id", "language", "relevance")
+Manager = TypeVar("Manager", CallbackManager, AsyncCallbackManager)
 
 
 class RagatouilleXMRetriever(BaseRetriever):
     """Finds passages of an index by late interaction, the query through its own language's adapter.
 
     Documents come with the metadata that they were indexed with and, where it has no such key itself, ``score``,
-    ``rank``, ``document_id``, ``passage_id``, ``language`` and ``relevance`` (0 to 1). All fields but `model` can be
-    given per call, as in ``invoke(query, k=3, filter={"year": 2024})``, and made configurable.
+    ``rank``, ``document_id``, ``passage_id``, ``language`` and ``relevance`` (0 to 1). A document's ``id`` is the
+    passage's, the same every time, and a document that several queries find is equal, whatever its score. All fields
+    but `model` can be given per call, as in ``invoke(query, k=3, filter={"year": 2024})``, and made configurable.
+    Copies share the model.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         Of the queries; by default detected among the languages in the index.
     min_score : float, optional
         Leave out what scores less.
-    doc_ids : list of str, optional
+    doc_ids : str or list of str, optional
         Search only in these documents.
     exact : bool
         Score every passage.
@@ -69,13 +72,13 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    model: RAGPretrainedModel = Field(exclude=True, repr=False)
+    model: SkipJsonSchema[RAGPretrainedModel] = Field(exclude=True, repr=False)
     index_name: str | None = None
     k: int = 10
     filter: dict[str, Any] | None = None
     language: str | None = None
     min_score: float | None = None
-    doc_ids: list[str] | None = None
+    doc_ids: str | list[str] | None = None
     exact: bool = False
     force_fast: bool = False
 
@@ -96,6 +99,9 @@ class RagatouilleXMRetriever(BaseRetriever):
         super().model_post_init(context)
         if self.index_name is None:
             self.index_name = self.model.indexes.current
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RagatouilleXMRetriever:
+        return super().__deepcopy__(sharing(self.model, memo))
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
@@ -120,7 +126,7 @@ class RagatouilleXMRetriever(BaseRetriever):
             self._manager(CallbackManager, each, kwargs).on_retriever_start(None, query, **self._run(each))
             for query, each in zip(inputs, get_config_list(config, len(inputs)), strict=True)
         ]
-        outcomes = self._outcomes(inputs, kwargs, return_exceptions)
+        outcomes = self._outcomes(inputs, kwargs)
         for run, outcome in zip(runs, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 run.on_retriever_error(outcome)
@@ -141,7 +147,7 @@ class RagatouilleXMRetriever(BaseRetriever):
             await self._manager(AsyncCallbackManager, each, kwargs).on_retriever_start(None, query, **self._run(each))
             for query, each in zip(inputs, get_config_list(config, len(inputs)), strict=True)
         ]
-        outcomes = await run_in_executor(None, self._outcomes, inputs, kwargs, return_exceptions)
+        outcomes = await run_in_executor(None, self._outcomes, inputs, kwargs)
         for run, outcome in zip(runs, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 await run.on_retriever_error(outcome)
@@ -154,19 +160,19 @@ class RagatouilleXMRetriever(BaseRetriever):
         if not queries:
             return []
         settings = {**self._fields(), **_searchable(options)}
+        if settings["doc_ids"] is not None:
+            settings["doc_ids"] = as_list(settings["doc_ids"])
         found = cast("list[list[dict[str, Any]]]", self.model.search(list(queries), **settings))
-        return [[_document(result) for result in results] for results in found]
+        return [[found_document(result) for result in results] for results in found]
 
-    def _outcomes(
-        self, queries: Sequence[str], options: dict[str, Any], each_alone: bool
-    ) -> list[list[Document] | Exception]:
-        """Return what one search found for each query; if it failed, why; with `each_alone`, what each finds alone."""
+    def _outcomes(self, queries: Sequence[str], options: dict[str, Any]) -> list[list[Document] | Exception]:
+        """Return what one search found for each query; if it failed, what each finds alone, or why it does not."""
         try:
             return list(self._search(queries, options))
         except Exception as error:
-            if len(queries) == 1 or not each_alone:
-                return [error] * len(queries)
-            return [self._outcomes([query], options, each_alone)[0] for query in queries]
+            if len(queries) == 1:
+                return [error]
+            return [self._outcomes([query], options)[0] for query in queries]
 
     def _fields(self) -> dict[str, Any]:
         names = ("index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast")
@@ -200,9 +206,16 @@ def _searchable(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("verbose", "run_id")}
 
 
-def _document(result: dict[str, Any]) -> Document:
-    own = {key: result[key] for key in OWN_KEYS}
-    return Document(page_content=result["content"], metadata={**own, **result.get("document_metadata", {})})
+def as_list(ids: str | Iterable[str]) -> list[str]:
+    """Return ids as a list, also where there is one, given as it is."""
+    return [ids] if isinstance(ids, str) else list(ids)
+
+
+def sharing(model: RAGPretrainedModel, memo: dict[int, Any] | None) -> dict[int, Any]:
+    """Return `deepcopy`'s memo with the model in it: an open index cannot be copied, and weights need not be."""
+    memo = {} if memo is None else memo
+    memo[id(model)] = model
+    return memo
 
 
 def _or_raise(outcomes: list[Any], return_exceptions: bool) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any, cast
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.retriever import check_k
 
 from .diversity import most_relevant_and_diverse, similarities
+from .retriever import as_list
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class RagatouilleXMVectorStore(VectorStore):
 
     The store makes its own token vectors, so LangChain's ``embedding`` has no place here. A document is one passage:
     it comes back as it went in, and what is longer than `max_document_length` tokens is found by its beginning only
-    (which is logged), so split long documents first, as for any vector store.
+    (which is logged), so split long documents first, as for any vector store. Copies share the model and the index.
 
     Parameters
     ----------
@@ -72,6 +74,9 @@ class RagatouilleXMVectorStore(VectorStore):
                 "or give another index_name."
             )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> RagatouilleXMVectorStore:
+        return copy(self)  # an open index cannot be copied, and weights need not be
+
     def _make_empty(self, max_document_length: int) -> None:
         self.model.index([], index_name=self.index_name, max_document_length=max_document_length)
 
@@ -86,13 +91,13 @@ class RagatouilleXMVectorStore(VectorStore):
         languages: str | Sequence[str | None] | None = None,
         batch_size: int | None = None,
     ) -> list[str]:
-        """Add texts, replacing those of the same id.
+        """Add texts, replacing those of the same id; of several with one id, the last stays.
 
         Parameters
         ----------
         texts : iterable of str
         metadatas : sequence of dict, optional
-            JSON values.
+            JSON values: a date goes in as ``date.isoformat()``.
         ids : sequence of (str or None), optional
             Where None, a random UUID.
         languages : str or sequence of (str or None), optional
@@ -110,33 +115,46 @@ class RagatouilleXMVectorStore(VectorStore):
         ragatouille_xm.errors.InputError
             A `ValueError`: if something is not usable; nothing is added then.
         """
+        if isinstance(texts, str) or isinstance(ids, str):
+            raise InputError("texts and ids are lists, one id for each text: give [text], ids=[id].")
         texts = list(texts)
-        given = ids if ids is not None else [None] * len(texts)
-        filled = [str(uuid4()) if each is None else each for each in given]
+        one = languages is None or isinstance(languages, str)
+        columns: dict[str, Sequence[Any]] = {
+            "ids": [None] * len(texts) if ids is None else ids,
+            "metadatas": metadatas or [{}] * len(texts),
+            "languages": [languages] * len(texts) if one else cast("Sequence[Any]", languages),
+        }
+        for name, column in columns.items():
+            if len(column) != len(texts):
+                raise InputError(f"{name} has {len(column)} entries for {len(texts)} texts; give one for each text.")
+        filled = [str(uuid4()) if each is None else each for each in columns["ids"]]
+        last = {each: i for i, each in enumerate(filled)}.values()
         self.model.update_in_index(
-            texts,
-            filled,
-            list(metadatas) if metadatas else [{}] * len(texts),
+            [texts[i] for i in last],
+            [filled[i] for i in last],
+            [columns["metadatas"][i] for i in last],
             index_name=self.index_name,
             split_documents=False,
-            languages=languages,
+            languages=[columns["languages"][i] for i in last],
         )
         return filled
 
-    def delete(self, ids: Sequence[str] | None = None) -> bool:  # type: ignore[override]  # as for add_texts
+    def delete(  # type: ignore[override]  # as for add_texts
+        self, ids: str | Sequence[str] | None = None
+    ) -> bool:
         """Delete documents by id, or all of them where `ids` is None; ids that are not here are passed over."""
         retriever = self.model.indexes.get(self.index_name)
         if ids is None:
             self._make_empty(retriever.max_document_length)
-        elif present := {each["document_id"] for each in retriever.passages_of(list(ids))}:
+        elif present := {each["document_id"] for each in retriever.passages_of(as_list(ids))}:
             retriever.delete(sorted(present))
         return True
 
     # ---- what comes out
 
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+    def get_by_ids(self, ids: str | Sequence[str], /) -> list[Document]:
         """Return documents by id, in the order of `ids`; ids that are not here are passed over."""
-        return [_document(each) for each in self.model.get_passages(list(ids), index_name=self.index_name)]
+        return [_document(each) for each in self.model.get_passages(as_list(ids), index_name=self.index_name)]
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """Return the best `k` documents; `options` are ``filter, language, doc_ids, min_score, exact, force_fast``.
@@ -192,6 +210,8 @@ class RagatouilleXMVectorStore(VectorStore):
     def _search(self, query: str, k: int, options: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(query, str):
             raise InputError(f"The query is a {type(query).__name__}; give a string.")
+        if isinstance(options.get("doc_ids"), str):
+            options = {**options, "doc_ids": as_list(options["doc_ids"])}
         return cast("list[dict[str, Any]]", self.model.search(query, index_name=self.index_name, k=k, **options))
 
     @classmethod
@@ -223,6 +243,27 @@ class RagatouilleXMVectorStore(VectorStore):
         store = cls(model, index_name, max_document_length=max_document_length)
         store.add_texts(texts, metadatas, ids=ids, languages=languages)
         return store
+
+    @classmethod
+    async def afrom_texts(
+        cls, texts: list[str], embedding: Embeddings | None = None, *args: Any, **options: Any
+    ) -> RagatouilleXMVectorStore:
+        """Do as `from_texts` does, in a thread."""
+        return await run_in_executor(None, cls.from_texts, texts, embedding, *args, **options)
+
+    @classmethod
+    def from_documents(
+        cls, documents: list[Document], embedding: Embeddings | None = None, **options: Any
+    ) -> RagatouilleXMVectorStore:
+        """Make a store, or take the one of that name, and add documents to it; `options` as for `from_texts`."""
+        return super().from_documents(documents, embedding, **options)  # type: ignore[arg-type]
+
+    @classmethod
+    async def afrom_documents(
+        cls, documents: list[Document], embedding: Embeddings | None = None, **options: Any
+    ) -> RagatouilleXMVectorStore:
+        """Do as `from_documents` does, in a thread."""
+        return await run_in_executor(None, cls.from_documents, documents, embedding, **options)
 
 
 def _document(stored: dict[str, Any]) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 
 import pytest
@@ -48,6 +49,21 @@ def test_options_per_call_and_fixed_languages(empty: RAGPretrainedModel, compres
     (found,) = fixed.compress_documents(DOCUMENTS[:1], "Buch")
     (expected,) = empty.rerank("Buch", TEXTS[:1], language="de", languages="en")
     assert found.metadata["relevance_score"] == pytest.approx(expected["score"])
+    per_call = compressor.compress_documents(DOCUMENTS[:1], "Buch", language="de", document_language="en")
+    assert per_call == [found]
+    assert len(asyncio.run(compressor.acompress_documents(DOCUMENTS, "book", k=1))) == 1
+    assert fixed.compress_documents(DOCUMENTS[1:2], "Buch", document_language=None) != fixed.compress_documents(
+        DOCUMENTS[1:2], "Buch"
+    )
+
+
+def test_copies_share_the_model_and_the_schema_is_without_it(compressor: BaseDocumentCompressor) -> None:
+    assert isinstance(compressor, RagatouilleXMCompressor)
+    for made in (copy.deepcopy(compressor), compressor.model_copy(deep=True)):
+        assert made.model is compressor.model
+        assert made.compress_documents(DOCUMENTS, "book") == compressor.compress_documents(DOCUMENTS, "book")
+    schema = RagatouilleXMCompressor.model_json_schema()
+    assert set(schema["properties"]) == {"k", "language", "document_language"}
 
 
 def test_no_documents(compressor: BaseDocumentCompressor) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import datetime
 import logging
 import shutil
 from pathlib import Path
@@ -63,6 +65,34 @@ def test_ids_are_made_where_none_are_given(store: RagatouilleXMVectorStore) -> N
     assert mixed[0] == "given"
     assert len({*made, *mixed}) == 4
     assert [document.metadata for document in store.get_by_ids(made)] == [{"n": 1}, {"n": 2}]
+
+
+def test_of_several_texts_with_one_id_the_last_stays(store: RagatouilleXMVectorStore) -> None:
+    texts, years = ["First.", "Other.", "Last."], [{"year": 1}, {"year": 2}, {"year": 3}]
+    ids = store.add_texts(texts, years, ids=["u", "o", "u"], languages=["fr", None, "de"])
+    assert ids == ["u", "o", "u"]
+    assert [(each.page_content, each.metadata) for each in store.get_by_ids(["u"])] == [("Last.", {"year": 3})]
+    assert len(store.similarity_search("book", k=50)) == 7
+    (passage,) = store.model.get_passages("u", index_name="store")
+    assert passage["language"] == "de"
+
+
+def test_one_id_may_be_given_as_it_is(store: RagatouilleXMVectorStore) -> None:
+    assert store.get_by_ids("en") == [DOCUMENTS[0]]
+    assert names(store.similarity_search("book", doc_ids="ja")) == ["ja"]
+    assert store.delete("en") is True
+    assert store.get_by_ids(["en"]) == []
+    with pytest.raises(InputError, match="texts and ids are lists"):
+        store.add_texts(["a", "b"], ids="ab")
+    with pytest.raises(InputError, match="texts and ids are lists"):
+        store.add_texts("ab")
+    assert len(store.similarity_search("book", k=50)) == 4
+
+
+def test_copies_share_the_index(store: RagatouilleXMVectorStore) -> None:
+    for made in (copy.copy(store), copy.deepcopy(store)):
+        assert made.model is store.model
+        assert made.get_by_ids(["en"]) == [DOCUMENTS[0]]
 
 
 def test_the_index_serves_the_facade_too(store: RagatouilleXMVectorStore, tmp_path: Path) -> None:
@@ -222,6 +252,17 @@ def test_from_texts_and_documents(empty: RAGPretrainedModel, caplog: pytest.LogC
     assert "embedding=DeterministicFakeEmbedding has no effect" in caplog.text
 
 
+def test_no_embedding_need_be_named(empty: RAGPretrainedModel) -> None:
+    kind = RagatouilleXMVectorStore
+    for store in (
+        kind.from_texts(TEXTS, metadatas=METADATAS, ids=IDS, model=empty, index_name="1"),
+        kind.from_documents(DOCUMENTS, model=empty, index_name="2"),
+        asyncio.run(kind.afrom_texts(TEXTS, metadatas=METADATAS, ids=IDS, model=empty, index_name="3")),
+        asyncio.run(kind.afrom_documents(DOCUMENTS, model=empty, index_name="4")),
+    ):
+        assert store.get_by_ids(IDS) == DOCUMENTS
+
+
 def test_an_empty_store(empty: RAGPretrainedModel) -> None:
     store = RagatouilleXMVectorStore(empty)
     assert store.similarity_search("book") == store.get_by_ids(["a"]) == []
@@ -255,8 +296,8 @@ def test_bad_documents_add_nothing(store: RagatouilleXMVectorStore) -> None:
     for texts, metadatas, ids in [
         (["one", "two"], None, ["1"]),
         (["one"], [{}, {}], None),
-        (["one", "two"], None, ["same", "same"]),
-        (["one", "two"], [{}, {"when": object()}], None),
+        (["one", "two"], None, ["same", "same", "same"]),
+        (["one", "two"], [{}, {"when": datetime.date(2024, 5, 1)}], None),
         (["one", 2], None, None),
     ]:
         with pytest.raises(ValueError):

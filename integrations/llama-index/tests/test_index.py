@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from threading import get_ident
@@ -14,6 +16,7 @@ from typing import Any
 import llama_index.core
 import pytest
 from llama_index.core import Document, StorageContext
+from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import IndexNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
@@ -75,6 +78,15 @@ def test_filters_and_doc_ids(index: RagatouilleXMIndex) -> None:
     assert sorted(found(index, "book", doc_ids=["ja", "en"], similarity_top_k=2)) == ["en", "ja"]
     for key in ("document_id", "doc_id", "ref_doc_id"):
         assert found(index, "book", filters=MetadataFilters(filters=[MetadataFilter(key=key, value="zh")])) == ["zh"]
+        assert found(index, "book", filters={key: "zh"}) == ["zh"]
+        assert found(index, "book", filters={"$or": [{"$not": {key: {"$ne": "zh"}}}, {key: "-"}], "year": 2020}) == [
+            "zh"
+        ]
+        answer = index.as_query_engine(llm=MockLLM(), filters={key: {"$in": ["zh", "-"]}}).query("book")
+        assert [node.node.ref_doc_id for node in answer.source_nodes] == ["zh"]
+    both = {"doc_id": {"$in": ["zh", "ja"]}, "document_id": {"$ne": "zh"}, "language": {"$in": ["zh", "ja"]}}
+    assert found(index, "book", filters=both) == ["ja"]
+    assert found(index, "book", doc_ids="zh") == ["zh"]
     words = MetadataFilters(filters=[MetadataFilter(key="file_name", value="z", operator="text_match")])
     with pytest.raises(FilterError, match="TEXT_MATCH"):
         index.as_retriever(filters=words)
@@ -228,6 +240,31 @@ def test_nodes_of_the_same_id_are_replaced(index: RagatouilleXMIndex) -> None:
     assert "x" not in in_folder(index)
 
 
+def test_of_several_nodes_with_one_id_the_last_is_taken(empty: RAGPretrainedModel, index: RagatouilleXMIndex) -> None:
+    nodes = [TextNode(id_="u", text="First."), TextNode(id_="o", text="Other."), TextNode(id_="u", text="Last.")]
+    index.insert_nodes(nodes)
+    for each in (index, RagatouilleXMIndex(nodes, model=empty)):
+        retrieved = {node.node_id: node.text for node in each.as_retriever(similarity_top_k=100).retrieve("Last.")}
+        assert (retrieved["u"], retrieved["o"]) == ("Last.", "Other.")
+        assert each.docstore.get_document("u").text == "Last."
+
+
+def test_one_node_id_may_be_given_as_it_is(index: RagatouilleXMIndex) -> None:
+    index.insert_nodes([TextNode(id_="bread", text="Winter bread.")])
+    index.delete_nodes("bread", delete_from_docstore=True)
+    assert "bread" not in in_folder(index)
+    assert not index.docstore.document_exists("bread")
+
+
+def test_copies_share_the_folder_and_the_document_store(index: RagatouilleXMIndex) -> None:
+    for made in (copy.copy(index), copy.deepcopy(index)):
+        assert made.model is index.model
+        index.insert(Document(text="Winter bread.", id_="bread"))
+        assert "bread" in made.ref_doc_info
+        made.delete_ref_doc("bread", delete_from_docstore=True)
+        assert texts(made) == texts(index) == dict(zip(IDS, TEXTS, strict=True))
+
+
 def test_nodes_without_text_are_not_found(empty: RAGPretrainedModel, caplog: pytest.LogCaptureFixture) -> None:
     index = RagatouilleXMIndex([TextNode(id_="a", text="  "), TextNode(id_="b", text="Bread.")], model=empty)
     assert [node.node_id for node in index.as_retriever().retrieve("bread")] == ["b"]
@@ -316,6 +353,64 @@ def test_what_cannot_be_stored_leaves_everything_as_it_was(
     with pytest.raises(ValueError, match="Metadata 'path'"):
         RagatouilleXMIndex(bad, model=empty, index_name="never", storage_context=context)
     assert not context.docstore.docs
+    assert not empty.indexes.path("never").exists()
+
+
+def test_a_refused_insertion_leaves_the_document_store_as_it_was(index: RagatouilleXMIndex) -> None:
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc")}
+    nodes = [TextNode(id_=each, text=f"Bread {each}.", relationships=source) for each in ("c", "a", "b")]
+    index.insert_nodes(nodes)
+    index.docstore.set_document_hash("doc", "its hash")
+    before = copy.deepcopy(index.docstore.to_dict())
+    bad = TextNode(id_="bad", text="River.", metadata={"day": date(2024, 5, 1)}, relationships=source)
+    for change in (
+        lambda: index.insert_nodes([*nodes[:2], bad]),
+        lambda: index.insert_nodes([TextNode(id_=each, text="New.") for each in "cab"] + [bad]),
+        lambda: asyncio.run(index.ainsert_nodes([nodes[0], bad])),
+    ):
+        with pytest.raises(InputError, match="Metadata 'day'"):
+            change()
+        assert index.docstore.to_dict() == before
+        assert index.ref_doc_info["doc"].node_ids == ["c", "a", "b"]
+
+
+def test_a_refused_update_loses_nothing(index: RagatouilleXMIndex) -> None:
+    before, stored = texts(index), copy.deepcopy(index.docstore.to_dict())
+    bad = Document(text="Das Brot.", id_="de", metadata={"day": date(2024, 5, 1)})
+    with pytest.raises(InputError, match="Metadata 'day'"):
+        index.update_ref_doc(bad)
+    with pytest.raises(InputError, match="Metadata 'day'"):
+        asyncio.run(index.aupdate_ref_doc(bad))
+    too_long = Document(text="Das Brot.", id_="de", metadata={"long": "x " * 3000})  # the splitter refuses it
+    with pytest.raises(ValueError, match="Metadata length"):
+        index.update_ref_doc(too_long)
+    assert (texts(index), index.docstore.to_dict()) == (before, stored)
+
+    changed = [Document(text="Le pain.", id_="fr"), bad, Document(text="Bread.", id_="en")]
+    for refresh in (index.refresh_ref_docs, lambda documents: asyncio.run(index.arefresh_ref_docs(documents))):
+        with pytest.raises(InputError, match="Metadata 'day'"):
+            refresh(changed)
+        assert texts(index) == before | {"fr": "Le pain."}
+    assert index.refresh_ref_docs([changed[0], changed[2]]) == [False, True]
+
+
+def test_an_update_replaces_nodes_metadata_and_hash(empty: RAGPretrainedModel) -> None:
+    by_document = [SentenceSplitter(chunk_size=64, chunk_overlap=0, id_func=lambda i, document: f"{document.id_}-{i}")]
+    index = RagatouilleXMIndex.from_documents([long_document("a", 30)], model=empty, transformations=by_document)
+    many = len(in_folder(index))
+    short = Document(text="Only this.", id_="a", metadata={"year": 2026})
+    index.update_ref_doc(short)
+    assert many > 3
+    assert in_folder(index) == set(index.index_struct.nodes_dict) == set(index.docstore.docs) == {"a-0"}
+    assert index.ref_doc_info["a"].metadata == {"year": 2026}
+    assert index.refresh_ref_docs([short]) == [False]
+    index.update_ref_doc(Document(text="Never seen before.", id_="b"))
+    assert set(index.ref_doc_info) == {"a", "b"}
+
+
+def test_what_the_document_store_refuses_builds_no_folder(empty: RAGPretrainedModel) -> None:
+    with pytest.raises(ValueError, match="obj is not serializable"):
+        RagatouilleXMIndex([IndexNode(text="Link.", index_id="i", obj=object())], model=empty, index_name="never")
     assert not empty.indexes.path("never").exists()
 
 

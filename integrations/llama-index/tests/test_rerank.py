@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from threading import get_ident
 from typing import Any
@@ -100,6 +101,18 @@ def test_settings_are_serialised_and_the_model_is_not(loaded: RAGPretrainedModel
     }
     assert RagatouilleXMRerank.from_dict(settings, model=loaded).top_n == 3
     assert "RAGPretrainedModel" not in repr(rerank)
+
+
+def test_copies_share_the_model_and_the_schema_is_without_it(
+    loaded: RAGPretrainedModel, nodes: list[NodeWithScore]
+) -> None:
+    rerank = RagatouilleXMRerank(model=loaded, top_n=2)
+    for made in (copy.deepcopy(rerank), rerank.model_copy(deep=True)):
+        assert made.model is loaded
+        assert made.postprocess_nodes(nodes, query_str="book") == rerank.postprocess_nodes(nodes, query_str="book")
+    schema = RagatouilleXMRerank.model_json_schema()
+    assert {"top_n", "language", "document_language", "metadata_mode"} <= set(schema["properties"])
+    assert "model" not in {*schema["properties"], *schema.get("required", ())}
 
 
 @pytest.mark.parametrize(

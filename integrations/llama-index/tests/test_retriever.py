@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,7 @@ def test_top_k_filters_doc_ids_language_and_min_score(rag: RAGPretrainedModel) -
     assert found(similarity_top_k=2) == every[:2]
     assert found(doc_ids=["fr", "zh"], similarity_top_k=1) == [each for each in every if each in ("fr", "zh")][:1]
     assert found(doc_ids=[]) == []
+    assert found(doc_ids="zh") == ["zh"]
     assert found(filters={"year": {"$gte": 2021}}) == [each for each in every if each in ("de", "ja")]
     assert found(filters={"year": {"$gte": 2021}}, doc_ids=["ja", "en"]) == ["ja"]
     second = RagatouilleXMRetriever(rag).retrieve(TEXTS[0])[1].score
@@ -124,6 +126,14 @@ def test_it_stays_with_the_index_that_was_in_use(rag: RAGPretrainedModel) -> Non
     assert documents(RagatouilleXMRetriever(rag).retrieve("library")) == ["other"]
     assert "other" not in documents(retriever.retrieve("library"))
     assert "en" in documents(RagatouilleXMRetriever(rag, "first").retrieve("library"))
+
+
+def test_copies_share_the_model(rag: RAGPretrainedModel) -> None:
+    retriever = RagatouilleXMRetriever(rag, filters={"year": {"$gte": 2021}})
+    for made in (copy.copy(retriever), copy.deepcopy(retriever)):
+        assert made.retrieve("book") == retriever.retrieve("book")
+        made.similarity_top_k = 1
+        assert (len(made.retrieve("book")), len(retriever.retrieve("book"))) == (1, 2)
 
 
 def test_the_model_makes_one(rag: RAGPretrainedModel) -> None:

@@ -35,7 +35,7 @@ def compile_filters(filters: Filters, fields: Mapping[str, str] = OWN_FIELDS) ->
     Parameters
     ----------
     filters : MetadataFilters, mapping or None
-        A mapping is in that form already.
+        A mapping is in that form already, but for the names in `fields`.
     fields : mapping of str to str
         Keys that are not metadata, and what they are called there.
 
@@ -55,11 +55,26 @@ def compile_filters(filters: Filters, fields: Mapping[str, str] = OWN_FIELDS) ->
     if isinstance(filters, MetadataFilters):
         compiled = _all(filters, fields)
     elif isinstance(filters, Mapping):
-        compiled = dict(filters)
+        parse_filter(filters)
+        compiled = _renamed(filters, fields)
     else:
         raise FilterError(f"filters is a {type(filters).__name__}; give MetadataFilters(filters=[MetadataFilter(…)]).")
     parse_filter(compiled)
     return compiled or None
+
+
+def _renamed(filters: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return a filter that is in the form of the index with the index's names."""
+    parts: list[tuple[str, Any]] = []
+    for key, value in filters.items():
+        if key in ("$and", "$or"):
+            value = [_renamed(each, fields) for each in value]
+        elif key == "$not":
+            value = _renamed(value, fields)
+        parts.append((fields.get(key, key), value))
+    if len(dict(parts)) < len(parts):  # two names of one field
+        return {"$and": [{key: value} for key, value in parts]}
+    return dict(parts)
 
 
 def _all(filters: MetadataFilters, fields: Mapping[str, str]) -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from threading import RLock
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.data_structs import IndexDict
 from llama_index.core.indices.base import BaseIndex
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.ingestion import arun_transformations, run_transformations
+from llama_index.core.schema import BaseNode, Document, MetadataMode
 from llama_index.core.storage.docstore.types import RefDocInfo
 from llama_index.core.storage.storage_context import StorageContext
 
@@ -20,7 +21,7 @@ from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
 
 from .index_retriever import RETRIEVER_OPTIONS, RagatouilleXMIndexRetriever
-from .retriever import check_model
+from .retriever import as_list, check_model
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
     vectors are in the model's index folder, which is written at once; nodes are in the document store, which is written
     by ``index.storage_context.persist(persist_dir)``. `load` opens both. Nodes come back as they went in. One that is
     longer than `max_document_length` is searched passage by passage, and comes back once, with the score of the best.
+    Of several nodes with one id, the last is taken. Copies share the folder and the document store.
 
     Parameters
     ----------
@@ -136,42 +138,86 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         """Refuse: the id is the name of the index folder."""
         raise InputError(f"The index cannot become {index_id!r}: its id is the name of its folder. Give index_name=.")
 
-    # ---- what goes in
+    def __deepcopy__(self, memo: dict[int, Any]) -> RagatouilleXMIndex:
+        return copy(self)  # there is one folder, and what is in it has to agree with the document store
+
+    # ---- what goes in: first into the folder, so that the document store never has what the folder refused
 
     def build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
         """Build the index folder and fill the document store, or neither."""
-        with self._lock, self._all_or_nothing(nodes):
-            return super().build_index_from_nodes(nodes, **build_kwargs)
+        if build_kwargs:  # the base class hands over what nobody knows
+            raise InputError(f"RagatouilleXMIndex has no options {sorted(build_kwargs)}. Leave them out.")
+        with self._lock:
+            nodes = _last_of_each(nodes)
+            for node in nodes:
+                node.to_dict()  # what the document store would refuse must not get into the folder either
+            texts, ids, metadatas, languages = self._columns(nodes)
+            self._model.index(
+                texts,
+                ids,
+                metadatas,
+                index_name=self._index_name,
+                max_document_length=self._max_document_length,
+                languages=languages,
+            )
+            return super().build_index_from_nodes(nodes)
 
     def insert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
         """Insert nodes, replacing those of the same id, or none of them where one is not usable."""
-        with self._lock, self._all_or_nothing(nodes):
+        with self._lock:
+            nodes = _last_of_each(nodes)
+            self._write(nodes)
             super().insert_nodes(nodes, **insert_kwargs)
 
     async def ainsert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
         """Insert nodes in a thread, without blocking the event loop."""
         await asyncio.to_thread(self.insert_nodes, nodes, **insert_kwargs)
 
-    def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
-        if build_kwargs:  # the base class hands over what nobody knows
-            raise InputError(f"RagatouilleXMIndex has no options {sorted(build_kwargs)}. Leave them out.")
-        struct = IndexDict(index_id=self._index_name)
-        texts, ids, metadatas, languages = self._columns(nodes)
-        self._model.index(
-            texts,
-            ids,
-            metadatas,
-            index_name=self._index_name,
-            max_document_length=self._max_document_length,
-            languages=languages,
-        )
-        struct.nodes_dict.update(zip(ids, ids, strict=True))
-        return struct
+    def update_ref_doc(self, document: Document, **update_kwargs: Any) -> None:
+        """Replace a document, or leave it as it is where the new one is not usable.
 
-    def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+        Parameters
+        ----------
+        document : Document
+        **update_kwargs
+            ``insert_kwargs``, a dict: options of the transformations. Others are passed over.
+        """
+        options = update_kwargs.get("insert_kwargs", {})
+        with self._callback_manager.as_trace("update_ref_doc"):
+            nodes = run_transformations([document], self._transformations, show_progress=self._show_progress, **options)
+            self._replace(document, nodes)
+
+    async def aupdate_ref_doc(self, document: Document, **update_kwargs: Any) -> None:
+        """Replace a document as `update_ref_doc` does, without blocking the event loop."""
+        options = update_kwargs.get("insert_kwargs", {})
+        with self._callback_manager.as_trace("aupdate_ref_doc"):
+            nodes = await arun_transformations(
+                [document], self._transformations, show_progress=self._show_progress, **options
+            )
+            await asyncio.to_thread(self._replace, document, nodes)
+
+    def _replace(self, document: Document, nodes: Sequence[BaseNode]) -> None:
+        with self._lock:
+            nodes = _last_of_each(nodes)
+            self._write(nodes)
+            known = self._docstore.get_ref_doc_info(document.id_)
+            if known is not None:
+                self._remove(set(known.node_ids).difference(node.node_id for node in nodes))
+                self._docstore.delete_ref_doc(document.id_)
+            super().insert_nodes(nodes)
+            self._docstore.set_document_hash(document.id_, document.hash)
+
+    def _write(self, nodes: Sequence[BaseNode]) -> None:
         texts, ids, metadatas, languages = self._columns(nodes)
         if ids:
             self._model.update_in_index(texts, ids, metadatas, index_name=self._index_name, languages=languages)
+
+    def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
+        ids = [node.node_id for node in nodes if _bare(node).strip()]
+        return IndexDict(index_id=self._index_name, nodes_dict=dict(zip(ids, ids, strict=True)))
+
+    def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
+        ids = [node.node_id for node in nodes if _bare(node).strip()]
         self._remove({node.node_id for node in nodes}.difference(ids))
         self._index_struct.nodes_dict.update(zip(ids, ids, strict=True))
 
@@ -179,16 +225,16 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self, nodes: Sequence[BaseNode]
     ) -> tuple[list[str], list[str], list[dict[str, Any]], list[str | None] | None]:
         """Return texts, ids, metadatas and languages of the nodes that have text."""
-        bare = {node.node_id: node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes}
-        nodes = [node for node in nodes if bare[node.node_id].strip()]
-        if len(nodes) < len(bare):
-            logger.warning("%d nodes have no text: they are stored, but not found", len(bare) - len(nodes))
+        with_text = [node for node in nodes if _bare(node).strip()]
+        if len(with_text) < len(nodes):
+            logger.warning("%d nodes have no text: they are stored, but not found", len(nodes) - len(with_text))
+        nodes = with_text
         source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in nodes]
         languages: list[str | None] | None = None
         if self._language is not None:
             languages = [self._language(node) if callable(self._language) else self._language for node in nodes]
         if self._metadata_mode != MetadataMode.NONE:
-            detected = self._model.detect_languages([bare[node.node_id] for node in nodes])
+            detected = self._model.detect_languages([_bare(node) for node in nodes])
             given = languages or [None] * len(nodes)
             languages = [mine or its.language for mine, its in zip(given, detected, strict=True)]
         return (
@@ -198,23 +244,11 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             languages,
         )
 
-    @contextmanager
-    def _all_or_nothing(self, nodes: Sequence[BaseNode]) -> Iterator[None]:
-        """Put the document store back as it was if the index refuses `nodes`: the base class fills the store first."""
-        ids = [node.node_id for node in nodes]
-        before = self._docstore.get_nodes(ids, raise_error=False)
-        try:
-            yield
-        except BaseException:
-            for node_id in ids:
-                self._docstore.delete_document(node_id, raise_error=False)
-            self._docstore.add_documents(before)
-            raise
-
     # ---- what goes out
 
-    def delete_nodes(self, node_ids: list[str], delete_from_docstore: bool = False, **delete_kwargs: Any) -> None:
+    def delete_nodes(self, node_ids: str | list[str], delete_from_docstore: bool = False, **delete_kwargs: Any) -> None:
         """Delete nodes, in one step; those that are not here are passed over."""
+        node_ids = as_list(node_ids)
         with self._lock:
             self._remove(node_ids)
             if delete_from_docstore:
@@ -223,7 +257,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             self._storage_context.index_store.add_index_struct(self._index_struct)
 
     async def adelete_nodes(
-        self, node_ids: list[str], delete_from_docstore: bool = False, **delete_kwargs: Any
+        self, node_ids: str | list[str], delete_from_docstore: bool = False, **delete_kwargs: Any
     ) -> None:
         """Delete nodes in a thread, without blocking the event loop."""
         await asyncio.to_thread(self.delete_nodes, node_ids, delete_from_docstore, **delete_kwargs)
@@ -260,3 +294,12 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
         options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}
         return RagatouilleXMIndexRetriever(self._model, self._index_name, docstore=self._docstore, **options)
+
+
+def _bare(node: BaseNode) -> str:
+    return node.get_content(metadata_mode=MetadataMode.NONE)
+
+
+def _last_of_each(nodes: Sequence[BaseNode]) -> list[BaseNode]:
+    """Return the nodes without those of which a later one has the id."""
+    return list({node.node_id: node for node in nodes}.values())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from llama_index.core.bridge.pydantic import ConfigDict, Field, field_validator
+from llama_index.core.bridge.pydantic import ConfigDict, Field, WithJsonSchema, field_validator
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -20,6 +20,8 @@ dispatcher = get_dispatcher(__name__)
 
 class RagatouilleXMRerank(BaseNodePostprocessor):
     """Reranks nodes by late interaction, each through its own language's adapter; it needs no index.
+
+    Copies share the model.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
 
-    model: RAGPretrainedModel = Field(exclude=True, repr=False)
+    model: Annotated[RAGPretrainedModel, WithJsonSchema(None)] = Field(exclude=True, repr=False)
     top_n: int = 5
     language: str | None = None
     document_language: str | None = None
@@ -57,6 +59,11 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
     def _top_n_is_usable(cls, top_n: Any) -> Any:
         check_k(top_n, "top_n")
         return top_n
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RagatouilleXMRerank:
+        memo = {} if memo is None else memo
+        memo[id(self.model)] = self.model  # an open index cannot be copied, and weights need not be
+        return super().__deepcopy__(memo)
 
     @classmethod
     def class_name(cls) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, cast
 from uuid import NAMESPACE_URL, uuid5
 
@@ -35,7 +36,7 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     Each node is a passage. Its ``node_id`` is unique, and the same every time; its SOURCE is the document. It carries
     the document's metadata and, where that has no such key itself, ``document_id``, ``passage_id`` and ``language``,
-    which neither the LLM nor an embedding model is shown.
+    which neither the LLM nor an embedding model is shown. Copies share the model.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     filters : MetadataFilters or mapping, optional
         Applied before the best are taken; nested ones too. A mapping is in the form of
         `ragatouille_xm.corpus.filters`: ``{"year": {"$gte": 2020}}``.
-    doc_ids : list of str, optional
+    doc_ids : str or list of str, optional
         Search only in these documents.
     language : str, optional
         Of the queries; by default detected among the languages in the index.
@@ -85,7 +86,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         similarity_top_k: int = 10,
         *,
         filters: Filters = None,
-        doc_ids: Sequence[str] | None = None,
+        doc_ids: str | Sequence[str] | None = None,
         language: str | None = None,
         min_score: float | None = None,
         exact: bool = False,
@@ -99,7 +100,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         self._index_name = index_name if index_name is not None else model.indexes.current
         self.similarity_top_k = similarity_top_k
         self._options: dict[str, Any] = {
-            "filter": self._restrict(filters, None if doc_ids is None else list(doc_ids)),
+            "filter": self._restrict(filters, None if doc_ids is None else as_list(doc_ids)),
             "language": language,
             "min_score": min_score,
             "exact": exact,
@@ -124,6 +125,9 @@ class RagatouilleXMRetriever(BaseRetriever):
     def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
         """Return the filter of every search."""
         return both(compile_filters(filters), "document_id", doc_ids)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RagatouilleXMRetriever:
+        return copy(self)  # an open index cannot be copied, and parameters are never changed in place
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._find(query_text(query_bundle))
@@ -177,6 +181,11 @@ def query_text(query: QueryBundle) -> str:
     Several strings become one query: the MaxSim of their tokens adds up, as averaged embeddings do elsewhere.
     """
     return "\n".join(query.embedding_strs)
+
+
+def as_list(ids: str | Sequence[str]) -> list[str]:
+    """Return ids as a list, also where there is one, given as it is."""
+    return [ids] if isinstance(ids, str) else list(ids)
 
 
 def check_model(model: object) -> None:
