@@ -17,7 +17,7 @@ import llama_index.core
 import pytest
 from llama_index.core import Document, StorageContext
 from llama_index.core.llms import MockLLM
-from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.node_parser import SentenceSplitter, TokenTextSplitter
 from llama_index.core.schema import IndexNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from llama_index.retrievers.ragatouille_xm import RagatouilleXMIndex, RagatouilleXMRetriever
@@ -395,7 +395,7 @@ def test_a_refused_update_loses_nothing(index: RagatouilleXMIndex) -> None:
 
 
 def test_an_update_replaces_nodes_metadata_and_hash(empty: RAGPretrainedModel) -> None:
-    by_document = [SentenceSplitter(chunk_size=64, chunk_overlap=0, id_func=lambda i, document: f"{document.id_}-{i}")]
+    by_document = [TokenTextSplitter(chunk_size=64, chunk_overlap=0, id_func=lambda i, document: f"{document.id_}-{i}")]
     index = RagatouilleXMIndex.from_documents([long_document("a", 30)], model=empty, transformations=by_document)
     many = len(in_folder(index))
     short = Document(text="Only this.", id_="a", metadata={"year": 2026})
