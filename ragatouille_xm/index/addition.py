@@ -83,6 +83,9 @@ class PartAddition(Steps):
             return
         manifest = self._now.manifest
         self._step(passages, vectors)
+        if self.part is None:
+            self.part = Part.create(self._folder, manifest.dim, manifest.storage)
+        self.part.append(passages, vectors)
         older = [passage.pid for passage in passages if passage.pid < manifest.next_pid]
         documents = list({passage.document_id for passage in passages}) if self._replace else []
         for view, gone in zip(self._now.snapshot.views, self.gone, strict=True):
@@ -90,9 +93,6 @@ class PartAddition(Steps):
                 gone |= view.holds(older)
             if documents:
                 gone |= {pid for pid, _ in view.of_documents(documents)}
-        if self.part is None:
-            self.part = Part.create(self._folder, manifest.dim, manifest.storage)
-        self.part.append(passages, vectors)
 
 
 class Collected(Steps):

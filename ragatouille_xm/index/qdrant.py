@@ -240,7 +240,7 @@ class EdgeIndex(FolderReader):
         """Make an addition part of the index; return all parts."""
         gone = dict(zip(now.snapshot.views, addition.gone, strict=True))
         pairs = without(now.manifest, now.snapshot, gone.__getitem__)
-        if addition.part is not None:
+        if addition.part is not None and addition.part.passages:
             addition.part.seal()
             added = addition.part.entry, View(addition.part)
             pairs.append(posted(added, self.folder, now.snapshot.codebook, now.manifest.codebook))

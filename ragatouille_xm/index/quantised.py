@@ -67,6 +67,12 @@ def turning(dim: int) -> torch.Tensor:
     return torch.from_numpy((np.rint(cosines * signs * 2**TURNING_BITS) / 2**TURNING_BITS).astype(np.float32))
 
 
+@cache
+def _turning_exactly(dim: int) -> torch.Tensor:
+    """Return what multiplies vectors whose numbers are whole, of `VECTOR_BITS` bits: ``(dim, dim)``, float64."""
+    return turning(dim).T.double() / 2**VECTOR_BITS
+
+
 def turned(vectors: torch.Tensor) -> torch.Tensor:
     """Return vectors ``(n, dim)`` in the basis of codes, float32, on the CPU.
 
@@ -79,7 +85,7 @@ def turned(vectors: torch.Tensor) -> torch.Tensor:
     >>> torch.equal(turned(vectors)[7:8], turned(vectors[7:8]))
     True
     """
-    by = turning(vectors.shape[1]).T.double() / 2**VECTOR_BITS
+    by = _turning_exactly(vectors.shape[1])
     rows = torch.empty(vectors.shape)
     for block, found in zip(vectors.detach().cpu().split(AT_ONCE), rows.split(AT_ONCE), strict=True):
         found.copy_(block.double().mul_(2**VECTOR_BITS).round_() @ by)

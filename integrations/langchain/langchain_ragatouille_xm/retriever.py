@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from langchain_core.callbacks import (
@@ -160,8 +160,6 @@ class RagatouilleXMRetriever(BaseRetriever):
         if not queries:
             return []
         settings = {**self._fields(), **_searchable(options)}
-        if settings["doc_ids"] is not None:
-            settings["doc_ids"] = as_list(settings["doc_ids"])
         found = cast("list[list[dict[str, Any]]]", self.model.search(list(queries), **settings))
         return [[found_document(result) for result in results] for results in found]
 
@@ -204,11 +202,6 @@ class RagatouilleXMRetriever(BaseRetriever):
 def _searchable(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a call without the framework's own."""
     return {key: value for key, value in options.items() if key not in ("verbose", "run_id")}
-
-
-def as_list(ids: str | Iterable[str]) -> list[str]:
-    """Return ids as a list, also where there is one, given as it is."""
-    return [ids] if isinstance(ids, str) else list(ids)
 
 
 def sharing(model: RAGPretrainedModel, memo: dict[int, Any] | None) -> dict[int, Any]:

@@ -20,7 +20,6 @@ from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.retriever import check_k
 
 from .diversity import most_relevant_and_diverse, similarities
-from .retriever import as_list
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +145,7 @@ class RagatouilleXMVectorStore(VectorStore):
         retriever = self.model.indexes.get(self.index_name)
         if ids is None:
             self._make_empty(retriever.max_document_length)
-        elif present := {each["document_id"] for each in retriever.passages_of(as_list(ids))}:
+        elif present := {each["document_id"] for each in retriever.passages_of(ids)}:
             retriever.delete(sorted(present))
         return True
 
@@ -154,7 +153,7 @@ class RagatouilleXMVectorStore(VectorStore):
 
     def get_by_ids(self, ids: str | Sequence[str], /) -> list[Document]:
         """Return documents by id, in the order of `ids`; ids that are not here are passed over."""
-        return [_document(each) for each in self.model.get_passages(as_list(ids), index_name=self.index_name)]
+        return [_document(each) for each in self.model.get_passages(ids, index_name=self.index_name)]
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """Return the best `k` documents; `options` are ``filter, language, doc_ids, min_score, exact, force_fast``.
@@ -210,8 +209,6 @@ class RagatouilleXMVectorStore(VectorStore):
     def _search(self, query: str, k: int, options: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(query, str):
             raise InputError(f"The query is a {type(query).__name__}; give a string.")
-        if isinstance(options.get("doc_ids"), str):
-            options = {**options, "doc_ids": as_list(options["doc_ids"])}
         return cast("list[dict[str, Any]]", self.model.search(query, index_name=self.index_name, k=k, **options))
 
     @classmethod
