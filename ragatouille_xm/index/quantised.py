@@ -70,7 +70,8 @@ def turning(dim: int) -> torch.Tensor:
 @cache
 def _turning_exactly(dim: int) -> torch.Tensor:
     """Return what multiplies vectors whose numbers are whole, of `VECTOR_BITS` bits: ``(dim, dim)``, float64."""
-    return turning(dim).T.double() / 2**VECTOR_BITS
+    exactly: torch.Tensor = turning(dim).T.double() / 2**VECTOR_BITS
+    return exactly
 
 
 def turned(vectors: torch.Tensor) -> torch.Tensor:
