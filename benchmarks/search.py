@@ -5,7 +5,7 @@
 
 ``SOURCE`` holds real token vectors and queries (`benchmarks/search_peers/encode.py`). Each build, and each setting of
 a search, runs in a process of its own, in the Python environment that has the system's package. Overlap is that of the
-top 10 with exact MaxSim. Seconds and milliseconds are CPU time of all threads and processes, the median over queries;
+top 10 with exact MaxSim; how often the very best comes first stands beside it. Seconds and milliseconds are CPU time of all threads and processes, the median over queries;
 building does not include encoding. A build that takes longer than ``--limit``, or more than ``--memory`` without mapped
 files, is stopped and says so. Rows that are there are not measured again without ``--again``. With ``--keep``, each
 index stays in its corpus's folder under ``--scratch`` and is not built again, so ``--again`` measures searches alone.
@@ -102,6 +102,7 @@ def judged(row: dict[str, Any], corpus: Path) -> dict[str, Any]:
     row["overlap"] = round(
         float(np.mean([len(set(f) & set(b)) / K for f, b in zip(found, best.tolist(), strict=True)])), 4
     )
+    row["best_first"] = round(float(np.mean([f[:1] == b[:1] for f, b in zip(found, best.tolist(), strict=True)])), 4)
     if (corpus / "answers.npy").exists() and all(len(each) <= K for each in found):
         pairs = zip(found, np.load(corpus / "answers.npy").tolist(), strict=True)
         row["mrr@10"] = round(100 * float(np.mean([1 / (1 + f.index(a)) if a in f else 0.0 for f, a in pairs])), 2)
