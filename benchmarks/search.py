@@ -3,12 +3,13 @@
     python benchmarks/search.py SOURCE --scratch FOLDER --corpora real-10000 real-100000 synthetic-300000 \\
         --peer-python PATH ... [--systems "ours" "fast-plaid, 4 bit"] [--threads 1 2]
 
-``SOURCE`` holds real token vectors and queries (`benchmarks/search_peers/encode.py`). Each build, and each setting of
-a search, runs in a process of its own, in the Python environment that has the system's package. Overlap is that of the
+``SOURCE`` holds real token vectors and queries (`benchmarks/search_peers/encode.py`). Each build, and each setting of a
+search, runs in a process of its own, in the Python environment that has the system's package. Overlap is that of the
 top 10 with exact MaxSim; how often the very best comes first stands beside it. Seconds and milliseconds are CPU time of
-all threads and processes, the median over queries; building does not include encoding. A build that takes longer than ``--limit``, or more than ``--memory`` without mapped
-files, is stopped and says so. Rows that are there are not measured again without ``--again``. With ``--keep``, each
-index stays in its corpus's folder under ``--scratch`` and is not built again, so ``--again`` measures searches alone.
+all threads and processes, the median over queries; building does not include encoding. A build that takes longer than
+``--limit``, or more than ``--memory`` without mapped files, is stopped and says so. Rows that are there are not
+measured again without ``--again``. With ``--keep``, each index stays in its corpus's folder under ``--scratch`` and is
+not built again, so ``--again`` measures searches alone.
 
 The floor of a search is MaxSim's arithmetic over the passages that it scores, at the rate of the machine's matrix
 product on one thread: of float32 for exact search by torch, of 8-bit integers for this package.
