@@ -103,8 +103,10 @@ def judged(row: dict[str, Any], corpus: Path) -> dict[str, Any]:
     row["overlap"] = round(
         float(np.mean([len(set(f) & set(b)) / K for f, b in zip(found, best.tolist(), strict=True)])), 4
     )
+    if any(len(each) > K for each in found):  # candidates, in no order
+        return row
     row["best_first"] = round(float(np.mean([f[:1] == b[:1] for f, b in zip(found, best.tolist(), strict=True)])), 4)
-    if (corpus / "answers.npy").exists() and all(len(each) <= K for each in found):
+    if (corpus / "answers.npy").exists():
         pairs = zip(found, np.load(corpus / "answers.npy").tolist(), strict=True)
         row["mrr@10"] = round(100 * float(np.mean([1 / (1 + f.index(a)) if a in f else 0.0 for f, a in pairs])), 2)
     return row
