@@ -1,4 +1,4 @@
-# The two commands of the README, and what developers run. Only Python >= 3.10 with pip is needed.
+# The two commands of the README, and what developers run. Only Python >= 3.11 with pip is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -212,7 +212,7 @@ def _read_queries(path: Path) -> Iterator[tuple[Any, Any]]:
             else:
                 qid, query, *_ = line.split("\t")
                 yield int(qid), query
-        except (ValueError, KeyError, TypeError) as error:  # noqa: PERF203
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{place}: a line is 'number<tab>query', or in .json an object with qid and question."
             ) from error

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from operator import ge, gt, le, lt
 from typing import Any, TypeAlias
 
@@ -234,9 +234,9 @@ def _bound(name: str, op: str, value: object) -> int | float | datetime:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _number(name, op, value)
     if isinstance(value, datetime):
-        return value if value.utcoffset() is not None else value.replace(tzinfo=timezone.utc)
+        return value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
     if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
     moment = read_datetime(value) if isinstance(value, str) else None
     if moment is None:
         raise FilterError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
 from ..errors import InputError
@@ -27,7 +27,7 @@ _INSTANT = re.compile(
     r"(?:([Zz])|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))?)?"
 )
 _SURROGATE = "has a lone surrogate, which is not Unicode; use text.encode(errors='replace').decode()."
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def instant(value: object) -> float | None:
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
         return None
-    moment = value if value.utcoffset() is not None else value.replace(tzinfo=timezone.utc)
+    moment = value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
     return float((moment - _EPOCH) // timedelta(microseconds=1))
 
 

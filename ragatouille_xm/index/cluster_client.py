@@ -106,7 +106,7 @@ class Cluster:
             try:
                 with self._turn:  # the client's local mode knows no threads
                     return getattr(self.client, operation)(**arguments)
-            except (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse) as error:  # noqa: PERF203
+            except (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse) as error:
                 if attempt == self.config.attempts or not _is_passing(error):
                     raise self._failure(operation, error, attempt) from error
                 pause = getattr(error, "retry_after_s", PAUSE * 2 ** (attempt - 1))

@@ -67,7 +67,7 @@ def _replace(source: Path, target: Path) -> None:
     while True:
         try:
             return os.replace(source, target)
-        except PermissionError:  # noqa: PERF203
+        except PermissionError:
             if os.name != "nt" or time.monotonic() > give_up:
                 raise
             time.sleep(0.01)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def admits(filter, metadata, language="fr", document_id="d1"):
     return matches(parse_filter(filter), Passage(0, document_id, "text", language, metadata))
 
 
-class Colour(str, enum.Enum):
+class Colour(str, enum.Enum):  # noqa: UP042 - as users have it
     RED = "red"
 
 
@@ -144,7 +144,7 @@ def test_the_tree_has_few_forms():
         (Compare("metadata.a", "$eq", 1), Compare("metadata.b", "$gt", 1), Compare("metadata.b", "$lt", 2))
     )
     naive = parse_filter({"a": {"$gt": datetime(2024, 1, 1)}})
-    assert naive == Compare("metadata.a", "$gt", datetime(2024, 1, 1, tzinfo=timezone.utc))
+    assert naive == Compare("metadata.a", "$gt", datetime(2024, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
