@@ -261,8 +261,9 @@ def test_a_forked_process_searches(folder):
     create(folder, 30)
     done = run(
         """
-import os, signal, sys, torch
+import os, signal, sys, torch, warnings
 from ragatouille_xm.index.qdrant import EdgeIndex
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork, from Python 3.12 on
 torch.set_num_threads(1)
 index = EdgeIndex.open(sys.argv[1])
 query = torch.eye(16)[None, :2]
