@@ -210,11 +210,6 @@ class FillingMethods:
         splitter_fn: Callable[..., Any] | Literal["sentences"] | None,
         preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None,
     ) -> Cutter:
-        functions = preprocessing_fn if isinstance(preprocessing_fn, (list, tuple)) else [preprocessing_fn]
-        if preprocessing_fn is not None and not all(map(callable, functions)):
-            raise InputError(
-                f"preprocessing_fn={preprocessing_fn!r} is not usable: give a function, or a list of them."
-            )
         tokenizer = self.encoder.tokenizer
         return make_cutter(
             tokenizer.count,

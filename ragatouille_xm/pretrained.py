@@ -50,6 +50,9 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         super().__init__(encoder, verbose)
         self.indexes = Indexes(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> RAGPretrainedModel:
+        return self  # an open index cannot be copied, and weights need not be
+
     @classmethod
     def from_pretrained(
         cls,

@@ -44,11 +44,15 @@ def make_cutter(
     Raises
     ------
     InputError
-        If `splitter_fn` is none of these.
+        If `splitter_fn` or `preprocessing_fn` is none of these.
     """
     sentences = SentenceSplitter(count_tokens, room)
     if splitter_fn is not None and splitter_fn != "sentences" and not callable(splitter_fn):
         raise InputError(f'document_splitter_fn={splitter_fn!r} is not usable: give a function, "sentences" or None.')
+
+    functions = preprocessing_fn if isinstance(preprocessing_fn, (list, tuple)) else [preprocessing_fn]
+    if preprocessing_fn is not None and not all(map(callable, functions)):
+        raise InputError(f"preprocessing_fn={preprocessing_fn!r} is not usable: give a function, or a list of them.")
 
     def cut(documents: Sequence[Document]) -> list[Chunk]:
         texts = [document.text for document in documents]

@@ -5,8 +5,8 @@ All passages of a document come in one step, and pids grow from step to step, as
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -18,7 +18,7 @@ from .loading import Loaded
 from .part import Part
 
 
-class Steps:
+class Steps(ABC):
     """What all additions have in common. One thread at a time.
 
     Parameters
@@ -39,13 +39,24 @@ class Steps:
         first, self.next_pid = self.next_pid, self.next_pid + checked_number(n)
         return first
 
-    def _step(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Store passages, overwriting those of the same pid. Raise `InputError` if they cannot be stored."""
         check_add(passages, vectors, self._dim)
+        if passages:
+            self.store(passages, vectors)
+
+    def store(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Do so with what `check_add` has let pass; there is at least one."""
         pids = [passage.pid for passage in passages]
         if min(pids) <= self._last:
             raise InputError(f"The pid {min(pids)} comes after {self._last} in one addition: take pids from reserve().")
         self._last = max(pids)
         self.next_pid = max(self.next_pid, self._last + 1)
+        self._keep(passages, vectors)
+
+    @abstractmethod
+    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Store passages where nobody sees them yet."""
 
 
 class PartAddition(Steps):
@@ -53,40 +64,24 @@ class PartAddition(Steps):
 
     Parameters
     ----------
-    folder : Path
-        Of the index.
+    part : Part
+        An empty one.
     now : Loaded
         What is added to. It stays so meanwhile.
     replace : bool
         All other passages of the same documents go.
     """
 
-    def __init__(self, folder: Path, now: Loaded, replace: bool) -> None:
+    def __init__(self, part: Part, now: Loaded, replace: bool) -> None:
         super().__init__(now.manifest.dim, now.manifest.next_pid)
-        self._folder = folder
+        self._part = part
         self._now = now
         self._replace = replace
         self.gone: list[set[int]] = [set() for _ in now.snapshot.views]  # pids that it takes out of each view
-        self.part: Part | None = None
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Store passages, overwriting those of the same pid.
-
-        Raises
-        ------
-        InputError
-            If they cannot be stored.
-        StorageError
-            If writing fails.
-        """
-        if not passages:
-            return
-        manifest = self._now.manifest
-        self._step(passages, vectors)
-        if self.part is None:
-            self.part = Part.create(self._folder, manifest.dim, manifest.storage)
-        self.part.append(passages, vectors)
-        older = [passage.pid for passage in passages if passage.pid < manifest.next_pid]
+    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        self._part.append(passages, vectors)
+        older = [passage.pid for passage in passages if passage.pid < self._now.manifest.next_pid]
         documents = list({passage.document_id for passage in passages}) if self._replace else []
         for view, gone in zip(self._now.snapshot.views, self.gone, strict=True):
             if older:
@@ -103,12 +98,9 @@ class Collected(Steps):
         self.passages: list[Passage] = []
         self._vectors: list[TokenVectors] = []
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Keep passages. Raise `InputError` if they cannot be stored."""
-        if passages:
-            self._step(passages, vectors)
-            self.passages += passages
-            self._vectors.append(vectors)
+    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        self.passages += passages
+        self._vectors.append(vectors)
 
     def vectors(self) -> TokenVectors:
         """Return the token vectors of all that was added."""

@@ -148,7 +148,7 @@ class ClusterIndex(ClusterReader):
         check_add(passages, vectors, self._dim)
         if passages:
             with self._adding(replace) as addition:
-                addition.add(passages, vectors)
+                addition.store(passages, vectors)
 
     @contextmanager
     def adding(self, *, replace: bool = False) -> Iterator[Addition]:

@@ -36,21 +36,7 @@ class UploadedAddition(Steps):
         self.languages: Counter[str] = Counter()
         self.replaced: list[models.FieldCondition] = []  # what each of these admits goes
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Upload passages, which overwrite those of the same pid.
-
-        Raises
-        ------
-        InputError
-            If they cannot be stored.
-        IndexLockedError
-            If another client has taken over.
-        ClusterError
-            If the cluster fails.
-        """
-        if not passages:
-            return
-        self._step(passages, vectors)
+    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
         manifest = self._now.state.manifest
         entry, codebook = manifest.codebook, self._now.codebook
         known = (entry.version, codebook) if entry and codebook else None

@@ -146,9 +146,7 @@ class Codebook:
         n_cells = math.isqrt(size)
         some = torch.randperm(len(codes), generator=generator)[: n_cells * TOKENS_PER_CELL].numpy()
         centres = _means(codes[some], n_cells, iterations, generator)
-        cells = _nearest(codes, alike(centres)[0])
-        order = np.argsort(cells, kind="stable")
-        counts = np.bincount(cells, minlength=n_cells)
+        order, counts = _grouped(codes, centres)
         shares = _shares(counts, size)
         groups = np.split(codes[order], np.cumsum(counts)[:-1])
         means = [_means(group, int(n), iterations, generator) for group, n in zip(groups, shares, strict=True) if n]
@@ -162,11 +160,9 @@ class Codebook:
             return cls(centroids)
         codes, _ = alike(centroids)
         centres = _means(codes, math.isqrt(len(codes)), iterations, generator)
-        cells = _nearest(codes, alike(centres)[0])
-        counts = np.bincount(cells, minlength=len(centres))
+        order, counts = _grouped(codes, centres)
         kept = torch.from_numpy(counts > 0)
-        order = torch.from_numpy(np.argsort(cells, kind="stable"))
-        return cls(centroids[order], Cells(centres[kept], torch.from_numpy(np.cumsum(counts))[kept]))
+        return cls(centroids[torch.from_numpy(order)], Cells(centres[kept], torch.from_numpy(np.cumsum(counts))[kept]))
 
     def assign(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row, or one nearly as near: ``(n, dim)`` → ``(n,)`` int64."""
@@ -268,6 +264,12 @@ def _means(codes: Codes, size: int, iterations: int, generator: torch.Generator)
         # One that is nobody's nearest stays where it is.
         means = torch.where(norms > 0, sums / norms.clamp_min(1e-12), means)
     return turned_back(means)
+
+
+def _grouped(codes: Codes, centres: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the order ``(n,)`` of vectors by the nearest of some centres, and how many ``(C,)`` each of these has."""
+    cells = _nearest(codes, alike(centres)[0])
+    return np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(centres))
 
 
 def _shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -117,8 +117,10 @@ class ExactIndex:
             If a pid is given twice or is not an int of 0 or more, or if the vectors do not fit; nothing was changed.
         """
         check_add(passages, vectors, self._dim)
-        if not passages:
-            return
+        if passages:
+            self._store(passages, vectors, replace)
+
+    def _store(self, passages: Sequence[Passage], vectors: TokenVectors, replace: bool) -> None:
         chunk = _Chunk(
             tuple(_copy(passage) for passage in passages),
             torch.tensor([passage.pid for passage in passages]),
@@ -137,7 +139,7 @@ class ExactIndex:
             collected = Collected(self._dim, self._next_pid)
             yield collected
             if collected.passages:
-                self.add(collected.passages, collected.vectors(), replace=replace)
+                self._store(collected.passages, collected.vectors(), replace)
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over."""

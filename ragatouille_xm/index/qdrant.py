@@ -210,7 +210,7 @@ class EdgeIndex(FolderReader):
         check_add(passages, vectors, self._dim)
         if passages:
             with self.adding(replace=replace) as addition:
-                addition.add(passages, vectors)
+                addition.store(passages, vectors)
 
     @contextmanager
     def adding(self, *, replace: bool = False) -> Iterator[PartAddition]:
@@ -224,28 +224,18 @@ class EdgeIndex(FolderReader):
             As for `add`.
         """
         with self._writing() as now:
-            addition = PartAddition(self.folder, now, replace)
-            try:
+            with self._making() as part:
+                addition = PartAddition(part, now, replace)
                 yield addition
-                kept = self._with(now, addition)
-            except BaseException:
-                if addition.part is not None:
-                    with suppress(StorageError):
-                        addition.part.close()
-                raise
+                if not part.passages:
+                    return part.close()
+                part.seal()
+                gone = dict(zip(now.snapshot.views, addition.gone, strict=True))
+                pair = posted((part.entry, View(part)), self.folder, now.snapshot.codebook, now.manifest.codebook)
+                kept = [*without(now.manifest, now.snapshot, gone.__getitem__), pair]
+                self._commit_pairs(now, kept, next_pid=addition.next_pid)
             if len(kept) > MOST_PARTS:
                 self._tidy_if_possible()
-
-    def _with(self, now: Loaded, addition: PartAddition) -> Sequence[tuple[PartEntry, View]]:
-        """Make an addition part of the index; return all parts."""
-        gone = dict(zip(now.snapshot.views, addition.gone, strict=True))
-        pairs = without(now.manifest, now.snapshot, gone.__getitem__)
-        if addition.part is not None and addition.part.passages:
-            addition.part.seal()
-            added = addition.part.entry, View(addition.part)
-            pairs.append(posted(added, self.folder, now.snapshot.codebook, now.manifest.codebook))
-            self._commit_pairs(now, pairs, next_pid=addition.next_pid)
-        return pairs
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many went. Unknown ids are passed over.

@@ -14,8 +14,6 @@ from pydantic.json_schema import SkipJsonSchema
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.retriever import check_k
 
-from .retriever import sharing
-
 
 class RagatouilleXMCompressor(BaseDocumentCompressor):
     """Reranks documents by late interaction, each through its own language's adapter; it needs no index.
@@ -56,9 +54,6 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
     def _k_is_usable(cls, k: Any) -> Any:
         check_k(k)
         return k
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RagatouilleXMCompressor:
-        return super().__deepcopy__(sharing(self.model, memo))
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any

@@ -100,9 +100,6 @@ class RagatouilleXMRetriever(BaseRetriever):
         if self.index_name is None:
             self.index_name = self.model.indexes.current
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RagatouilleXMRetriever:
-        return super().__deepcopy__(sharing(self.model, memo))
-
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
@@ -202,13 +199,6 @@ class RagatouilleXMRetriever(BaseRetriever):
 def _searchable(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a call without the framework's own."""
     return {key: value for key, value in options.items() if key not in ("verbose", "run_id")}
-
-
-def sharing(model: RAGPretrainedModel, memo: dict[int, Any] | None) -> dict[int, Any]:
-    """Return `deepcopy`'s memo with the model in it: an open index cannot be copied, and weights need not be."""
-    memo = {} if memo is None else memo
-    memo[id(model)] = model
-    return memo
 
 
 def _or_raise(outcomes: list[Any], return_exceptions: bool) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from copy import copy
 from typing import Any, cast
 from uuid import uuid4
 
@@ -72,9 +71,6 @@ class RagatouilleXMVectorStore(VectorStore):
                 f"The index {index_name!r} has max_document_length={length}, not {max_document_length}. Leave it out, "
                 "or give another index_name."
             )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RagatouilleXMVectorStore:
-        return copy(self)  # an open index cannot be copied, and weights need not be
 
     def _make_empty(self, max_document_length: int) -> None:
         self.model.index([], index_name=self.index_name, max_document_length=max_document_length)

@@ -60,11 +60,6 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
         check_k(top_n, "top_n")
         return top_n
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RagatouilleXMRerank:
-        memo = {} if memo is None else memo
-        memo[id(self.model)] = self.model  # an open index cannot be copied, and weights need not be
-        return super().__deepcopy__(memo)
-
     @classmethod
     def class_name(cls) -> str:
         """Return the name that serialised settings carry."""
