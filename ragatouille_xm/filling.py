@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .index.cluster_client import Cluster
 
+OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colbert-ai's
+
 
 class FillingMethods:
     """The methods that build an index and change it."""
@@ -95,7 +97,7 @@ class FillingMethods:
             The index's folder, or its address in the cluster.
         """
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
-        if overwrite_index not in (True, False, "reuse", "resume", "force_silent_overwrite"):
+        if overwrite_index not in OVERWRITE:
             raise InputError(
                 f'overwrite_index={overwrite_index!r} is not known. Use True (or "force_silent_overwrite"), False, '
                 '"reuse" or "resume".'

@@ -10,12 +10,11 @@ from ..corpus.cutting import whole
 from ..corpus.passages import read_documents
 from ..encoder import Encoder
 from ..errors import InputError
+from ..filling import OVERWRITE
 from ..in_memory import Languages, tokens_at_once
 from ..indexes import build_index
 from .data import Collection
 from .infra import ColBERTConfig, settled
-
-OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")
 
 
 class Indexer:

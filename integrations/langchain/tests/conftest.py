@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from langchain_core.documents import Document
+from langchain_ragatouille_xm import RagatouilleXMRetriever
 from reference.five import IDS, METADATAS, TEXTS
 from reference.tiny import build_tiny_xmod
 
@@ -25,3 +27,13 @@ def empty(loaded: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
 def rag(empty: RAGPretrainedModel) -> RAGPretrainedModel:
     empty.index(TEXTS, IDS, METADATAS, index_name="first")
     return empty
+
+
+@pytest.fixture
+def retriever(rag: RAGPretrainedModel) -> RagatouilleXMRetriever:
+    made: RagatouilleXMRetriever = rag.as_langchain_retriever(k=2)
+    return made
+
+
+def ids(documents: list[Document]) -> list[str]:
+    return [document.metadata["document_id"] for document in documents]

@@ -48,6 +48,19 @@ def found(index: RagatouilleXMIndex, query: str, **options: Any) -> list[str]:
     return [node.node.ref_doc_id for node in index.as_retriever(**options).retrieve(query)]
 
 
+def in_folder(index: RagatouilleXMIndex) -> set[str]:
+    """Return the node ids that the index folder has."""
+    results = index.model.search("book", index_name=index.index_id, k=10_000)
+    return {result["document_id"] for result in results}
+
+
+def long_document(name: str, n: int) -> Document:
+    sentences = (
+        f"The {name} library number {i} opens in the morning, and the train is in the garden." for i in range(n)
+    )
+    return Document(text=" ".join(sentences), id_=name)
+
+
 def texts(index: RagatouilleXMIndex) -> dict[str, str]:
     """Return the text of every document that the index finds."""
     return {node.node.ref_doc_id: node.text for node in index.as_retriever(similarity_top_k=100).retrieve("book")}

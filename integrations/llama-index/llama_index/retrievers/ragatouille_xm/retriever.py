@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from copy import copy
 from typing import Any, cast
 from uuid import NAMESPACE_URL, uuid5
 
@@ -125,9 +124,6 @@ class RagatouilleXMRetriever(BaseRetriever):
     def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
         """Return the filter of every search."""
         return both(compile_filters(filters), "document_id", doc_ids)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RagatouilleXMRetriever:
-        return copy(self)  # an open index cannot be copied, and parameters are never changed in place
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._find(query_text(query_bundle))
