@@ -256,7 +256,7 @@ index.reserve(1)
     assert run(code, folder).returncode == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
 def test_a_forked_process_searches(folder):
     create(folder, 30)
     done = run(
