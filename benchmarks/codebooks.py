@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ragatouille_xm.index.codebook import Codebook
-from ragatouille_xm.index.quantised import Query
+from ragatouille_xm.index.quantization.codebook import Codebook
+from ragatouille_xm.index.quantization.scalar import Query
 from ragatouille_xm.scoring import maxsim
 
 CANDIDATES = (100, 200, 400, 600, 1000)

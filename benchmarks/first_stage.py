@@ -25,9 +25,9 @@ import torch
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.codebook import Codebook
-from ragatouille_xm.index.qdrant import EdgeIndex
-from ragatouille_xm.index.quantised import products
+from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.quantization.codebook import Codebook
+from ragatouille_xm.index.quantization.scalar import products
 from ragatouille_xm.types import Passage, TokenVectors
 
 K, AT_ONCE = 10, 512

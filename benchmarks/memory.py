@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.types import Passage, TokenVectors
 
 DIM, TOKENS, QUERY = 128, 40, 32

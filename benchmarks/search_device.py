@@ -54,7 +54,7 @@ def systems(data: Data) -> dict[str, Callable[[], Callable[[torch.Tensor], torch
     """Return what makes each system ready, which gives what scores queries: ``(Q, q, dim)`` → ``(Q, n)``."""
 
     def ours(storage: str) -> Callable[[torch.Tensor], torch.Tensor]:
-        from ragatouille_xm.fused import maxsim
+        from ragatouille_xm.scoring_triton import maxsim
 
         if storage == "float16":
             return lambda queries: maxsim(queries, data.vectors, data.starts, data.lengths)

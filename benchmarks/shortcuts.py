@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index import reading
-from ragatouille_xm.index.qdrant import EdgeIndex
-from ragatouille_xm.index.quantised import Query
-from ragatouille_xm.index.reading import Chosen, Snapshot, ranked, shortlist
+from ragatouille_xm.index.local import search as reading
+from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.search import Chosen, Snapshot, ranked, shortlist
+from ragatouille_xm.index.quantization.scalar import Query
 
 K = 10
 SHORTLISTS = (20, 30, 50, 100, 200)

@@ -7,18 +7,18 @@ from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .catalog import Indexes, connect, open_in_cluster
 from .config import ClusterConfig
-from .corpus.cutting import Cutter, make_cutter
 from .corpus.passages import read_documents
+from .corpus.splitting import Cutter, make_cutter
 from .encoder import Encoder
 from .errors import InputError
 from .in_memory import Languages, tokens_at_once
-from .indexes import Indexes, connect, open_in_cluster
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-    from .index.cluster_client import Cluster
+    from .index.cluster.client import Cluster
 
 OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colbert-ai's
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, Literal
 
-from .corpus.cutting import whole
 from .corpus.passages import read_documents
+from .corpus.splitting import whole
 from .encoder import Encoder
 from .errors import InputError
 from .index.exact import ExactIndex

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .catalog import Indexes, checkpoint_of, connect, open_in_cluster, open_index
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
 from .encoder import Devices, Encoder
 from .errors import InputError
 from .filling import FillingMethods
 from .frameworks import FrameworkMethods
 from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped
-from .indexes import Indexes, checkpoint_of, connect, open_in_cluster, open_index
 from .text.detect import list_of_strings
 from .types import DetectedLanguage
 

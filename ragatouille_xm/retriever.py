@@ -15,10 +15,10 @@ import torch
 from tqdm import tqdm
 
 from .config import SearchConfig
-from .corpus.cutting import Cutter
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.metadata import check_unicode
 from .corpus.passages import Document, check_language
+from .corpus.splitting import Cutter
 from .encoder import Encoder
 from .errors import DuplicateDocumentError, InputError
 from .index.base import Addition, PassageIndex
@@ -91,7 +91,7 @@ class Retriever:
         ----------
         documents : iterable of Document
         cut : callable
-            Cuts a batch of documents: see `ragatouille_xm.corpus.cutting.Cutter`.
+            Cuts a batch of documents: see `ragatouille_xm.corpus.splitting.Cutter`.
         replace : bool
             Replace documents that the index has, instead of refusing them.
         skip_known : bool

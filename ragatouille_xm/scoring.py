@@ -65,7 +65,7 @@ def maxsim(
     the fastest too: 8 to 12, 13 and 17 to 20.
     The maximum does not depend on the order of its operands, so the result is deterministic.
     On a GPU, vectors of float16 or int8 are scored by one fused kernel where that works and is faster: see
-    `ragatouille_xm.fused`. It rounds queries to float16.
+    `ragatouille_xm.scoring_triton`. It rounds queries to float16.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def fused_on(device: torch.device, dtype: torch.dtype, dim: int) -> Kernel | Non
     if device.type != "cuda" or dtype not in (torch.float16, torch.int8):
         return None
     try:
-        from .fused import maxsim as kernel
+        from .scoring_triton import maxsim as kernel
 
         lengths = torch.arange(1, 160, device=device).repeat(64)
         starts = lengths.cumsum(0) - lengths

@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ragatouille_xm.fused import ROWS_AT_ONCE, TOKENS_AT_ONCE, _kernel
+from ragatouille_xm.scoring_triton import ROWS_AT_ONCE, TOKENS_AT_ONCE, _kernel
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 

@@ -7,15 +7,16 @@ import torch
 from contracts.strategies import DIM, assert_search, encode, everything, passage, plain, put, query
 from qdrant_client import QdrantClient
 
-from ragatouille_xm import cluster_moving
-from ragatouille_xm.cluster_moving import pull_index, push_index
 from ragatouille_xm.config import ClusterConfig, SearchConfig
 from ragatouille_xm.errors import ClusterError, IndexDamagedError, IndexNotFoundError, InputError
-from ragatouille_xm.index import cluster_client, cluster_points
-from ragatouille_xm.index.cluster import ClusterIndex
-from ragatouille_xm.index.cluster_build import build
-from ragatouille_xm.index.cluster_client import Cluster
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.cluster import client as cluster_client
+from ragatouille_xm.index.cluster import points as cluster_points
+from ragatouille_xm.index.cluster.build import build
+from ragatouille_xm.index.cluster.client import Cluster
+from ragatouille_xm.index.cluster.index import ClusterIndex
+from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.transfer import cluster as cluster_moving
+from ragatouille_xm.transfer.cluster import pull_index, push_index
 from ragatouille_xm.types import TokenVectors
 
 DESCRIPTION = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings": {"max_document_length": 32}}
@@ -78,9 +79,9 @@ def test_there_and_back(folder, cluster, tmp_path):
 
 def test_the_codebook_goes_along(tmp_path, cluster, monkeypatch):
     for home in (
-        "ragatouille_xm.index.compaction",
-        "ragatouille_xm.index.cluster_reading",
-        "ragatouille_xm.index.reading",
+        "ragatouille_xm.index.local.merge",
+        "ragatouille_xm.index.cluster.reader",
+        "ragatouille_xm.index.local.search",
     ):
         monkeypatch.setattr(f"{home}.EXACT_BELOW", 50)
     with EdgeIndex.build(tmp_path / "news", **DESCRIPTION) as draft:
@@ -155,7 +156,7 @@ def broken(*_):
 def test_a_pull_that_was_broken_off_goes_on(folder, cluster, tmp_path, monkeypatch):
     push_index(folder, cluster, "news")
     with monkeypatch.context() as patch:
-        patch.setattr("ragatouille_xm.index.draft.SAVE_EVERY", 0.0)
+        patch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", 0.0)
         patch.setattr(cluster_moving, "_compare", broken)
         with pytest.raises(RuntimeError):
             pull_index(cluster, "news", tmp_path / "back")

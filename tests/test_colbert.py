@@ -18,7 +18,7 @@ from ragatouille_xm.colbert import ColBERTConfig, Collection, Indexer, Queries, 
 from ragatouille_xm.colbert.data import Queries as QueriesOfData
 from ragatouille_xm.colbert.infra import Run as RunOfInfra
 from ragatouille_xm.errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
-from ragatouille_xm.moving import export_index
+from ragatouille_xm.transfer.plaid import export_index
 
 RECORDED = json.loads((Path(__file__).parent / "reference" / "colbert.json").read_text(encoding="utf-8"))
 DOCUMENTS = [

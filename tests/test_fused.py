@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from ragatouille_xm import scoring
 
 pytest.importorskip("triton", reason="Triton is for Linux only")
-from ragatouille_xm.fused import maxsim
+from ragatouille_xm.scoring_triton import maxsim
 
 SHARED = 99 * 1024  # bytes that one program may have where there are least, on GPUs of capability 8.6
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -71,7 +71,7 @@ def test_zeros_add_nothing_and_nothing_is_no_passage():
 
 def test_where_it_does_not_work_the_plain_way_is_taken_with_one_warning(monkeypatch, caplog):
     scoring.fused_on.cache_clear()
-    monkeypatch.setattr("ragatouille_xm.fused.maxsim", lambda *given: torch.zeros(()))
+    monkeypatch.setattr("ragatouille_xm.scoring_triton.maxsim", lambda *given: torch.zeros(()))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cuda", 99)
     with caplog.at_level(logging.WARNING, "ragatouille_xm"):
         assert scoring.fused_on(device, torch.int8, 128) is None

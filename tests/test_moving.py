@@ -27,9 +27,9 @@ from ragatouille_xm.errors import (
     ReadOnlyIndexError,
     StorageError,
 )
+from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.index.plaid.folder import PlaidFolder
-from ragatouille_xm.index.qdrant import EdgeIndex
-from ragatouille_xm.moving import convert_index, export_index
+from ragatouille_xm.transfer.plaid import convert_index, export_index
 
 REFERENCE = Path(__file__).parent / "reference"
 RECORDED = REFERENCE / "plaid"
@@ -268,7 +268,7 @@ def test_a_conversion_that_fails_leaves_nothing(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("ragatouille_xm.index.draft.DraftIndex.add", fail)
+    monkeypatch.setattr("ragatouille_xm.index.local.build.DraftIndex.add", fail)
     with pytest.raises((StorageError, OSError), match="disk full"):
         convert_index(RECORDED / "nbits-4", tmp_path / "mine", checkpoint=checkpoints[32])
     assert list(tmp_path.iterdir()) == []

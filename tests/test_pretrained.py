@@ -24,8 +24,8 @@ from ragatouille_xm.errors import (
     LanguageError,
     MissingExtraError,
 )
-from ragatouille_xm.index.codebook import Codebook
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.quantization.codebook import Codebook
 
 DOCUMENTS = [
     "The library opens in the morning and the book is in the garden.",
@@ -152,7 +152,7 @@ def test_document_ids_may_be_any_iterable(rag: RAGPretrainedModel) -> None:
 def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ragatouille_xm.index.compaction.EXACT_BELOW", 3)
+    monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 3)
     by_faiss: list[bool] = []
     fit = Codebook.fit_codes
 
@@ -167,7 +167,7 @@ def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
     assert by_faiss == [False, True, True]
     assert rag.search(DOCUMENTS[0], k=1)[0]["language"] == "en"
 
-    monkeypatch.setattr("ragatouille_xm.index.faiss_means.find_spec", lambda name: None)
+    monkeypatch.setattr("ragatouille_xm.index.quantization.faiss_kmeans.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, "ragatouille_xm"):
         rag.optimize_index()
     assert by_faiss[3:] == [False]
@@ -355,7 +355,7 @@ def test_what_is_added_in_many_batches_counts_as_a_whole(
     with pytest.raises(LanguageError):
         add(texts, names, languages=["en"] * 5 + ["xx"])
     assert rag.search("book", k=10) == before
-    monkeypatch.setattr("ragatouille_xm.index.lock.PATIENCE", 0.1)
+    monkeypatch.setattr("ragatouille_xm.index.local.lock.PATIENCE", 0.1)
     add(texts, names, document_splitter_fn=lambda documents, document_ids, chunk_size: watched(documents, document_ids))
     assert seen == [5, 5, 5]
     assert len(rag.search("book", k=100)) == (9 if replace else 11)
@@ -442,7 +442,7 @@ def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENTS_AT_ONCE", 2)
-    monkeypatch.setattr("ragatouille_xm.index.draft.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", -1.0)
     encoded: list[str] = []
     encode = rag.encoder.encode_documents
 

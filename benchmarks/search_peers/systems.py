@@ -21,7 +21,7 @@ def build_ours(storage: str, metadata: bool = False) -> Callable[[Corpus, Path],
     def build(corpus: Corpus, folder: Path) -> None:
         import torch
 
-        from ragatouille_xm.index.qdrant import EdgeIndex
+        from ragatouille_xm.index.local.index import EdgeIndex
         from ragatouille_xm.types import Passage, TokenVectors
 
         description: dict[str, Any] = {"dim": 128, "checkpoint": "", "fingerprint": "", "settings": {}}
@@ -44,7 +44,7 @@ def ours(**options: Any) -> Callable[[Path, Corpus], Search]:
         import torch
 
         from ragatouille_xm.config import SearchConfig
-        from ragatouille_xm.index.qdrant import EdgeIndex
+        from ragatouille_xm.index.local.index import EdgeIndex
 
         index, config = EdgeIndex.open(folder / "index"), SearchConfig(**options)
         return lambda query: index.search(torch.from_numpy(query[None]), K, config=config).pids[0].tolist()
@@ -57,7 +57,7 @@ def candidates_of_ours(folder: Path, corpus: Corpus) -> Search:
     import torch
 
     from ragatouille_xm.config import SearchConfig
-    from ragatouille_xm.index.qdrant import EdgeIndex
+    from ragatouille_xm.index.local.index import EdgeIndex
 
     snapshot, config = EdgeIndex.open(folder / "index")._snapshot(), SearchConfig()
     torch.set_num_threads(1)
@@ -72,7 +72,7 @@ def candidates_of_ours(folder: Path, corpus: Corpus) -> Search:
 def batch_of_ours(folder: Path) -> Callable[[np.ndarray[Any, Any]], object]:
     import torch
 
-    from ragatouille_xm.index.qdrant import EdgeIndex
+    from ragatouille_xm.index.local.index import EdgeIndex
 
     index = EdgeIndex.open(folder / "index")
     return lambda queries: index.search(torch.from_numpy(queries), K)
@@ -83,7 +83,7 @@ def filtered(one_in: int) -> Callable[[Path, Corpus], Search]:
         import torch
 
         from ragatouille_xm.corpus.filters import parse_filter
-        from ragatouille_xm.index.qdrant import EdgeIndex
+        from ragatouille_xm.index.local.index import EdgeIndex
 
         index, condition = EdgeIndex.open(folder / "index"), parse_filter({f"of_{one_in}": 0})
         wanted = min(K, -(-len(corpus.lengths) // one_in))

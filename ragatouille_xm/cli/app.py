@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import RagatouilleXMError
-from .show import messages, say
+from .output import messages, say
 
 if TYPE_CHECKING:
     from ..pretrained import RAGPretrainedModel

@@ -26,9 +26,9 @@ from ..health import (
     gathered,
 )
 from .app import app
-from .finding import JsonOption
-from .places import RootOption, find_index
-from .show import counted, plain, results, say_patience, show_json
+from .output import counted, plain, results, say_patience, show_json
+from .paths import RootOption, find_index
+from .search import JsonOption
 
 UNWELL = 1
 SIGNS = {OK: ("✓", "green"), NOTE: ("!", "yellow"), FAULT: ("✗", "bold red")}

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from ..errors import InputError
 from .app import app
-from .filling import DeviceOption
-from .show import plain, results, say
+from .index import DeviceOption
+from .output import plain, results, say
 
 if TYPE_CHECKING:
     from ..evaluation.runner import Measured

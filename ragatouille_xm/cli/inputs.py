@@ -12,8 +12,8 @@ from typing import Any
 from ..corpus.metadata import check_metadata, check_unicode
 from ..corpus.passages import Document
 from ..errors import DuplicateDocumentError, InputError
+from .output import in_words
 from .records import READERS, UTF8, Record
-from .show import in_words
 
 TEXT_FIELDS = ("text", "content", "body")
 ID_FIELDS = ("id", "document_id")

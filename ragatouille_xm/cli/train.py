@@ -10,8 +10,8 @@ import typer
 
 from ..errors import InputError
 from .app import app, facade
-from .filling import DeviceOption
-from .show import say, say_patience
+from .index import DeviceOption
+from .output import say, say_patience
 
 if TYPE_CHECKING:
     from ..training import ExampleStream, TrainingExample

@@ -6,13 +6,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..corpus.cutting import whole
+from ..catalog import build_index
 from ..corpus.passages import read_documents
+from ..corpus.splitting import whole
 from ..encoder import Encoder
 from ..errors import InputError
 from ..filling import OVERWRITE
 from ..in_memory import Languages, tokens_at_once
-from ..indexes import build_index
 from .data import Collection
 from .infra import ColBERTConfig, settled
 

@@ -15,7 +15,7 @@ from ..encoder import Encoder
 from ..errors import InputError
 from ..in_memory import Languages, list_of_queries
 from ..index.base import PassageIndex
-from ..index.manifest import MANIFEST
+from ..index.local.manifest import MANIFEST
 from ..pretrained import RAGPretrainedModel, check_index_path
 from ..retriever import Result, check_k
 from ..text.tokenizer import ColBERTTokenizer

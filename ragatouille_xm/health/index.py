@@ -15,8 +15,8 @@ from .report import FAULT, NOTE, Check, attempt, command, told
 if TYPE_CHECKING:
     import torch
 
-    from ..index.manifest import Manifest, PartEntry
-    from ..index.part import Part
+    from ..index.local.manifest import Manifest, PartEntry
+    from ..index.local.segment import Part
     from ..types import Passage
 
 SAMPLE = 64  # passages of each part
@@ -31,7 +31,7 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
     document's id and its language. With `full`, the checksums of the files are compared too.
     """
     try:
-        from ..index.manifest import Manifest
+        from ..index.local.manifest import Manifest
 
         manifest = Manifest.read(folder)
     except IndexNotFoundError as error:
@@ -114,8 +114,8 @@ def _examine_part(
     folder: Path, manifest: Manifest, entry: PartEntry, seen: set[int], full: bool
 ) -> tuple[str | None, int]:
     """Return what is wrong with a part, and the number of passages whose vectors were read."""
-    from ..index.inventory import altered_files
-    from ..index.part import Part
+    from ..index.local.inventory import altered_files
+    from ..index.local.segment import Part
 
     if full and (altered := altered_files(folder / entry.name)):
         return f"{altered[0]} is damaged: its checksum is another one", 0
@@ -166,9 +166,9 @@ def _wrong_with(passage: Passage, vectors: torch.Tensor) -> str | None:
 def _codebook(folder: Path, manifest: Manifest, full: bool) -> Check:
     import torch
 
-    from ..index.codebook import Codebook
-    from ..index.inventory import checksum
-    from ..index.postings import read_postings
+    from ..index.local.inventory import checksum
+    from ..index.local.postings import read_postings
+    from ..index.quantization.codebook import Codebook
 
     entry = manifest.codebook
     assert entry is not None
@@ -192,7 +192,7 @@ def _codebook(folder: Path, manifest: Manifest, full: bool) -> Check:
 
 def _left_behind(folder: Path, manifest: Manifest) -> Iterator[Check]:
     """Yield a note if a writer did not come to its end."""
-    from ..index.manifest import left_behind
+    from ..index.local.manifest import left_behind
 
     extra = sorted(path.name for path in left_behind(folder, manifest.names))
     if extra:

@@ -17,8 +17,8 @@ from ..corpus.filters import Condition, matches
 from ..errors import InputError
 from ..scoring import maxsim, top_k
 from ..types import Hits, Passage, TokenVectors
-from .addition import Collected, checked_number
-from .checks import check_add, check_search
+from .local.writer import Collected, checked_number
+from .validation import check_add, check_search
 
 QUERIES_AT_ONCE = 64
 

@@ -11,7 +11,7 @@ from typer.testing import Result
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import IndexFormatError, IndexNotFoundError, InputError, MissingExtraError
-from ragatouille_xm.index import cluster_client
+from ragatouille_xm.index.cluster import client as cluster_client
 
 from .test_commands import error, good, records
 
@@ -114,7 +114,7 @@ def test_without_the_client(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -
     import sys
 
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    monkeypatch.delitem(sys.modules, "ragatouille_xm.index.cluster_client")
+    monkeypatch.delitem(sys.modules, "ragatouille_xm.index.cluster.client")
     model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0)
     with pytest.raises(MissingExtraError, match=r'pip install "ragatouille-xm\[qdrant\]"'):
         model.index(["x"], index_url=URL)

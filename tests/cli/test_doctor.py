@@ -24,11 +24,11 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import Result
 
 from ragatouille_xm import health
-from ragatouille_xm.index.codebook import Codebook
-from ragatouille_xm.index.inventory import checksum
-from ragatouille_xm.index.manifest import CodebookEntry, Manifest, PartEntry
-from ragatouille_xm.index.postings import write_postings
-from ragatouille_xm.moving import export_index
+from ragatouille_xm.index.local.inventory import checksum
+from ragatouille_xm.index.local.manifest import CodebookEntry, Manifest, PartEntry
+from ragatouille_xm.index.local.postings import write_postings
+from ragatouille_xm.index.quantization.codebook import Codebook
+from ragatouille_xm.transfer.plaid import export_index
 
 Run = Callable[..., Result]
 

@@ -18,11 +18,11 @@ from qdrant_client import QdrantClient
 
 from ragatouille_xm.errors import PassageIndexError
 from ragatouille_xm.index.base import PassageIndex
-from ragatouille_xm.index.cluster import ClusterIndex
-from ragatouille_xm.index.cluster_build import create
-from ragatouille_xm.index.cluster_client import Cluster
+from ragatouille_xm.index.cluster.build import create
+from ragatouille_xm.index.cluster.client import Cluster
+from ragatouille_xm.index.cluster.index import ClusterIndex
 from ragatouille_xm.index.exact import ExactIndex
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
 
 from ..index.scratch import scratch
 from ..index.wire import served

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ragatouille_xm.corpus.cutting import make_cutter, whole
 from ragatouille_xm.corpus.passages import Document, read_documents
+from ragatouille_xm.corpus.splitting import make_cutter, whole
 from ragatouille_xm.errors import DuplicateDocumentError, InputError
 
 

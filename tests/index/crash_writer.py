@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from ragatouille_xm.index import compaction
-from ragatouille_xm.index import draft as drafts
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local import build as drafts
+from ragatouille_xm.index.local import merge as compaction
+from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.types import Passage, TokenVectors
 
 DIM = 8

@@ -23,11 +23,14 @@ from ragatouille_xm.errors import (
     InputError,
     PassageIndexError,
 )
-from ragatouille_xm.index import cluster as writing
-from ragatouille_xm.index import cluster_client, cluster_points, cluster_reading, cluster_state
-from ragatouille_xm.index.cluster import ClusterIndex
-from ragatouille_xm.index.cluster_build import build, create
-from ragatouille_xm.index.cluster_client import Cluster
+from ragatouille_xm.index.cluster import client as cluster_client
+from ragatouille_xm.index.cluster import index as writing
+from ragatouille_xm.index.cluster import points as cluster_points
+from ragatouille_xm.index.cluster import reader as cluster_reading
+from ragatouille_xm.index.cluster import state as cluster_state
+from ragatouille_xm.index.cluster.build import build, create
+from ragatouille_xm.index.cluster.client import Cluster
+from ragatouille_xm.index.cluster.index import ClusterIndex
 
 from .wire import served
 
@@ -439,7 +442,7 @@ def test_what_the_user_sets_reaches_the_cluster(client, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Searched in stages from 50 passages on."""
-    monkeypatch.setattr("ragatouille_xm.index.compaction.EXACT_BELOW", 50)
+    monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 50)
     monkeypatch.setattr(cluster_reading, "EXACT_BELOW", 50)
 
 

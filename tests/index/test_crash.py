@@ -18,7 +18,7 @@ import torch
 
 import ragatouille_xm
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
 
 from . import crash_writer as writer
 
@@ -107,7 +107,7 @@ def check_search(index: EdgeIndex, held: writer.Documents) -> None:
 
 def test_a_killed_writer_leaves_what_was_acknowledged_and_nothing_by_halves(nursery, monkeypatch):
     """Every call is wholly there or not at all; one that has returned is there."""
-    monkeypatch.setattr("ragatouille_xm.index.reading.EXACT_BELOW", 0)
+    monkeypatch.setattr("ragatouille_xm.index.local.search.EXACT_BELOW", 0)
     chance = random.Random(0)
     held: writer.Documents = {}
     highest = -1
@@ -139,7 +139,7 @@ def test_a_killed_writer_leaves_what_was_acknowledged_and_nothing_by_halves(nurs
 
 def test_a_build_that_is_killed_again_and_again_is_resumed(nursery, monkeypatch):
     """It comes to its end, holds what it should, and does not begin again."""
-    monkeypatch.setattr("ragatouille_xm.index.reading.EXACT_BELOW", 0)
+    monkeypatch.setattr("ragatouille_xm.index.local.search.EXACT_BELOW", 0)
     chance = random.Random(0)
     beginnings, kills = [], 0
     give_up = time.monotonic() + SECONDS

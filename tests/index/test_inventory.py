@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragatouille_xm.index.inventory import BLOCK, altered_files, check_sizes, checksum, write_inventory
+from ragatouille_xm.index.local.inventory import BLOCK, altered_files, check_sizes, checksum, write_inventory
 
 BLOCKS = st.lists(st.sampled_from([b"\0" * BLOCK, b"a" + b"\0" * (BLOCK - 1), b"b" * BLOCK]), max_size=6)
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragatouille_xm.errors import IndexDamagedError, IndexFormatError, IndexNotFoundError, StorageError
-from ragatouille_xm.index.manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
+from ragatouille_xm.index.local.manifest import CodebookEntry, Manifest, PartEntry, stamp, sweep
 
 SETTINGS = {"max_document_length": 256, "nested": {"é": [1, 2.5, None]}}
 PARTS = (PartEntry("part-a", 10, 100, (3, 5)), PartEntry("part-b", 2, 7))

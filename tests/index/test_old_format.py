@@ -14,8 +14,8 @@ from reference.make_format2 import vectors_of
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.corpus.filters import parse_filter
 from ragatouille_xm.errors import IndexDamagedError, IndexFormatError
-from ragatouille_xm.index.manifest import Manifest
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.manifest import Manifest
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 HELD = json.loads((REFERENCE / "format2.json").read_text(encoding="utf-8"))
@@ -29,8 +29,8 @@ def old(request: pytest.FixtureRequest, folder: Path) -> Path:
 
 
 def test_everything_is_there_afterwards(old, monkeypatch, caplog):
-    monkeypatch.setattr("ragatouille_xm.index.compaction.EXACT_BELOW", 20)
-    monkeypatch.setattr("ragatouille_xm.index.reading.EXACT_BELOW", 20)
+    monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 20)
+    monkeypatch.setattr("ragatouille_xm.index.local.search.EXACT_BELOW", 20)
     before = Manifest.read(old, reads=2)
     index = EdgeIndex.open(old)
     assert "written anew" in caplog.text

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragatouille_xm.errors import IndexDamagedError
-from ragatouille_xm.index.postings import HEADER, read_postings, write_postings
+from ragatouille_xm.index.local.postings import HEADER, read_postings, write_postings
 
 K = 12
 passages = st.lists(st.lists(st.integers(0, K - 1), min_size=1, max_size=6), max_size=30)

@@ -31,10 +31,10 @@ from ragatouille_xm.errors import (
     PassageIndexError,
     StorageError,
 )
-from ragatouille_xm.index import durable
-from ragatouille_xm.index.lock import write_lock
-from ragatouille_xm.index.part import Part
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index import files as durable
+from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.lock import write_lock
+from ragatouille_xm.index.local.segment import Part
 from ragatouille_xm.types import Passage, TokenVectors
 
 DIM = 16
@@ -222,7 +222,7 @@ def test_two_writers_whose_calls_collide_wait_for_each_other(folder):
 
 
 def test_a_second_writer_is_refused_and_may_search(folder, monkeypatch):
-    monkeypatch.setattr("ragatouille_xm.index.lock.PATIENCE", 0.01)
+    monkeypatch.setattr("ragatouille_xm.index.local.lock.PATIENCE", 0.01)
     index = create(folder, 3)
     other = EdgeIndex.open(folder)
     with EdgeIndex.build(folder, **KEPT):
@@ -244,7 +244,7 @@ def test_another_process_reads_and_is_refused_to_write(folder):
     create(folder, 3)
     code = """
 import sys, torch
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
 index = EdgeIndex.open(sys.argv[1])
 print(len(index), *index.search(torch.eye(16)[None, :1], 2).pids.shape, index.fetch([2])[0].text)
 index.reserve(1)
@@ -262,7 +262,7 @@ def test_a_forked_process_searches(folder):
     done = run(
         """
 import os, signal, sys, torch, warnings
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
 warnings.simplefilter("ignore", DeprecationWarning)  # of fork, from Python 3.12 on
 torch.set_num_threads(1)
 index = EdgeIndex.open(sys.argv[1])
@@ -386,7 +386,7 @@ def test_a_merge_that_fails_does_not_undo_the_addition_before_it(folder, monkeyp
     index = create(folder)
     for pid in range(16):
         index.add(*batch(pid, 1))
-    monkeypatch.setattr("ragatouille_xm.index.qdrant.copy_alive", fail)
+    monkeypatch.setattr("ragatouille_xm.index.local.index.copy_alive", fail)
     index.add(*batch(16, 1))
     assert pids_in(index) == list(range(17))
     with pytest.raises(StorageError):
@@ -585,7 +585,7 @@ def test_the_first_stage_gives_k_under_any_filter(large):
 @pytest.mark.parametrize("asked", [0, 10**9], ids=["asked about candidates first", "looked up at once"])
 def test_a_filter_is_met_again(large, monkeypatch, asked):
     """However it is found out whom it admits, the first time and later, the same are found."""
-    monkeypatch.setattr("ragatouille_xm.index.part.ASKED", asked)
+    monkeypatch.setattr("ragatouille_xm.index.local.segment.ASKED", asked)
     index, condition = EdgeIndex.open(large), parse_filter({"even": True})
     exact = index.search(queries(), 10, filter=condition, config=EXACT)
     index = EdgeIndex.open(large)  # which has met no filter yet
@@ -676,7 +676,7 @@ def test_a_missing_codebook_is_named(own):
 def test_a_fit_that_fails_changes_nothing(folder, monkeypatch):
     index = create(folder, LARGE)
     before = (folder / "manifest.json").read_bytes()
-    monkeypatch.setattr("ragatouille_xm.index.compaction.write_postings", fail)
+    monkeypatch.setattr("ragatouille_xm.index.local.merge.write_postings", fail)
     with pytest.raises(StorageError):
         index.optimize()
     assert (folder / "manifest.json").read_bytes() == before

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragatouille_xm.index import quantised
-from ragatouille_xm.index.quantised import (
+from ragatouille_xm.index.quantization import scalar as quantised
+from ragatouille_xm.index.quantization.scalar import (
     Quantised,
     Query,
     alike,

@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import normalize
 
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.qdrant import EdgeIndex
-from ragatouille_xm.index.quantised import Query
-from ragatouille_xm.index.reading import shortlist
+from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.search import shortlist
+from ragatouille_xm.index.quantization.scalar import Query
 from ragatouille_xm.types import Passage, TokenVectors
 
 from .scratch import scratch
@@ -70,7 +70,7 @@ def test_of_long_lists_those_of_the_largest_weights_are_read(index, monkeypatch)
         assert sizes[probes[0]].sum() > PASSAGES
         assert snapshot._heaviest(probes) is probes
         with monkeypatch.context() as patch:
-            patch.setattr("ragatouille_xm.index.reading.POSTINGS", 0)
+            patch.setattr("ragatouille_xm.index.local.search.POSTINGS", 0)
             centroids, weights = snapshot._heaviest(probes)
         left = ~np.isin(probes[0], centroids)
         assert 0 < sizes[centroids].sum() <= PASSAGES

@@ -9,7 +9,7 @@ import torch
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.corpus.filters import parse_filter
 from ragatouille_xm.errors import InputError
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.scoring import maxsim
 from ragatouille_xm.types import Passage, TokenVectors
 
@@ -67,7 +67,7 @@ def test_a_filter_on_a_number_is_not_taken_for_one_on_a_boolean(index):
 
 
 def test_more_filters_than_are_remembered(index, monkeypatch):
-    monkeypatch.setattr("ragatouille_xm.index.part.FILTERS_KEPT", 2)
+    monkeypatch.setattr("ragatouille_xm.index.local.segment.FILTERS_KEPT", 2)
     index.keep_on("cpu")
     for _ in range(2):
         for n in range(5):
@@ -76,7 +76,7 @@ def test_more_filters_than_are_remembered(index, monkeypatch):
 
 
 def test_candidates_of_the_first_stage_alone_are_scored_if_that_is_asked_for(index, monkeypatch):
-    monkeypatch.setattr("ragatouille_xm.index.reading.EXACT_BELOW", 100)
+    monkeypatch.setattr("ragatouille_xm.index.local.search.EXACT_BELOW", 100)
     index.add(*some(3000, first=200))
     index.optimize()
     config, where = SearchConfig(candidates=300, probes=4), parse_filter({"odd": True})
@@ -88,7 +88,7 @@ def test_candidates_of_the_first_stage_alone_are_scored_if_that_is_asked_for(ind
         scored.append(len(lengths))
         return maxsim(queries, vectors, lengths, **given)
 
-    monkeypatch.setattr("ragatouille_xm.index.resident.maxsim", counted)
+    monkeypatch.setattr("ragatouille_xm.index.local.gpu.maxsim", counted)
     index.keep_on("cpu")
     for wanted, hits in zip((None, where), expected, strict=True):
         found = index.search(QUERIES, 5, filter=wanted, config=config)
@@ -106,7 +106,7 @@ def test_candidates_of_the_first_stage_alone_are_scored_if_that_is_asked_for(ind
 
 @pytest.mark.parametrize("where", [None, {"odd": True}])
 def test_the_fused_kernel_is_used_where_there_is_one(index, monkeypatch, where):
-    fused = pytest.importorskip("ragatouille_xm.fused", reason="Triton is for Linux only")
+    fused = pytest.importorskip("ragatouille_xm.scoring_triton", reason="Triton is for Linux only")
     wanted = parse_filter(where)
     expected, scored = index.search(QUERIES[:3], 5, filter=wanted), []
 
@@ -137,7 +137,7 @@ def test_a_device_without_room_is_passed_over(index, caplog, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr("ragatouille_xm.index.resident.ResidentPart", full)
+    monkeypatch.setattr("ragatouille_xm.index.local.gpu.ResidentPart", full)
     expected = index.search(QUERIES, 5).pids.tolist()
     index.keep_on("cpu")
     assert index.search(QUERIES, 5).pids.tolist() == expected
@@ -150,7 +150,7 @@ def test_a_device_without_room_for_a_search_is_passed_over_from_then_on(index, c
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("no room for scores")
 
-    monkeypatch.setattr("ragatouille_xm.index.resident.maxsim", full)
+    monkeypatch.setattr("ragatouille_xm.index.local.gpu.maxsim", full)
     index.keep_on("cpu")
     for _ in range(2):
         assert index.search(QUERIES, 5).pids.tolist() == expected

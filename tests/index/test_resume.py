@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from ragatouille_xm.errors import InputError
-from ragatouille_xm.index.draft import DraftIndex
-from ragatouille_xm.index.qdrant import EdgeIndex
+from ragatouille_xm.index.local.build import DraftIndex
+from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.types import Passage, TokenVectors
 
 KEPT: dict[str, Any] = {"dim": 8, "checkpoint": "tiny", "fingerprint": "f00d", "settings": {"max_document_length": 99}}
@@ -22,7 +22,7 @@ KEPT: dict[str, Any] = {"dim": 8, "checkpoint": "tiny", "fingerprint": "f00d", "
 
 @pytest.fixture(autouse=True)
 def save_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragatouille_xm.index.draft.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", -1.0)
 
 
 def put(index: DraftIndex | EdgeIndex, *names: str) -> None:
@@ -61,7 +61,7 @@ def test_it_goes_on_where_it_was(folder: Path) -> None:
 def test_what_was_not_saved_is_dropped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt), EdgeIndex.build(folder, **KEPT, resume=True) as draft:
         put(draft, "a")
-        monkeypatch.setattr("ragatouille_xm.index.draft.SAVE_EVERY", 1e9)
+        monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", 1e9)
         put(draft, "b")
         raise KeyboardInterrupt
     with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
@@ -169,7 +169,7 @@ def test_changes_to_the_old_index_leave_a_draft_alone(folder: Path) -> None:
 
 
 def test_the_first_stage_is_that_of_a_build_in_one_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragatouille_xm.index.compaction.EXACT_BELOW", 20)
+    monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 20)
     names = [f"n{i}" for i in range(40)]
 
     def centroids() -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ragatouille_xm.index.threads import spread
+from ragatouille_xm.index.parallel import spread
 
 
 @pytest.fixture(autouse=True)

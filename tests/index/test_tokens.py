@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ragatouille_xm.index.quantised import Query
-from ragatouille_xm.index.tokens import CODES, PASSAGES, TokenStore
+from ragatouille_xm.index.local.vectors import CODES, PASSAGES, TokenStore
+from ragatouille_xm.index.quantization.scalar import Query
 from ragatouille_xm.scoring import maxsim
 from ragatouille_xm.types import TokenVectors
 
@@ -61,7 +61,7 @@ def test_rows_of_pids_that_are_not_here_are_left_out(store):
 
 @pytest.mark.parametrize("at_once", [1, 10, 10_000])
 def test_passages_are_scored_wherever_they_lie(store, at_once, monkeypatch):
-    monkeypatch.setattr("ragatouille_xm.index.tokens.TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr("ragatouille_xm.index.local.vectors.TOKENS_AT_ONCE", at_once)
     vectors = batch(50)
     store.append(np.random.default_rng(0).permutation(50).tolist(), vectors)
     rows = torch.nn.functional.normalize(torch.randn(5, DIM, generator=torch.Generator().manual_seed(9)), dim=1)

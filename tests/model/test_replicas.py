@@ -12,7 +12,7 @@ import torch
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.cli.filling import listed
+from ragatouille_xm.cli.index import listed
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.model.replicas import Work, encode_on

@@ -1,4 +1,4 @@
-"""Record indexes of format 2, which `ragatouille_xm.index.migration` reads.
+"""Record indexes of format 2, which `ragatouille_xm.index.local.migration` reads.
 
     PYTHONPATH=<a checkout of commit 635d323> python tests/reference/make_format2.py
 
@@ -26,8 +26,8 @@ def vectors_of(pid: int) -> torch.Tensor:
 
 
 def main() -> None:
-    from ragatouille_xm.index import compaction
-    from ragatouille_xm.index.qdrant import EdgeIndex
+    from ragatouille_xm.index.local import merge as compaction
+    from ragatouille_xm.index.local.index import EdgeIndex
     from ragatouille_xm.types import Passage, TokenVectors
 
     compaction.EXACT_BELOW = 20

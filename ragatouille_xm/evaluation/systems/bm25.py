@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import InputError
-from ...index.durable import remove_tree
+from ...index.files import remove_tree
 from ..datasets import Dataset, Query
 from ..extras import optional
 from ..measure import Ranking

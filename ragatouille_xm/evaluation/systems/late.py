@@ -11,11 +11,11 @@ from typing import Any
 from tqdm import tqdm
 
 from ...config import SearchConfig
-from ...corpus.cutting import whole
 from ...corpus.passages import Document
+from ...corpus.splitting import whole
 from ...encoder import Encoder
 from ...errors import IndexNotFoundError
-from ...index.qdrant import EdgeIndex
+from ...index.local.index import EdgeIndex
 from ...retriever import Retriever
 from ..datasets import Dataset, Query
 from ..measure import Ranking

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..codebook import Codebook
+from ..quantization.codebook import Codebook
 
 NBITS = (1, 2, 4, 8)
 MOST_HELD_OUT = 2**23  # numbers that the buckets are fitted to: torch takes quantiles of at most twice as many

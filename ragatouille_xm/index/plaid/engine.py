@@ -16,7 +16,7 @@ from ...corpus.filters import Condition, matches
 from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
 from ...scoring import maxsim, top_k
 from ...types import Hits, Passage, TokenVectors
-from ..checks import check_search
+from ..validation import check_search
 from .folder import PlaidFolder
 
 TOKENS_AT_ONCE = 2**14  # decoded in one go

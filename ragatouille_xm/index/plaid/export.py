@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ..base import PassageIndex
-from ..durable import ASIDE, check_space, storage_errors, sync_tree
+from ..files import ASIDE, check_space, storage_errors, sync_tree
 from .codec import NBITS, ResidualCodec
 from .writing import Writer
 

@@ -1,0 +1,327 @@
+"""The named indexes of one model: where they are, building, opening and closing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import INDEXES_FOLDER, ClusterConfig
+from .corpus.passages import Document
+from .corpus.splitting import Cutter
+from .encoder import Encoder
+from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
+from .index.base import PassageIndex
+from .index.local.gpu import search_device
+from .index.local.index import EdgeIndex
+from .index.local.manifest import MANIFEST
+from .index.plaid.engine import PlaidIndex
+from .index.plaid.folder import PlaidFolder
+from .index.plaid.records import Collection
+from .index.quantization.faiss_kmeans import USE_FAISS, require_faiss
+from .languages import AdapterTable
+from .model.checkpoint import locate
+from .retriever import Retriever
+
+if TYPE_CHECKING:
+    import torch
+    from qdrant_client import QdrantClient
+
+    from .index.cluster.client import Cluster
+    from .index.cluster.index import ClusterIndex
+
+ENGLISH = "en"
+
+
+def open_index(path: str | Path, collection: Collection | None = None) -> EdgeIndex | PlaidFolder:
+    """Open what is in an index folder: an index of our own, or one of colbert-ai or RAGatouille.
+
+    Parameters
+    ----------
+    path : str or Path
+    collection : str, Path or sequence of str, optional
+        The texts of a colbert-ai folder that has none: see `ragatouille_xm.index.plaid.records.read_records`.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexDamagedError, IndexFormatError
+        If there is no usable index at `path`.
+    InputError
+        If `collection` is not usable, or the index has its texts itself.
+    """
+    try:
+        index = EdgeIndex.open(path)
+    except IndexNotFoundError as error:
+        if not PlaidFolder.recognises(Path(path)):
+            raise IndexNotFoundError(
+                f"There is no index at {str(path)!r}, neither of ours (it has no manifest.json) nor of colbert-ai. "
+                "Check the path, or index documents first."
+            ) from error
+        return PlaidFolder.open(path, collection)
+    if collection is not None:
+        index.close()
+        raise InputError(f"The index at {str(path)!r} has its texts already: leave out the collection.")
+    return index
+
+
+def open_passages(path: str | Path) -> PassageIndex:
+    """Open what is in an index folder, without its checkpoint; where colbert-ai tells no language, it is English."""
+    index = open_index(path)
+    return PlaidIndex(index, ENGLISH) if isinstance(index, PlaidFolder) else index
+
+
+def connect(
+    url: str | QdrantClient | None, api_key: str | None = None, config: ClusterConfig | None = None
+) -> Cluster | None:
+    """Return a connection to the cluster that the user names, or nothing if there is none.
+
+    Raises
+    ------
+    InputError
+        If `url` is no address, or the rest is given without it.
+    MissingExtraError
+        If qdrant-client is not installed.
+    """
+    if url is None:
+        if api_key is not None or config is not None:
+            raise InputError("api_key= and cluster= say how to speak to a cluster: give index_url= as well.")
+        return None
+    from .index.cluster.client import Cluster
+
+    return Cluster(url, api_key, config or ClusterConfig())
+
+
+def open_in_cluster(cluster: Cluster, name: str) -> ClusterIndex:
+    """Open an index in a cluster.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexDamagedError, IndexFormatError, ClusterError
+        If there is no usable index of that name.
+    """
+    from .index.cluster.index import ClusterIndex
+
+    return ClusterIndex.open(cluster, name)
+
+
+def checkpoint_of(index: EdgeIndex | PlaidFolder | ClusterIndex, given: str | Path | None = None) -> str | Path:
+    """Return the checkpoint to search an index with: the one given, or the one that filled it.
+
+    Raises
+    ------
+    CheckpointError
+        If none is given and the one that filled it is no longer to be found.
+    """
+    if given is not None:
+        return given
+    way_out = "Say where the checkpoint is now: checkpoint=, or --checkpoint on the command line."
+    if not index.checkpoint:
+        raise CheckpointError(f"The index at {str(index.folder)!r} does not name its checkpoint. {way_out}")
+    try:
+        locate(index.checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} It filled the index at {str(index.folder)!r}. {way_out}") from error
+    return index.checkpoint
+
+
+def build_index(
+    path: Path,
+    encoder: Encoder,
+    documents: Iterable[Document],
+    *,
+    cut: Cutter,
+    max_document_length: int,
+    batch_tokens: int | None,
+    total: int | None,
+    progress: bool,
+    storage: str = "float16",
+    use_faiss: bool = False,
+    resume: bool = False,
+    cluster: Cluster | None = None,
+) -> None:
+    """Build an index of what `encoder` makes of documents, all or nothing; one at `path` serves until then.
+
+    With `resume`, what a build that was broken off has encoded already is taken over, by document id. In a cluster, the
+    last part of `path` is the index's name.
+    """
+    settings: dict[str, Any] = {"max_document_length": max_document_length}
+    if use_faiss:
+        require_faiss()  # now, and not once everything is encoded
+        settings[USE_FAISS] = True
+    description: dict[str, Any] = {
+        "dim": encoder.dim,
+        "checkpoint": encoder.checkpoint.name,
+        "fingerprint": encoder.checkpoint.fingerprint,
+        "settings": settings,
+        "storage": storage,
+        "resume": resume,
+    }
+    making: AbstractContextManager[PassageIndex]
+    if cluster is None:
+        making = EdgeIndex.build(path, **description)
+    else:
+        from .index.cluster.build import build
+
+        making = build(cluster, path.name, **description)
+    with making as building:
+        Retriever(encoder, building, max_document_length).add(
+            documents, cut=cut, skip_known=resume, total=total, progress=progress, batch_tokens=batch_tokens
+        )
+
+
+def default_language(adapters: AdapterTable) -> str:
+    """Return the language of texts that colbert-ai has encoded: it takes the checkpoint's default adapter for all."""
+    return ENGLISH if adapters.default is None else adapters.resolve(adapters.default)
+
+
+class Indexes:
+    """Indexes by name below ``<root>/colbert/indexes/``, where RAGatouille has them.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Fills and searches all of them.
+    root : str or Path
+    device : str or torch.device, optional
+        Where the token vectors of indexes in folders of ours are held and scored; by default the engine does it.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind of device.
+    """
+
+    def __init__(self, encoder: Encoder, root: str | Path, device: str | torch.device | None = None) -> None:
+        self.encoder = encoder
+        self.root = Path(root)
+        self.device = None if device is None else search_device(device)
+        self.current: str | None = None
+        self._opened: dict[str, Retriever] = {}
+        self._known: dict[str, tuple[Path, str | None]] = {}  # folder, and language given, of those opened before
+        self._clusters: dict[str, Cluster] = {}  # of the indexes that are not in a folder
+
+    @staticmethod
+    def root_of(path: Path) -> Path:
+        """Return the root below which the index folder `path` lies."""
+        above = path.resolve().parents
+        return above[min(2, len(above) - 1)]
+
+    def path(self, name: str) -> Path:
+        """Return the folder of an index: where it was opened before, or where one of that name belongs.
+
+        Raises
+        ------
+        InputError
+            If `name` cannot be a folder's name.
+        """
+        if not isinstance(name, str) or not name.strip() or name in (".", "..") or any(c in name for c in "/\\\0"):
+            raise InputError(f"index_name={name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
+        return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name
+
+    def has(self, name: str, cluster: Cluster | None = None) -> bool:
+        """Return whether there is an index of that name, ours or colbert-ai's, whole or not."""
+        path = self.path(name)
+        if cluster is not None:
+            return name in cluster.aliases()
+        return (path / MANIFEST).exists() or PlaidFolder.recognises(path)
+
+    def get(self, name: str | None = None) -> Retriever:
+        """Return an index, opened if need be; by default the one that was built, opened or asked for last.
+
+        Raises
+        ------
+        InputError
+            If no name is given and none was used yet.
+        IndexNotFoundError, IndexDamagedError, IndexFormatError
+            If there is no usable index of that name.
+        """
+        name = name if name is not None else self.current
+        if name is None:
+            raise InputError("No index is open. Call index(), or give index_name=.")
+        if name not in self._opened:
+            if name in self._clusters:
+                self.register(name, open_in_cluster(self._clusters[name], name))
+            else:
+                _, language = self._known.get(name, (None, None))
+                self.register(name, open_index(self.path(name)), language)
+        self.current = name
+        return self._opened[name]
+
+    def register(self, name: str, index: EdgeIndex | PlaidFolder | ClusterIndex, language: str | None = None) -> None:
+        """Take over an open index, which becomes the one used last.
+
+        Parameters
+        ----------
+        name : str
+        index : EdgeIndex, PlaidFolder or ClusterIndex
+        language : str, optional
+            For a folder of colbert-ai, which stores none: that of all passages, and so of the queries; by default the
+            checkpoint's default adapter's.
+
+        Raises
+        ------
+        IndexFormatError
+            If another checkpoint filled it.
+        InputError
+            If a language is given for an index that has the language of each passage.
+        """
+        if isinstance(index, PlaidFolder):
+            self._keep(name, self._over(index, language), index.folder, language)
+            return
+        if language is not None:
+            index.close()
+            raise InputError(f"The index {name!r} has the language of each passage: leave out language={language!r}.")
+        mine, theirs = self.encoder.checkpoint, index.manifest
+        if theirs.fingerprint != mine.fingerprint:
+            index.close()
+            raise IndexFormatError(
+                f"The index {name!r} was filled by the checkpoint {theirs.checkpoint!r}, not by {mine.name!r}, or by "
+                "other weights of that name. Open it with from_index, or index the documents again."
+            )
+        retriever = Retriever(self.encoder, index, int(theirs.settings["max_document_length"]))
+        if isinstance(index, EdgeIndex):
+            if self.device is not None:
+                index.keep_on(self.device)
+            self._keep(name, retriever, index.folder)
+        else:
+            self._opened[name], self._clusters[name], self.current = retriever, index.cluster, name
+
+    def _keep(self, name: str, retriever: Retriever, folder: Path, language: str | None = None) -> None:
+        self._opened[name], self._known[name], self.current = retriever, (folder, language), name
+        self._clusters.pop(name, None)
+
+    def _over(self, folder: PlaidFolder, language: str | None) -> Retriever:
+        """Return a retriever over a folder of colbert-ai, which does not tell which weights filled it."""
+        if folder.codec.dim != self.encoder.dim:
+            raise IndexFormatError(
+                f"The index at {str(folder.folder)!r} has vectors of {folder.codec.dim} dimensions, the checkpoint "
+                f"{self.encoder.checkpoint.name!r} {self.encoder.dim}: another one filled it ({folder.checkpoint!r})."
+            )
+        adapters = self.encoder.adapters
+        resolved = None if language is None else adapters.resolve(language)
+        return Retriever(self.encoder, PlaidIndex(folder, default_language(adapters), resolved), folder.doc_maxlen)
+
+    def build(
+        self, name: str, documents: Iterable[Document], *, cluster: Cluster | None = None, **options: Any
+    ) -> Path | str:
+        """Build an index aside and put it in the place of `name` in one step; `options` are those of `build_index`.
+
+        Returns
+        -------
+        Path or str
+            The index's folder, or its address in the cluster.
+        """
+        path = self.path(name) if cluster is None else Path(name)
+        build_index(path, self.encoder, documents, cluster=cluster, **options)
+        self._opened.pop(name, None)  # not closed: another thread may be searching it
+        made = EdgeIndex.open(path) if cluster is None else open_in_cluster(cluster, name)
+        self.register(name, made)
+        return made.folder
+
+    def close(self) -> None:
+        """Release all indexes."""
+        while self._opened:
+            self._opened.popitem()[1].close()
+        for cluster in self._clusters.values():
+            cluster.close()

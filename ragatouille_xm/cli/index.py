@@ -1,0 +1,230 @@
+"""Commands that fill and change an index: index, add, delete, optimize."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, tee
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..corpus.passages import Document
+from ..errors import DuplicateDocumentError, InputError
+from .app import app, facade
+from .inputs import Inputs
+from .output import counted, say, say_patience, say_skipped
+from .paths import IndexArgument, RootOption, find_index, index_folder
+
+PathsArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Text files, folders of them, JSON lines (.jsonl, .ndjson), CSV (.csv, .tsv).", metavar="PATH..."
+    ),
+]
+LanguageOption = Annotated[
+    str | None, typer.Option(help="Language of the documents that do not name theirs; by default it is detected.")
+]
+SplitOption = Annotated[bool, typer.Option("--split/--no-split", help="Split long documents, or cut them off.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; by default a GPU when there is one.")]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="cpu, cuda, cuda:1 …, or cuda:0,cuda:1 for both; by default a GPU when there is one."
+    ),
+]
+TextFieldOption = Annotated[
+    str | None, typer.Option(help="Field of a record with its text; by default text, content or body.")
+]
+IdFieldOption = Annotated[str | None, typer.Option(help="Field of a record with its id; by default id or document_id.")]
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm index docs/ --name mine
+        ragatouille-xm index news.jsonl faq.csv --name news --checkpoint ./colbert-xm
+        ragatouille-xm index tickets.csv --name tickets --text-field description --id-field key
+
+    The checkpoint `demo` is a small stand-in that is made on this machine.
+    """
+)
+def index(
+    paths: PathsArgument,
+    name: Annotated[str, typer.Option(help="Name of the index.")],
+    checkpoint: Annotated[str, typer.Option(help="Hub id or folder.")] = "antoinelouis/colbert-xm",
+    root: RootOption = Path(".ragatouille"),
+    max_length: Annotated[int, typer.Option(min=1, help="Most tokens of a passage.")] = 256,
+    language: LanguageOption = None,
+    split: SplitOption = True,
+    text_field: TextFieldOption = None,
+    id_field: IdFieldOption = None,
+    device: DevicesOption = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace an index of that name, once the new one is complete.")
+    ] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a build of that name that was broken off.")
+    ] = False,
+    storage: Annotated[str, typer.Option(help="float16, or int8 in half the space.")] = "float16",
+) -> None:
+    """Build an index from files.
+
+    A text file is one document, named by its path below the given folder. In JSON lines and CSV every record is one:
+    its text is in text, content or body, its id in id or document_id, its language, if it has one, in language or
+    lang; the other fields are metadata, for `search --filter`.
+    """
+    folder = index_folder(root, name)
+    if not overwrite and (folder / "manifest.json").exists():
+        raise InputError(f"There is an index {name!r} already ({folder}). Leave out --no-overwrite to replace it.")
+    inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
+    documents = _checked_start(inputs)
+    say_patience(f"Loading {checkpoint}")
+    model = facade().from_pretrained(checkpoint, index_root=str(root), device=listed(device))
+    texts, ids, metadatas, languages = _columns(documents)
+    model.index(
+        texts,
+        ids,
+        metadatas,
+        index_name=name,
+        max_document_length=max_length,
+        split_documents=split,
+        languages=languages,
+        overwrite_index="resume" if resume else True,
+        storage=storage,
+    )
+    n_passages = counted(len(model.indexes.get().index), "passage")
+    _report(inputs, f"Indexed {counted(inputs.n_documents, 'document')} as {n_passages} in {folder}.")
+    say(f'Try: ragatouille-xm search {name} "your question"' + _root_hint(root))
+    model.close()
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm add mine docs/new.txt
+        ragatouille-xm add news today.jsonl --update
+    """
+)
+def add(
+    index: IndexArgument,
+    paths: PathsArgument,
+    update: Annotated[bool, typer.Option("--update", help="Replace documents that the index has.")] = False,
+    root: RootOption = Path(".ragatouille"),
+    language: LanguageOption = None,
+    split: SplitOption = True,
+    text_field: TextFieldOption = None,
+    id_field: IdFieldOption = None,
+    device: DevicesOption = None,
+) -> None:
+    """Add documents to an index; with --update, replace those of the same id."""
+    folder = find_index(index, root)
+    inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
+    documents = list(inputs)
+    ids = [document.document_id for document in documents]
+    say_patience("Loading the checkpoint")
+    model = facade().from_index(folder, device=listed(device))
+    known = model.indexes.get().index.contains(ids)
+    if known and not update:
+        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
+        raise DuplicateDocumentError(
+            f"The index {index!r} already has {min(known)!r}{more}. Give --update to replace documents."
+        )
+    texts = [document.text for document in documents]
+    metadatas = [document.metadata or {} for document in documents]
+    languages = [document.language for document in documents]
+    if update:
+        model.update_in_index(texts, ids, metadatas, split_documents=split, languages=languages)
+    else:
+        model.add_to_index(texts, ids, metadatas, split_documents=split, languages=languages)
+    replaced = f", {len(known)} of them replaced" if known else ""
+    total = counted(len(model.indexes.get().index), "passage")
+    _report(inputs, f"Added {counted(len(documents), 'document')}{replaced}; the index has {total}.")
+    model.close()
+
+
+@app.command(
+    epilog="""
+    Example:
+
+        ragatouille-xm delete mine old.txt notes/2019.md
+    """
+)
+def delete(
+    index: IndexArgument,
+    ids: Annotated[list[str], typer.Argument(help="Ids of documents, as search shows them.", metavar="ID...")],
+    root: RootOption = Path(".ragatouille"),
+) -> None:
+    """Delete documents from an index, all of them or, if one is not there, none."""
+    folder = find_index(index, root)
+    from ..catalog import open_passages
+
+    opened = open_passages(folder)  # no checkpoint is needed
+    try:
+        missing = set(ids) - opened.contains(ids)
+        if missing:
+            raise InputError(f"The index {index!r} has no document {min(missing)!r}; nothing was deleted.")
+        opened.delete(ids)
+        opened.optimize()
+        say(f"Deleted {counted(len(set(ids)), 'document')}; the index has {counted(len(opened), 'passage')}.")
+    finally:
+        opened.close()
+
+
+@app.command(
+    epilog="""
+    Example:
+
+        ragatouille-xm optimize mine
+    """
+)
+def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> None:
+    """Merge what was added to an index, free the room of what was deleted, and fit the first stage of searches anew.
+
+    Large changes do this by themselves. Nothing is encoded again; searches go on meanwhile.
+    """
+    folder = find_index(index, root)
+    from ..catalog import open_passages
+
+    say_patience("Optimizing")
+    opened = open_passages(folder)
+    try:
+        opened.optimize(refit=True)
+    finally:
+        opened.close()
+    say(f"Optimized {index}.")
+
+
+def listed(device: str | None) -> str | list[str] | None:
+    """Return the devices of ``"cuda:0,cuda:1"`` as a list, and a single one as it is."""
+    return device.split(",") if device is not None and "," in device else device
+
+
+def _checked_start(inputs: Inputs) -> Iterator[Document]:
+    """Return the documents, of which the first is read already: wrong paths are told before a checkpoint is loaded."""
+    stream = iter(inputs)
+    return chain([next(stream)], stream)
+
+
+def _columns(
+    documents: Iterable[Document],
+) -> tuple[Iterator[str], Iterator[str], Iterator[dict[str, object] | None], Iterator[str | None]]:
+    """Take a stream of documents apart; the four are read in step, so that no more than one document waits."""
+    a, b, c, d = tee(documents, 4)
+    return (
+        (document.text for document in a),
+        (document.document_id for document in b),
+        (document.metadata for document in c),
+        (document.language for document in d),
+    )
+
+
+def _report(inputs: Inputs, message: str) -> None:
+    say(message)
+    say_skipped(inputs.skipped)
+
+
+def _root_hint(root: Path) -> str:
+    return "" if root == Path(".ragatouille") else f" --root {root}"

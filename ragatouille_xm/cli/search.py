@@ -1,0 +1,179 @@
+"""Commands that find and show: search, languages."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..corpus.filters import parse_filter
+from ..corpus.passages import Document
+from ..errors import FilterError, InputError
+from ..languages import to_adapter
+from ..text.detect import detect_languages
+from .app import app, facade
+from .index import DevicesOption, IdFieldOption, TextFieldOption, listed
+from .inputs import Inputs
+from .output import say_patience, say_skipped, show_json, show_results, show_table
+from .paths import IndexArgument, RootOption, find_index
+
+if TYPE_CHECKING:
+    from ..retriever import Result
+
+DETECTED_AT_ONCE = 256
+MOST_ROWS = 40  # more documents than these are counted by language
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON lines, for other programs.")]
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm search mine "Où est la bibliothèque ?" -k 3
+        ragatouille-xm search news "chemins de fer" --filter '{"year": {"$gte": 2020}, "language": "fr"}'
+        ragatouille-xm search mine "opening hours" "Öffnungszeiten" --json | jq .document_id
+    """
+)
+def search(
+    index: IndexArgument,
+    queries: Annotated[list[str], typer.Argument(help="One or more questions.", metavar="QUERY...")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages to find for each.")] = 10,
+    language: Annotated[
+        str | None, typer.Option(help="Language of the questions; by default detected among those in the index.")
+    ] = None,
+    filter: Annotated[
+        str | None, typer.Option(help="JSON: only passages whose metadata, language or document_id agree.")
+    ] = None,
+    as_json: JsonOption = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower in a large index.")] = False,
+    root: RootOption = Path(".ragatouille"),
+    device: DevicesOption = None,
+) -> None:
+    """Search an index.
+
+    For each question: rank, score, relevance (the score, as a share of the highest possible), language and document,
+    and the passage, cut to two lines. --json has all of it.
+    """
+    folder = find_index(index, root)
+    condition = _parsed(filter)
+    say_patience("Loading the checkpoint")
+    model = facade().from_index(folder, verbose=0, device=listed(device))
+    languages = model.indexes.get().query_languages(queries, language)
+    found = cast(
+        "list[list[Result]]",  # as many as there are queries
+        model.search(queries, k=k, language=languages, filter=condition, exact=exact),
+    )
+    model.close()
+    for query, used, results in zip(queries, languages, found, strict=True):
+        if as_json:
+            show_json({"query": query, "query_language": used, **result} for result in results)
+        else:
+            show_results(query, used, results)
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm languages docs/ news.jsonl
+        ragatouille-xm languages --text "Où est la gare ?" --text "駅はどこですか"
+        ragatouille-xm languages --index mine
+    """
+)
+def languages(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and folders, as for index.", metavar="[PATH]...")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="A text; may be given again.")] = None,
+    index: Annotated[str | None, typer.Option(help="Count the passages of this index instead.")] = None,
+    text_field: TextFieldOption = None,
+    id_field: IdFieldOption = None,
+    as_json: JsonOption = False,
+    root: RootOption = Path(".ragatouille"),
+) -> None:
+    """Show the language of texts, files or an index, and the adapter that encodes it.
+
+    The confidence goes from 0 to 1. It is 0 where a text does not decide: a fallback is taken then. More than 40
+    documents are counted by language; --json lists them all.
+    """
+    if index is not None:
+        if paths or text:
+            raise InputError("Give either --index or texts and files, not both.")
+        _show_counts(_languages_of_index(find_index(index, root)), "passages", as_json)
+        return
+    if not paths and not text:
+        raise InputError("Give files or folders, --text or --index.")
+    inputs = Inputs(paths, text_field=text_field, id_field=id_field) if paths else None
+    rows = _detected(text or [], inputs or [])
+    if as_json:
+        show_json(rows)
+    else:
+        _show_rows(list(rows))
+    if inputs is not None:
+        say_skipped(inputs.skipped)
+
+
+def _show_rows(every: list[dict[str, Any]]) -> None:
+    if len(every) > MOST_ROWS:
+        _show_counts(Counter(row["language"] for row in every), "documents", False)
+        return
+    show_table(
+        ["language", "adapter", "confidence", "text"],
+        [[row["language"], row["adapter"] or "–", _confidence(row["confidence"]), row["text"]] for row in every],
+        numeric=["confidence"],
+    )
+
+
+def _parsed(filter: str | None) -> dict[str, Any] | None:
+    """Return a filter given as JSON, checked before a checkpoint is loaded."""
+    if filter is None:
+        return None
+    try:
+        value = json.loads(filter)
+    except (ValueError, RecursionError) as error:
+        raise FilterError(f"--filter is not valid JSON: {error}. Write it like '{{\"year\": 2020}}'.") from error
+    if not isinstance(value, dict):
+        raise FilterError(f"--filter is not a JSON object: {filter!r}. Write it like '{{\"year\": 2020}}'.")
+    parse_filter(value)
+    return value
+
+
+def _detected(texts: list[str], documents: Iterable[Document]) -> Iterator[dict[str, Any]]:
+    """Yield the language of each text, and of each document."""
+    stream = chain((Document(text, text) for text in texts), documents)
+    while batch := list(islice(stream, DETECTED_AT_ONCE)):
+        detected = detect_languages([document.text for document in batch])
+        for document, (language, adapter, confidence) in zip(batch, detected, strict=True):
+            row = {"text": document.document_id, "language": language, "adapter": adapter, "confidence": confidence}
+            if (given := document.language) is not None:
+                row |= {"language": given, "adapter": to_adapter(given), "confidence": None}
+            yield row
+
+
+def _languages_of_index(folder: Path) -> dict[str, int]:
+    from ..catalog import open_passages
+
+    index = open_passages(folder)  # no checkpoint is needed
+    try:
+        return index.languages()
+    finally:
+        index.close()
+
+
+def _show_counts(counts: Mapping[str, int], what: str, as_json: bool) -> None:
+    rows = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    if as_json:
+        show_json({"language": language, "adapter": to_adapter(language), what: n} for language, n in rows)
+    else:
+        cells = [[language, to_adapter(language) or "–", str(n)] for language, n in rows]
+        show_table(["language", "adapter", what], cells, numeric=[what])
+
+
+def _confidence(value: float | None) -> str:
+    return "given" if value is None else f"{value:.2f}"

@@ -1,0 +1,293 @@
+"""What an index in a cluster answers to reading."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from math import ceil
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from ...config import SearchConfig
+from ...corpus.filters import Condition
+from ...errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
+from ...types import Hits, Passage, TokenVectors
+from ..local.manifest import Manifest
+from ..local.search import EXACT_BELOW, Scored, hits_of, rows_of
+from ..local.segment import AT_ONCE
+from ..quantization.codebook import Codebook
+from ..quantization.scalar import Query
+from ..validation import check_search
+from .client import Cluster, Conditions
+from .filters import compile_filter
+from .points import Points, Stored, among, both, joined, slot
+from .state import State, read_state, visible
+
+SLACK = 16  # hits asked for beyond k, to see whether the k-th has equals
+READ_AGAIN = 3  # times, if the index is replaced meanwhile
+PASSAGES_AT_ONCE = 512  # without vectors
+
+T = TypeVar("T")
+
+
+def best_of(hits: Scored, k: int) -> Scored:
+    """Return the best `k`, best first, ties by pid."""
+    return heapq.nsmallest(k, hits, key=lambda hit: (-hit[1], hit[0]))
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """The index at one generation."""
+
+    state: State
+    points: Points
+    codebook: Codebook | None
+
+    @cached_property
+    def everything(self) -> models.Filter:
+        """The filter that admits its passages."""
+        return visible(self.state.manifest.generation)
+
+    def where(self, condition: Condition | None) -> models.Filter:
+        """Return the filter that admits those passages that `condition` does."""
+        return both(self.everything, None if condition is None else compile_filter(condition, Conditions()))
+
+    def search(self, query: NDArray[np.float32], k: int, where: models.Filter, config: SearchConfig) -> Scored:
+        """Return the best `k` passages for the rows ``(q, dim)`` of a query, best first, ties by pid."""
+        manifest = self.state.manifest
+        k = min(k, manifest.passages)
+        found: Scored = []
+        if self.codebook is not None and manifest.codebook and manifest.passages > EXACT_BELOW and not config.exact:
+            probes = self.codebook.query_weights(Query(query).brief, config.probes_for(manifest.passages))
+            if len(probes[0]):
+                candidates = ceil(config.candidates_for(k, manifest.passages) * max(manifest.growth, 1.0))
+                first = (slot(manifest.codebook.version), candidates, probes)
+                found = self.points.rank(query, min(k + SLACK, candidates), where, first)
+        # The first stage may overlook passages that share no centroid with the query.
+        return best_of(found, k) if len(found) >= k else self._search_exactly(query, k, where)
+
+    def _search_exactly(self, query: NDArray[np.float32], k: int, where: models.Filter) -> Scored:
+        """Score everything. The engine cuts equals off as it likes, so look until none of the k-th's is left out."""
+        limit = k + SLACK
+        while True:
+            found = self.points.rank(query, limit, where)
+            best = best_of(found, k)
+            if len(found) < limit or found[-1][1] < best[-1][1]:
+                return best
+            limit *= 4
+
+    def of_documents(self, document_ids: Sequence[str], fields: Sequence[str]) -> Iterator[Any]:
+        """Yield the points of all passages of the documents, with some of their payload."""
+        for some in among("document_id", document_ids):
+            yield from self.points.records(both(self.everything, some), fields)
+
+
+class ClusterReader:
+    """The reading half of `ragatouille_xm.index.base.PassageIndex`.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    name : str
+        Of the index, or of its collection.
+    """
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+        self._closed = False
+        self._known: tuple[object, Codebook] | None = None
+        self._dim = self._view().state.manifest.dim
+
+    # ---- what there is
+
+    @property
+    def url(self) -> str:
+        """Address of the cluster and name of the index."""
+        return f"{self.cluster.url}/{self.name}"
+
+    @property
+    def folder(self) -> str:
+        """Where it is: what messages name."""
+        return self.url
+
+    @property
+    def state(self) -> State:
+        """What the index consists of now, and who writes."""
+        return self._view().state
+
+    @property
+    def collection(self) -> str:
+        """Name of the collection behind it."""
+        return self.state.collection
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the index consists of now."""
+        return self.state.manifest
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint that filled it."""
+        return self.manifest.checkpoint
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the caller of `build` kept with it."""
+        return self.manifest.settings
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self._dim
+
+    def __len__(self) -> int:
+        return self.manifest.passages
+
+    def languages(self) -> dict[str, int]:
+        """Return the number of passages of each language, most frequent first, ties by code."""
+        return dict(sorted(self.state.languages.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def codebook(self) -> Codebook | None:
+        """Return the codebook of the first stage, if there is one."""
+        return self._view().codebook
+
+    def _view(self) -> ClusterView:
+        if self._closed:
+            raise PassageIndexError(f"The index {self.url} was closed. Open it again.")
+        state = read_state(self.cluster, self.name)
+        try:
+            return self._view_of(state)
+        except IndexDamagedError:
+            if read_state(self.cluster, self.name).manifest.state == state.manifest.state:
+                raise
+            return self._view()  # its codebook was replaced meanwhile
+
+    def _view_of(self, state: State) -> ClusterView:
+        points, entry = Points(self.cluster, state.collection), state.manifest.codebook
+        if entry is None:
+            return ClusterView(state, points, None)
+        key = (state.manifest.build, entry)
+        known = self._known
+        if known is None or known[0] != key:
+            self._known = known = (key, points.load_codebook(entry))
+        return ClusterView(state, points, known[1])
+
+    def _reading(self, read: Callable[[ClusterView], T]) -> T:
+        """Read from the newest state, again if it is replaced by another build meanwhile."""
+        for _ in range(READ_AGAIN - 1):
+            view = self._view()
+            try:
+                return read(view)
+            except IndexNotFoundError:
+                continue
+        return read(self._view())
+
+    def contains(self, document_ids: Sequence[str]) -> set[str]:
+        """Return those of `document_ids` that have passages here."""
+        return self._reading(
+            lambda view: {r.payload["document_id"] for r in view.of_documents(document_ids, ["document_id"])}
+        )
+
+    def search(
+        self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
+    ) -> Hits:
+        """Return the best `k` passages by MaxSim among those that `filter` admits.
+
+        Above 2,000 passages, and once it has a codebook, a first stage picks ``config.candidates_for(k, len(self))``
+        by their centroids, and MaxSim decides among these, in one request; ``config.exact`` scores everything.
+
+        Parameters
+        ----------
+        queries : torch.Tensor
+            Shape ``(Q, q_len, dim)``; rows of zeros are padding and add nothing to a score.
+        k : int
+            At least 1.
+
+        Raises
+        ------
+        InputError
+            If the shape or `k` does not fit.
+        ClusterError
+            If the cluster does not answer.
+        """
+        check_search(queries, k, self._dim)
+
+        def read(view: ClusterView) -> Hits:
+            where = view.where(filter)
+
+            def search(query: NDArray[np.float32]) -> Scored:
+                return view.search(query, k, where, config)
+
+            rows = rows_of(queries)
+            if not rows or not view.state.manifest.passages:
+                return hits_of([[] for _ in rows], k)
+            with ThreadPoolExecutor(min(len(rows), self.cluster.config.parallel)) as pool:
+                return hits_of(list(pool.map(search, rows)), k)
+
+        return self._reading(read)
+
+    def fetch(self, pids: Sequence[int]) -> list[Passage]:
+        """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
+
+        def read(view: ClusterView) -> dict[int, Passage]:
+            conditions = among("pid", (pid for pid in pids if pid >= 0))
+            found = (
+                view.points.stored(both(view.everything, some), PASSAGES_AT_ONCE, with_vectors=False)
+                for some in conditions
+            )
+            return {stored.passage.pid: stored.passage for batch in found for stored in batch}
+
+        found = self._reading(read)
+        return [found[pid] for pid in pids]
+
+    def scroll(
+        self,
+        filter: Condition | None = None,
+        *,
+        with_vectors: bool = False,
+        batch_size: int = 256,
+        after: int = -1,
+    ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
+        """Yield everything that `filter` admits, as it was at the call, in batches, by growing pid.
+
+        Parameters
+        ----------
+        after : int
+            Only passages of larger pids.
+
+        Raises
+        ------
+        PassageIndexError
+            While it goes on, if what has gone since the call was taken off the disk: begin again.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
+        return self._batches(self._view(), filter, with_vectors, batch_size, after)
+
+    def _batches(
+        self, view: ClusterView, filter: Condition | None, with_vectors: bool, batch_size: int, after: int
+    ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
+        at_once = AT_ONCE if with_vectors else PASSAGES_AT_ONCE
+        stream = view.points.stored(view.where(filter), at_once, with_vectors=with_vectors, after=after)
+        while batch := self._checked(view, list(islice(stream, batch_size))):
+            yield [stored.passage for stored in batch], joined(batch) if with_vectors else None
+
+    def _checked(self, view: ClusterView, batch: list[Stored]) -> list[Stored]:
+        now = self.state
+        same = now.manifest.build == view.state.manifest.build
+        if not same or now.purged > view.state.manifest.generation:
+            raise PassageIndexError(f"The index {self.url} has changed too much while it was being read: begin again.")
+        return batch
+
+    def close(self) -> None:
+        """Let go of the index; the connection stays. Closing twice is allowed."""
+        self._closed = True

@@ -1,0 +1,1 @@
+"""Token vectors as whole numbers, and the codebooks that stand for them."""

@@ -1,0 +1,1 @@
+"""Moving an index from one format or place to another, without encoding its texts again."""
