@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from ragatouille_xm.index.quantization.codebook import Codebook
-from ragatouille_xm.index.quantization.scalar import Query
+from ragatouille_xm.index.quantization.query import Query
 from ragatouille_xm.scoring import maxsim
 
 CANDIDATES = (100, 200, 400, 600, 1000)
@@ -72,7 +72,7 @@ def faiss_kmeans(data: Data, sample: torch.Tensor, size: int) -> Trial:
     import faiss
 
     faiss.omp_set_num_threads(1)
-    codebook = Codebook.fit(data.vectors[sample], size, by_faiss=True)
+    codebook = Codebook.fit(data.vectors[sample], size, use_faiss=True)
     return Trial(codebook, lambda: codebook.assign(data.vectors))
 
 

@@ -3,7 +3,7 @@
     python benchmarks/shortcuts.py CORPUS [CORPUS ...] [--queries 100]
 
 ``CORPUS`` is a folder of `benchmarks/search.py --keep`: queries, their exact top 10, and the index of "ours". Three
-shortcuts are looked at: rows of a query that are nearly alike are one until the short list (`Query.brief`), the first
+shortcuts are looked at: rows of a query that are nearly alike are one until the short list (`Query.pooled`), the first
 stage leaves out the centroids of small weight where their lists are long (`Snapshot._heaviest`), and only a short list
 sees all rows of a query. Shares are of the exact top 10; milliseconds are CPU time on one thread, medians over queries.
 """
@@ -27,7 +27,7 @@ from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.index.local import search as reading
 from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.index.local.search import Chosen, Snapshot, ranked, shortlist
-from ragatouille_xm.index.quantization.scalar import Query
+from ragatouille_xm.index.quantization.query import Query
 
 K = 10
 SHORTLISTS = (20, 30, 50, 100, 200)
@@ -64,15 +64,15 @@ def measure(corpus: Path, n_queries: int) -> dict[str, Any]:
     seen: dict[str, list[float]] = defaultdict(list)
     clock = Clock()
     for rows, best in zip(queries, exact, strict=True):
-        query = clock("brief query", lambda rows=rows: brief(rows))
+        query = clock("brief query", lambda rows=rows: pooled(rows))
         chosen = clock("first stage", lambda query=query: snapshot._first_stage(query, K, None, config))
         assert chosen is not None, "everything is scored"
         few = clock("short list", lambda query=query, some=chosen: shortlist(query, some, reading.SHORTLIST * K))
         clock("ranking", lambda query=query, some=few: ranked(query, some, K))
         seen["rows of the query"].append(len(rows))
-        seen["rows of the brief query"].append(len(query.brief.codes))
+        seen["rows of the brief query"].append(len(query.pooled.codes))
         seen["share in the candidates"].append(share(chosen, best))
-        probes = snapshot.codebook.query_weights(query.brief, config.probes_for(snapshot.passages))
+        probes = snapshot.codebook.query_weights(query.pooled, config.probes_for(snapshot.passages))
         seen["postings of all centroids"].append(postings(snapshot, probes))
         seen["postings read"].append(postings(snapshot, snapshot._heaviest(probes)))
         with patch.object(reading, "POSTINGS", 10**12):
@@ -89,9 +89,9 @@ def measure(corpus: Path, n_queries: int) -> dict[str, Any]:
     }
 
 
-def brief(rows: Any) -> Query:
+def pooled(rows: Any) -> Query:
     query = Query(rows)
-    _ = query.brief  # kept by it
+    _ = query.pooled  # kept by it
     return query
 
 

@@ -135,7 +135,7 @@ def build_index(
     batch_tokens: int | None,
     total: int | None,
     progress: bool,
-    storage: str = "float16",
+    storage: str = "int16",
     use_faiss: bool = False,
     resume: bool = False,
     cluster: Cluster | None = None,

@@ -10,8 +10,9 @@ INDEXES_FOLDER = "colbert/indexes"
 # Found on 10,000 to a million passages, to have 0.98 of the exact top 10: benchmarks/search.py.
 LEAST_CANDIDATES, SUITED_UP_TO, CANDIDATES_GROW = 1000, 10_000, 0.55
 LEAST_PROBES, PROBES_UP_TO, PROBES_GROW = 64, 100_000, 0.6
+EXACT_BELOW = 2000  # passages: an index of up to so many has no first stage
 FAST_CANDIDATES, FAST_PROBES = 0.15, 0.25  # of these
-STORAGES = ("float16", "int8")  # of token vectors on disk: 2 bytes for each number, or 1 and a scale for each vector
+STORAGES = ("int16", "int8")  # of token vectors on disk: 2 bytes for each number, or 1 and a scale for each vector
 
 
 @dataclass(frozen=True, slots=True)

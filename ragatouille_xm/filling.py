@@ -45,7 +45,7 @@ class FillingMethods:
         use_faiss: bool = False,
         *,
         languages: Languages = None,
-        storage: str = "float16",
+        storage: str = "int16",
         index_url: str | QdrantClient | None = None,
         api_key: str | None = None,
         cluster: ClusterConfig | None = None,
@@ -83,7 +83,7 @@ class FillingMethods:
         languages : str or sequence of (str or None), optional
             Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
         storage : str
-            How token vectors are stored: ``"float16"``, or ``"int8"`` in half the space, a little less exactly.
+            How token vectors are stored: ``"int16"``, or ``"int8"`` in half the space, a little less exactly.
         index_url : str or qdrant_client.QdrantClient, optional
             Keep the index in the Qdrant cluster at ``"http://host:6333"``.
         api_key : str, optional

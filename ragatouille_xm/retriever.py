@@ -21,7 +21,7 @@ from .corpus.passages import Document, check_language
 from .corpus.splitting import Cutter
 from .encoder import Encoder
 from .errors import DuplicateDocumentError, InputError
-from .index.base import Addition, PassageIndex
+from .index.base import IndexWriter, PassageIndex
 from .text.ahead import map_ahead
 from .text.detect import list_of_strings
 from .text.tokenizer import Tokens
@@ -107,7 +107,7 @@ class Retriever:
         n_passages = 0
         began = time.monotonic()
         with (
-            self.index.adding(replace=replace) as addition,
+            self.index.writer(replace=replace) as addition,
             tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar,
         ):
             work = partial(self._prepare, cut)
@@ -136,7 +136,7 @@ class Retriever:
         return Prepared(documents, languages, chunks, tokens)
 
     def _add_batch(
-        self, addition: Addition, prepared: Prepared, replace: bool, batch_tokens: int | None, bar: tqdm[Any]
+        self, addition: IndexWriter, prepared: Prepared, replace: bool, batch_tokens: int | None, bar: tqdm[Any]
     ) -> int:
         documents, languages, chunks, tokens = prepared
         ids = [document.document_id for document in documents]

@@ -153,24 +153,24 @@ def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 3)
-    by_faiss: list[bool] = []
+    use_faiss: list[bool] = []
     fit = Codebook.fit_codes
 
     def noted(*given: Any, **options: Any) -> Codebook:
-        by_faiss.append(options["by_faiss"])
+        use_faiss.append(options["use_faiss"])
         return fit(*given, **options)
 
     monkeypatch.setattr(Codebook, "fit_codes", noted)
     rag.index(DOCUMENTS, IDS, index_name="ours")
     rag.index(DOCUMENTS, IDS, index_name="theirs", use_faiss=True)
     rag.add_to_index([text * 2 for text in DOCUMENTS], [f"{name}2" for name in IDS])
-    assert by_faiss == [False, True, True]
+    assert use_faiss == [False, True, True]
     assert rag.search(DOCUMENTS[0], k=1)[0]["language"] == "en"
 
     monkeypatch.setattr("ragatouille_xm.index.quantization.faiss_kmeans.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, "ragatouille_xm"):
         rag.optimize_index()
-    assert by_faiss[3:] == [False]
+    assert use_faiss[3:] == [False]
     assert "faiss is not installed" in caplog.text
     with pytest.raises(MissingExtraError, match="faiss"):
         rag.index(DOCUMENTS, IDS, index_name="theirs", use_faiss=True)

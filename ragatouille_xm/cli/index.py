@@ -67,7 +67,7 @@ def index(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a build of that name that was broken off.")
     ] = False,
-    storage: Annotated[str, typer.Option(help="float16, or int8 in half the space.")] = "float16",
+    storage: Annotated[str, typer.Option(help="int16, or int8 in half the space.")] = "int16",
 ) -> None:
     """Build an index from files.
 

@@ -36,7 +36,7 @@ def push(
         int | None, typer.Option(help="Copies that must confirm a write; by default all.")
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="float16 or int8, as the cluster stores token vectors; by default as the folder.")
+        str | None, typer.Option(help="int16 or int8, as the cluster stores token vectors; by default as the folder.")
     ] = None,
     on_disk: Annotated[bool, typer.Option("--on-disk", help="Token vectors stay on disk, mapped.")] = False,
     overwrite: OverwriteOption = False,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Addition(Protocol):
+class IndexWriter(Protocol):
     """What is being added to an index."""
 
     def reserve(self, n: int) -> int:
@@ -61,7 +61,7 @@ class PassageIndex(Protocol):
         """
         ...
 
-    def adding(self, *, replace: bool = False) -> AbstractContextManager[Addition]:
+    def writer(self, *, replace: bool = False) -> AbstractContextManager[IndexWriter]:
         """Add in several steps, which are one `add` once the context ends; if it fails, nothing changed.
 
         Nobody else can write meanwhile. Of a build, each step stays.

@@ -133,7 +133,7 @@ class ExactIndex:
             self._commit([passage.pid for passage in passages] + self._pids_of(documents), chunk)
 
     @contextmanager
-    def adding(self, *, replace: bool = False) -> Iterator[Collected]:
+    def writer(self, *, replace: bool = False) -> Iterator[Collected]:
         """Add in several steps, which are one `add` once the context ends; if it fails, nothing changed."""
         with self._writer:
             collected = Collected(self._dim, self._next_pid)

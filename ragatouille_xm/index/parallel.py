@@ -18,7 +18,7 @@ B = TypeVar("B")
 _here = threading.local()
 
 
-def spread(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
+def parallel_map(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
     """Return ``[function(item) for item in items]``, computed on as many threads as torch uses.
 
     Each gets a share of items that follow one another. Within one of these threads it is a plain loop, and torch uses
@@ -27,7 +27,7 @@ def spread(function: Callable[[A], B], items: Sequence[A]) -> list[B]:
 
     Examples
     --------
-    >>> spread(abs, [-1, 2, -3])
+    >>> parallel_map(abs, [-1, 2, -3])
     [1, 2, 3]
     """
     threads = torch.get_num_threads()

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 512  # passages of one commit
 PASSAGES_COMPARED, QUERIES_COMPARED, ROWS_COMPARED, BEST_COMPARED = 500, 8, 16, 10
-TOLERANCE = {"float16": 1e-3, "int8": 2e-2}  # of a similarity
+TOLERANCE = {"int16": 1e-3, "int8": 2e-2}  # of a similarity
 EXACT = SearchConfig(exact=True)
 
 

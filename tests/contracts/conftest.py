@@ -90,9 +90,9 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
     "exact-half": lambda: exact(torch.float16, 3e-3),
-    "edge": lambda: edge("float16", 1e-3),
+    "edge": lambda: edge("int16", 1e-3),
     "edge-int8": lambda: edge("int8", 0.1),
-    "edge-resident": lambda: edge("float16", 3e-3, DEVICE),
+    "edge-resident": lambda: edge("int16", 3e-3, DEVICE),
     "edge-resident-int8": lambda: edge("int8", 0.1, DEVICE),
     "cluster": lambda: cluster(QdrantClient(":memory:")),
     "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),

@@ -62,7 +62,7 @@ def test_an_addition_counts_as_a_whole_at_its_end(engine):
     index = engine.index
     put(index, passage(0, "a"), passage(1, "a"), passage(2, "b"))
     before = plain(everything(index))
-    with index.adding(replace=True) as addition:
+    with index.writer(replace=True) as addition:
         for document_id in ("a", "c", "d"):
             first = addition.reserve(2)
             addition.add(*encoded(passage(first, document_id), passage(first + 1, document_id)))
@@ -81,22 +81,22 @@ def test_an_addition_that_fails_changes_nothing(engine):
     put(index, passage(0, "a"), passage(1, "b"))
     before = plain(everything(index))
     for wrong in (lambda added: added.add([passage(9)], encode([])), lambda added: added.reserve(-1)):
-        with pytest.raises(InputError), index.adding(replace=True) as addition:  # noqa: PT012
+        with pytest.raises(InputError), index.writer(replace=True) as addition:  # noqa: PT012
             addition.add(*encoded(passage(addition.reserve(1), "a", "another")))
             wrong(addition)
         assert plain(everything(index)) == before
-    with pytest.raises(KeyboardInterrupt), index.adding() as addition:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), index.writer() as addition:  # noqa: PT012
         addition.add(*encoded(passage(addition.reserve(1), "c")))
         raise KeyboardInterrupt
     assert plain(everything(index)) == before
     assert index.languages() == {"fr": 2}
-    with index.adding():
+    with index.writer():
         pass
     assert plain(everything(index)) == before
 
 
 def test_pids_grow_within_an_addition(index):
-    with pytest.raises(InputError, match="take pids from reserve"), index.adding() as addition:  # noqa: PT012
+    with pytest.raises(InputError, match="take pids from reserve"), index.writer() as addition:  # noqa: PT012
         addition.add(*encoded(passage(5)))
         addition.add(*encoded(passage(5)))
     assert len(index) == 0

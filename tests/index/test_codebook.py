@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ragatouille_xm.errors import IndexDamagedError
 from ragatouille_xm.index.quantization.codebook import Codebook
-from ragatouille_xm.index.quantization.scalar import Query
+from ragatouille_xm.index.quantization.query import Query
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -80,11 +80,11 @@ def test_tokens_go_to_the_nearest_centroid(monkeypatch, at_once):
 @pytest.mark.parametrize("size", [60, 2_500])
 def test_by_faiss_it_is_a_codebook_like_any_other(size):
     _, vectors = planted(size // 3, 12, spread=0.3)
-    codebook, ours = Codebook.fit(vectors, size, by_faiss=True), Codebook.fit(vectors, size)
+    codebook, ours = Codebook.fit(vectors, size, use_faiss=True), Codebook.fit(vectors, size)
     assert len(codebook) == size
     torch.testing.assert_close(codebook.centroids.norm(dim=1), torch.ones(size))
     assert (codebook.cells is None) == (ours.cells is None)
-    assert torch.equal(codebook.centroids, Codebook.fit(vectors, size, by_faiss=True).centroids)
+    assert torch.equal(codebook.centroids, Codebook.fit(vectors, size, use_faiss=True).centroids)
     assert not torch.equal(codebook.centroids, ours.centroids)
 
     def similarity(codebook: Codebook) -> float:
@@ -94,7 +94,7 @@ def test_by_faiss_it_is_a_codebook_like_any_other(size):
 
 
 def test_fewer_vectors_than_centroids_by_faiss():
-    assert len(Codebook.fit(unit(5, 8), 64, by_faiss=True)) == 5
+    assert len(Codebook.fit(unit(5, 8), 64, use_faiss=True)) == 5
 
 
 @pytest.fixture(scope="module")

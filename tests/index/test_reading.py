@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.index.local.search import shortlist
-from ragatouille_xm.index.quantization.scalar import Query
+from ragatouille_xm.index.quantization.query import Query
 from ragatouille_xm.types import Passage, TokenVectors
 
 from .scratch import scratch
@@ -28,7 +28,7 @@ def filled(n: int, moved: float) -> torch.Tensor:
     return torch.cat([rows, normalize(fills, dim=2)], 1)
 
 
-@pytest.fixture(scope="module", params=["float16", "int8"])
+@pytest.fixture(scope="module", params=["int16", "int8"])
 def index(request) -> Iterator[EdgeIndex]:
     generator = torch.Generator().manual_seed(0)
     topics = torch.randn(50, 1, DIM, generator=generator)[torch.arange(PASSAGES) % 50]
@@ -52,7 +52,7 @@ def test_the_best_are_on_the_short_list(index, moved):
     views = index._snapshot().views
     for rows in filled(20, moved).numpy():
         query = Query(rows)
-        assert len(query.brief.codes) == 4
+        assert len(query.pooled.codes) == 4
         chosen = [(view, view.rows()) for view in views]
         scores = [view.part.tokens.score(query, some) for view, some in chosen]
         best = np.partition(np.concatenate(scores), -10)[-10]

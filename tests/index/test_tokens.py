@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ragatouille_xm.index.local.vectors import CODES, PASSAGES, TokenStore
-from ragatouille_xm.index.quantization.scalar import Query
+from ragatouille_xm.index.quantization.query import Query
 from ragatouille_xm.scoring import maxsim
 from ragatouille_xm.types import TokenVectors
 
@@ -70,7 +70,7 @@ def test_passages_are_scored_wherever_they_lie(store, at_once, monkeypatch):
     query = Query(rows.numpy())
     for chosen in (np.arange(50), np.array([7]), np.array([30, 2, 41]), np.array([], np.int64)):
         assert store.score(query, chosen) == pytest.approx(exact[chosen], abs=1e-3 if store.fine else 0.1)
-        assert store.rough(query, chosen) == pytest.approx(exact[chosen], abs=0.2)
+        assert store.approximate_scores(query, chosen) == pytest.approx(exact[chosen], abs=0.2)
 
 
 @pytest.mark.parametrize("at_once", [1, 900, 10_000])

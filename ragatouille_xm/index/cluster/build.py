@@ -45,7 +45,7 @@ def build(
     checkpoint: str,
     fingerprint: str,
     settings: Mapping[str, Any],
-    storage: str = "float16",
+    storage: str = "int16",
     resume: bool = False,
 ) -> Iterator[ClusterIndex]:
     """Build an index from nothing, in the place of the one of that name, if there is one.
@@ -67,7 +67,7 @@ def build(
     settings : mapping
         JSON values to keep with the index.
     storage : str
-        ``"float16"``, or ``"int8"`` in about half the space, for which the server must know the datatype ``turbo8``.
+        ``"int16"``, or ``"int8"`` in about half the space, for which the server must know the datatype ``turbo8``.
     resume : bool
         Go on with a build that was broken off; nothing is lost if this one fails.
 

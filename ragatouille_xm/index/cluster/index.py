@@ -16,12 +16,12 @@ import torch
 
 from ...errors import IndexLockedError, PassageIndexError
 from ...types import Passage, TokenVectors
-from ..base import Addition
+from ..base import IndexWriter
 from ..local.manifest import Manifest, PartEntry
 from ..local.merge import needs_codebook
 from ..local.writer import Successive, checked_number
 from ..quantization.codebook import Codebook
-from ..quantization.faiss_kmeans import by_faiss
+from ..quantization.faiss_kmeans import uses_faiss
 from ..validation import check_add
 from .client import Cluster
 from .points import POINTS_AT_ONCE, among, both, joined
@@ -62,7 +62,7 @@ class ClusterIndex(ClusterReader):
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         super().__init__(cluster, name)
-        self._writer = threading.RLock()
+        self._writing_lock = threading.RLock()
         self._lease: Lease | None = None
 
     @classmethod
@@ -89,7 +89,7 @@ class ClusterIndex(ClusterReader):
         IndexLockedError
             If another client is writing and does not come to its end in `patience` seconds.
         """
-        with self._writer:
+        with self._writing_lock:
             view = self._view()
             outermost = self._lease is None
             lease = self._lease or Lease(self.cluster, view.state.collection)
@@ -151,7 +151,7 @@ class ClusterIndex(ClusterReader):
                 addition.store(passages, vectors)
 
     @contextmanager
-    def adding(self, *, replace: bool = False) -> Iterator[Addition]:
+    def writer(self, *, replace: bool = False) -> Iterator[IndexWriter]:
         """Add in several steps, which are one commit once the context ends; if it fails, nothing changed.
 
         Nobody else can write meanwhile. Within `writing`, which a build holds, each step is a commit.
@@ -161,7 +161,7 @@ class ClusterIndex(ClusterReader):
         IndexLockedError, ClusterError
             As for `add`.
         """
-        with self._writer:
+        with self._writing_lock:
             if self._lease is not None:
                 yield Successive(self, replace)
                 return
@@ -277,7 +277,7 @@ class ClusterIndex(ClusterReader):
             blocks.append(joined([found[each] for each in batch]).vectors)
         sample = torch.cat(blocks)[:wanted].float()
         logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), manifest.tokens)
-        self.use_codebook(Codebook.fit(sample, size, by_faiss=by_faiss(manifest.settings)), manifest.tokens)
+        self.use_codebook(Codebook.fit(sample, size, use_faiss=uses_faiss(manifest.settings)), manifest.tokens)
 
     def use_codebook(self, codebook: Codebook, tokens: int) -> None:
         """Search with a codebook, fitted to so many token vectors: all passages get their centroids, then it counts."""

@@ -19,8 +19,8 @@ from safetensors.torch import load, save
 
 from ...errors import ClusterError, IndexDamagedError, InputError
 from ...types import Passage, TokenVectors
+from ..hits import Scored
 from ..local.manifest import CodebookEntry
-from ..local.search import Scored
 from ..quantization.codebook import Codebook, Probes
 from .client import Cluster
 from .filters import TERMS
@@ -32,7 +32,7 @@ POINTS_AT_ONCE = 256
 RECORDS_AT_ONCE = 2048  # read without vectors
 VALUES_AT_ONCE = 2048  # ids in one filter
 CHUNK = 2**20  # bytes of a codebook in one point
-DATATYPES = {"float16": "float16", "int8": "turbo8"}  # as the server calls them
+DATATYPES = {"int16": "float16", "int8": "turbo8"}  # as the server calls them
 
 T = TypeVar("T")
 

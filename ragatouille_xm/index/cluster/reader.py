@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from ...config import SearchConfig
+from ...config import EXACT_BELOW, SearchConfig
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Hits, Passage, TokenVectors
+from ..hits import Scored, query_rows, to_hits
 from ..local.manifest import Manifest
-from ..local.search import EXACT_BELOW, Scored, hits_of, rows_of
 from ..local.segment import AT_ONCE
 from ..quantization.codebook import Codebook
-from ..quantization.scalar import Query
+from ..quantization.query import Query
 from ..validation import check_search
 from .client import Cluster, Conditions
 from .filters import compile_filter
@@ -66,7 +66,7 @@ class ClusterView:
         k = min(k, manifest.passages)
         found: Scored = []
         if self.codebook is not None and manifest.codebook and manifest.passages > EXACT_BELOW and not config.exact:
-            probes = self.codebook.query_weights(Query(query).brief, config.probes_for(manifest.passages))
+            probes = self.codebook.query_weights(Query(query).pooled, config.probes_for(manifest.passages))
             if len(probes[0]):
                 candidates = ceil(config.candidates_for(k, manifest.passages) * max(manifest.growth, 1.0))
                 first = (slot(manifest.codebook.version), candidates, probes)
@@ -227,11 +227,11 @@ class ClusterReader:
             def search(query: NDArray[np.float32]) -> Scored:
                 return view.search(query, k, where, config)
 
-            rows = rows_of(queries)
+            rows = query_rows(queries)
             if not rows or not view.state.manifest.passages:
-                return hits_of([[] for _ in rows], k)
+                return to_hits([[] for _ in rows], k)
             with ThreadPoolExecutor(min(len(rows), self.cluster.config.parallel)) as pool:
-                return hits_of(list(pool.map(search, rows)), k)
+                return to_hits(list(pool.map(search, rows)), k)
 
         return self._reading(read)
 

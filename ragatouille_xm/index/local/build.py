@@ -110,7 +110,7 @@ class DraftIndex(Reader):
                 self.save()
 
     @contextmanager
-    def adding(self, *, replace: bool = False) -> Iterator[Successive]:
+    def writer(self, *, replace: bool = False) -> Iterator[Successive]:
         """Add in several steps, each of which stays if a later one fails: all count once the build has ended."""
         yield Successive(self, replace)
 
@@ -198,7 +198,7 @@ def _check_same(saved: Manifest, wanted: Manifest) -> None:
 
 
 def first_manifest(
-    dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any], storage: str = "float16"
+    dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any], storage: str = "int16"
 ) -> Manifest:
     """Return the manifest of an empty index. Raise `InputError` for what cannot be kept in one."""
     if storage not in STORAGES:

@@ -13,8 +13,10 @@ from ...config import SearchConfig
 from ...errors import InputError
 from ...scoring import maxsim, top_k
 from ...types import Hits
-from ..quantization.scalar import lengths_of, turned
-from .search import Snapshot, Wanted, rows_of
+from ..hits import query_rows
+from ..quantization.rotation import rotate
+from ..quantization.scalar import inverse_norms
+from .search import Snapshot, Wanted
 from .segment import Part
 from .vectors import Rows
 
@@ -53,7 +55,7 @@ class ResidentPart:
             else:
                 codes = np.array(tokens.take(rows, fine=False).codes)
                 found = torch.from_numpy(codes)
-                self._scales[start : start + len(found)] = torch.from_numpy(lengths_of(codes))
+                self._scales[start : start + len(found)] = torch.from_numpy(inverse_norms(codes))
             self._vectors[start : start + len(found)] = found
             start += len(found)
 
@@ -64,7 +66,7 @@ class ResidentPart:
             chosen = torch.from_numpy(rows).to(starts.device)
             starts, lengths = starts[chosen], lengths[chosen]
         if self._scales is not None:
-            queries = turned(queries.flatten(0, 1)).view(queries.shape).to(queries.device)
+            queries = rotate(queries.flatten(0, 1)).view(queries.shape).to(queries.device)
         return maxsim(queries, self._vectors, lengths, starts=starts, scales=self._scales)
 
 
@@ -122,7 +124,7 @@ class Residents:
                 for part, mask in zip(parts.values(), masks, strict=True)
             ]
             return _joined([_best(some, every, k) for some in queries.split(QUERIES_AT_ONCE)])
-        candidates = snapshot.chosen(rows_of(queries), min(k, snapshot.passages), wanted, config)
+        candidates = snapshot.chosen(query_rows(queries), min(k, snapshot.passages), wanted, config)
         return _joined(
             [
                 _best(query, [(parts[view.part.folder.name], rows) for view, rows in chosen], k)

@@ -105,7 +105,7 @@ class EdgeIndex(FolderReader):
         checkpoint: str,
         fingerprint: str,
         settings: Mapping[str, Any],
-        storage: str = "float16",
+        storage: str = "int16",
         resume: bool = False,
     ) -> Iterator[DraftIndex]:
         """Build an index from nothing, in the place of the one that may be at `path`.
@@ -125,7 +125,7 @@ class EdgeIndex(FolderReader):
         settings : mapping
             JSON values to keep with the index.
         storage : str
-            How token vectors are stored: ``"float16"``, or ``"int8"`` in about half the space.
+            How token vectors are stored: ``"int16"``, or ``"int8"`` in about half the space.
         resume : bool
             Go on with a build of the same checkpoint and settings whose process died, or that failed with `resume`;
             nothing is lost if this one fails.
@@ -209,11 +209,11 @@ class EdgeIndex(FolderReader):
         """
         check_add(passages, vectors, self._dim)
         if passages:
-            with self.adding(replace=replace) as addition:
+            with self.writer(replace=replace) as addition:
                 addition.store(passages, vectors)
 
     @contextmanager
-    def adding(self, *, replace: bool = False) -> Iterator[PartAddition]:
+    def writer(self, *, replace: bool = False) -> Iterator[PartAddition]:
         """Add in several steps, which are one commit once the context ends; if it fails, nothing changed.
 
         Nobody else can write meanwhile.

@@ -20,7 +20,6 @@ from ..quantization.codebook import Codebook
 from ..validation import check_search
 from .gpu import Residents, search_device
 from .manifest import Manifest, stamp
-from .migration import migrate
 from .postings import read_postings
 from .search import Reader, Snapshot, View, Wanted
 from .segment import Part
@@ -50,7 +49,6 @@ class FolderReader(Reader):
         self._inherited: list[Loaded | None] = []
         self._residents: Residents | None = None
         self._start()
-        migrate(folder)
         self._dim = self._load().manifest.dim
 
     @property

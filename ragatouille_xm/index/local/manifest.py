@@ -117,7 +117,7 @@ class Manifest:
     checkpoint: str
     fingerprint: str
     settings: Mapping[str, Any]
-    storage: str = "float16"
+    storage: str = "int16"
     build: str = field(default_factory=lambda: uuid4().hex)
     generation: int = 0
     first_pid: int = 0

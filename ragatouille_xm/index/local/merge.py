@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...config import EXACT_BELOW
 from ..quantization.codebook import Codebook
-from ..quantization.faiss_kmeans import by_faiss
-from ..quantization.scalar import alike
+from ..quantization.faiss_kmeans import uses_faiss
+from ..quantization.scalar import quantize_shared
 from .inventory import checksum
 from .manifest import CODEBOOK, SUFFIX, CodebookEntry, Manifest, PartEntry
 from .postings import read_postings, write_postings
-from .search import EXACT_BELOW, Snapshot, View
+from .search import Snapshot, View
 from .segment import AT_ONCE, Part, batches_of
 from .vectors import Rows, TokenStore
 
@@ -74,10 +75,10 @@ def fit_codebook(views: Sequence[View], manifest: Manifest, *, seed: int = 0) ->
     for view in views:
         rows, store = view.rows(), view.part.tokens
         some = np.sort(chosen.permutation(rows)[: int(np.ceil(wanted / max(tokens, 1) * len(rows)))])
-        blocks += [alike(store.vectors_of(block).vectors, largest)[0] for block in store.once(some)]
+        blocks += [quantize_shared(store.vectors_of(block).vectors, largest)[0] for block in store.once(some)]
     sample = np.concatenate(blocks)[:wanted]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
-    return Codebook.fit_codes(sample, size, seed=seed, by_faiss=by_faiss(manifest.settings))
+    return Codebook.fit_codes(sample, size, seed=seed, use_faiss=uses_faiss(manifest.settings))
 
 
 def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:

@@ -18,24 +18,23 @@ import qdrant_edge as edge
 import torch
 from numpy.typing import NDArray
 
-from ...config import SearchConfig
+from ...config import EXACT_BELOW, SearchConfig
 from ...corpus.filters import Condition
 from ...errors import InputError
 from ...types import Hits, Passage, TokenVectors
 from ..cluster.filters import compile_filter
-from ..parallel import spread
+from ..hits import Scored, query_rows, to_hits
+from ..parallel import parallel_map
 from ..quantization.codebook import Codebook, Probes
-from ..quantization.scalar import Query
+from ..quantization.query import Query
 from ..validation import check_search
 from .postings import Postings
 from .segment import Part, batches_of
 from .vectors import Rows
 
-EXACT_BELOW = 2000  # passages: up to so many, no first stage
 POSTINGS = 200_000  # or as many as there are passages: what a first stage reads of the inverted lists
 SHORTLIST = 10  # times as many as are wanted, by the brief query
 
-Scored = list[tuple[int, float]]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
@@ -137,7 +136,7 @@ class Snapshot:
         k = min(k, self.passages)
         if len(queries) == 1:  # whose blocks are spread
             return [self._search(queries[0], k, wanted, config)]
-        return spread(lambda query: self._search(query, k, wanted, config), queries)
+        return parallel_map(lambda query: self._search(query, k, wanted, config), queries)
 
     def _search(self, rows: NDArray[np.float32], k: int, wanted: Wanted | None, config: SearchConfig) -> Scored:
         [(query, chosen, few)] = self._begun([rows], k, wanted, config)
@@ -162,14 +161,14 @@ class Snapshot:
                 return query, [(view, view.rows(wanted)) for view in self.views], False
             return query, chosen, True
 
-        return spread(begun, queries)
+        return parallel_map(begun, queries)
 
     def _first_stage(self, query: Query, k: int, wanted: Wanted | None, config: SearchConfig) -> Chosen | None:
         """Return the candidates of the first stage; None if everything is to be scored."""
         if self.codebook is None or self.passages <= EXACT_BELOW or config.exact:
             return None
         limit = ceil(config.candidates_for(k, self.passages) * max(self.growth, 1.0))
-        probes = self._heaviest(self.codebook.query_weights(query.brief, config.probes_for(self.passages)))
+        probes = self._heaviest(self.codebook.query_weights(query.pooled, config.probes_for(self.passages)))
         ask = max(view.part.to_ask(*wanted, limit) for view in self.views) if wanted else 0
         if wanted and ask:
             return self._passing(wanted, self._candidates(probes, ask, [view.alive for view in self.views]))
@@ -222,9 +221,9 @@ class Snapshot:
 
 def shortlist(query: Query, chosen: Chosen, n: int) -> Chosen:
     """Return the `n` of some passages that have the best scores for the brief query."""
-    if query.brief is query or sum(len(rows) for _, rows in chosen) < 2 * n:
+    if query.pooled is query or sum(len(rows) for _, rows in chosen) < 2 * n:
         return chosen
-    scores = [view.part.tokens.rough(query.brief, rows) for view, rows in chosen]
+    scores = [view.part.tokens.approximate_scores(query.pooled, rows) for view, rows in chosen]
     every = np.concatenate(scores)
     least = np.partition(every, len(every) - n)[len(every) - n]
     return [(view, rows[some >= least]) for (view, rows), some in zip(chosen, scores, strict=True)]
@@ -238,8 +237,8 @@ def ranked(query: Query, chosen: Chosen, k: int) -> Scored:
     chosen = [(view, rows) for view, rows in chosen if len(rows)]
     if not chosen:
         return []
-    rough = [view.part.tokens.rough(query, rows) for view, rows in chosen]
-    doubt = [query.doubt(view.part.tokens.table.scales[rows]) for view, rows in chosen]
+    rough = [view.part.tokens.approximate_scores(query, rows) for view, rows in chosen]
+    doubt = [query.error_bound(view.part.tokens.table.scales[rows]) for view, rows in chosen]
     sure = np.concatenate(rough) - np.concatenate(doubt)
     least = np.partition(sure, len(sure) - k)[len(sure) - k] if k < len(sure) else -np.inf
     pids, scores = [], []
@@ -303,7 +302,7 @@ class Reader(ABC):
             If the shape or `k` does not fit.
         """
         check_search(queries, k, self._dim)
-        return hits_of(self._snapshot().search(rows_of(queries), k, Wanted.of(filter), config), k)
+        return to_hits(self._snapshot().search(query_rows(queries), k, Wanted.of(filter), config), k)
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
@@ -339,19 +338,3 @@ def _vectors_of(batch: Sequence[tuple[View, Passage]]) -> TokenVectors:
     found = [view.part.vectors_of(pids) for view, pids in runs]
     vectors = torch.cat([each.vectors for each in found]).half()
     return TokenVectors(vectors, torch.cat([each.lengths for each in found]))
-
-
-def rows_of(queries: torch.Tensor) -> list[NDArray[np.float32]]:
-    """Return the rows ``(q, dim)`` of each query ``(Q, q_len, dim)`` that are no padding, or one if all are."""
-    # By numpy: torch picks rows on all of its threads, which then wait for more work on cores that a search needs.
-    every = [query[query.any(1)] for query in queries.detach().to("cpu", torch.float32).numpy()]
-    return [rows if len(rows) else np.zeros((1, queries.shape[2]), np.float32) for rows in every]
-
-
-def hits_of(answers: Sequence[Scored], k: int) -> Hits:
-    """Return the answers to several queries, none longer than `k`."""
-    hits = Hits(np.full((len(answers), k), -1, dtype=np.int64), np.full((len(answers), k), -np.inf, dtype=np.float32))
-    for i, answer in enumerate(answers):
-        hits.pids[i, : len(answer)] = [pid for pid, _ in answer]
-        hits.scores[i, : len(answer)] = [score for _, score in answer]
-    return hits

@@ -318,7 +318,7 @@ def _config() -> edge.EdgeConfig:
 
 
 def _tokens(folder: Path, dim: int, storage: str) -> TokenStore:
-    return TokenStore(folder, dim, fine=storage == "float16")
+    return TokenStore(folder, dim, fine=storage == "int16")
 
 
 def _damaged(folder: Path, error: object) -> IndexDamagedError:

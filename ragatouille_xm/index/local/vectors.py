@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ...types import TokenVectors
 from ..files import ASIDE, storage_errors
-from ..parallel import spread
-from ..quantization.scalar import Codes, Floats, Quantised, Query, dequantised, quantise
+from ..parallel import parallel_map
+from ..quantization.query import Query
+from ..quantization.scalar import Codes, Floats, Quantized, dequantize, quantize
 
 CODES, FINE, PASSAGES = "codes.bin", "fine.bin", "passages.bin"
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
@@ -122,10 +123,12 @@ class TokenStore:
             If the files cannot be written.
         """
         self.write(
-            pids, vectors.lengths.numpy(), quantise(vectors.vectors.detach().cpu(), vectors.lengths, fine=self.fine)
+            pids,
+            vectors.lengths.numpy(),
+            quantize(vectors.vectors.detach().cpu(), vectors.lengths, residuals=self.fine),
         )
 
-    def write(self, pids: Sequence[int], lengths: Rows, some: Quantised) -> None:
+    def write(self, pids: Sequence[int], lengths: Rows, some: Quantized) -> None:
         """Store vectors that are whole numbers already, as `take` returns them; otherwise as `append`."""
         with storage_errors(self._folder):
             *planes, records = self._open()
@@ -241,7 +244,7 @@ class TokenStore:
                 self._maps[name] = np.empty(shape, np.int8)
         return self._maps[name]
 
-    def take(self, rows: Rows, *, fine: bool) -> Quantised:
+    def take(self, rows: Rows, *, fine: bool) -> Quantized:
         """Return the token vectors of the passages in these rows of the table, one after the other."""
         table = self.table
         starts, lengths = table.starts[rows], table.lengths[rows]
@@ -252,7 +255,7 @@ class TokenStore:
         else:
             there = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
             planes = [np.take(self._mapped(name), there, axis=0) for name in names]  # in half the time of an index
-        return Quantised(planes[0], planes[1] if len(planes) > 1 else None, table.scales[rows])
+        return Quantized(planes[0], planes[1] if len(planes) > 1 else None, table.scales[rows])
 
     def blocks(self, rows: Rows, at_once: int = TOKENS_AT_ONCE) -> list[Rows]:
         """Return the rows in runs of so many tokens, or little more."""
@@ -262,22 +265,22 @@ class TokenStore:
         runs: list[Rows] = np.split(rows, np.flatnonzero(number[1:] != number[:-1]) + 1)
         return runs
 
-    def rough(self, query: Query, rows: Rows) -> Floats:
+    def approximate_scores(self, query: Query, rows: Rows) -> Floats:
         """Score the passages in these rows by their codes alone: ``(n,)`` float32."""
 
         def of(some: Rows) -> Floats:
             found = self.take(some, fine=False)
-            return query.rough(found.codes, self._firsts(some), found.scales)
+            return query.approximate_scores(found.codes, self._firsts(some), found.scales)
 
-        return _joined(spread(of, self.blocks(rows)))
+        return _joined(parallel_map(of, self.blocks(rows)))
 
     def score(self, query: Query, rows: Rows) -> Floats:
         """Score the passages in these rows by all that is stored of them: ``(n,)`` float32."""
 
         def of(some: Rows) -> Floats:
-            return query.score(self.take(some, fine=True), self._firsts(some))
+            return query.scores(self.take(some, fine=True), self._firsts(some))
 
-        return _joined(spread(of, self.blocks(rows)))
+        return _joined(parallel_map(of, self.blocks(rows)))
 
     def _firsts(self, rows: Rows) -> Rows:
         lengths = self.table.lengths[rows]
@@ -286,7 +289,7 @@ class TokenStore:
     def vectors_of(self, rows: Rows) -> TokenVectors:
         """Return the vectors, float32, of the passages in these rows."""
         lengths = self.table.lengths[rows]
-        return TokenVectors(dequantised(self.take(rows, fine=True), lengths), torch.from_numpy(lengths))
+        return TokenVectors(dequantize(self.take(rows, fine=True), lengths), torch.from_numpy(lengths))
 
     def once(self, rows: Rows | None = None, at_once: int = TOKENS_AT_ONCE) -> Iterator[Rows]:
         """Yield the rows of all passages, or those given, so many tokens at a time, to be read once.

@@ -79,7 +79,7 @@ class PlaidIndex:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
 
-    def adding(self, *, replace: bool = False) -> NoReturn:
+    def writer(self, *, replace: bool = False) -> NoReturn:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
 

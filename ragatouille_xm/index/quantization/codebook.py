@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save
 
 from ...errors import IndexDamagedError
 from ..files import write_durably
-from .faiss_kmeans import faiss_means
-from .scalar import Codes, Query, alike, products, quantise, rounded, turned_back
+from .faiss_kmeans import faiss_kmeans
+from .query import Query
+from .rotation import unrotate
+from .scalar import Codes, dot_products, quantize, quantize_shared, round_to_codes
 
 SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
@@ -81,9 +83,9 @@ class Codebook:
     def __init__(self, centroids: torch.Tensor, cells: Cells | None = None) -> None:
         self.centroids = centroids.float().contiguous()
         self.cells = cells
-        self._codes, self._scale = alike(self.centroids)
+        self._codes, self._scale = quantize_shared(self.centroids)
         if cells is not None:
-            self._centres, _ = alike(cells.centres)
+            self._centres, _ = quantize_shared(cells.centres)
             ends = cells.ends.tolist()
             self._spans = list(zip([0, *ends], ends, strict=False))
 
@@ -109,7 +111,7 @@ class Codebook:
 
     @classmethod
     def fit(
-        cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 4, by_faiss: bool = False
+        cls, vectors: torch.Tensor, size: int, *, seed: int = 0, iterations: int = 4, use_faiss: bool = False
     ) -> Codebook:
         """Fit centroids to a sample by spherical k-means; many of them cell by cell, each with its share of the tokens.
 
@@ -122,7 +124,7 @@ class Codebook:
         seed : int
             The same vectors and seed give the same codebook.
         iterations : int
-        by_faiss : bool
+        use_faiss : bool
             By faiss's k-means, of all centroids at once; on GPUs if it is a build for these.
 
         Raises
@@ -130,17 +132,17 @@ class Codebook:
         MissingExtraError
             If faiss is wanted and not installed.
         """
-        return cls.fit_codes(alike(vectors)[0], size, seed=seed, iterations=iterations, by_faiss=by_faiss)
+        return cls.fit_codes(quantize_shared(vectors)[0], size, seed=seed, iterations=iterations, use_faiss=use_faiss)
 
     @classmethod
     def fit_codes(
-        cls, codes: Codes, size: int, *, seed: int = 0, iterations: int = 4, by_faiss: bool = False
+        cls, codes: Codes, size: int, *, seed: int = 0, iterations: int = 4, use_faiss: bool = False
     ) -> Codebook:
         """Do so for a sample as codes ``(n, dim)`` that share one scale."""
         generator = torch.Generator().manual_seed(seed)
         size = min(size, len(codes))
-        if by_faiss:
-            return cls._in_order(turned_back(faiss_means(codes, size, iterations, seed)), iterations, generator)
+        if use_faiss:
+            return cls._in_order(unrotate(faiss_kmeans(codes, size, iterations, seed)), iterations, generator)
         if size < IN_CELLS_FROM:
             return cls(_means(codes, size, iterations, generator))
         n_cells = math.isqrt(size)
@@ -158,7 +160,7 @@ class Codebook:
         """Return the codebook of centroids, in cells if they are many."""
         if len(centroids) < IN_CELLS_FROM:
             return cls(centroids)
-        codes, _ = alike(centroids)
+        codes, _ = quantize_shared(centroids)
         centres = _means(codes, math.isqrt(len(codes)), iterations, generator)
         order, counts = _grouped(codes, centres)
         kept = torch.from_numpy(counts > 0)
@@ -166,7 +168,7 @@ class Codebook:
 
     def assign(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the nearest centroid of each row, or one nearly as near: ``(n, dim)`` → ``(n,)`` int64."""
-        codes = quantise(vectors, torch.ones(len(vectors), dtype=torch.int64), fine=False).codes
+        codes = quantize(vectors, torch.ones(len(vectors), dtype=torch.int64), residuals=False).codes
         return torch.from_numpy(self.assign_codes(codes).astype(np.int64))
 
     def assign_codes(self, codes: Codes) -> NDArray[np.int32]:
@@ -178,7 +180,7 @@ class Codebook:
 
     def _in_cells(self, codes: Codes) -> NDArray[np.int32]:
         """Look for the nearest centroids in the nearest cells."""
-        similarities = products(codes, self._centres)
+        similarities = dot_products(codes, self._centres)
         every, rounds = np.arange(len(codes)), min(CELLS_OF_TOKEN, len(self._spans))
         nearest, best = np.zeros(len(codes), np.int32), np.full(len(codes), np.iinfo(np.int32).min, np.int32)
         for _ in range(rounds):
@@ -189,7 +191,7 @@ class Codebook:
             ordered = codes[order]
             for (first, last), start, end in zip(self._spans, [0, *ends], ends, strict=False):
                 if end > start:
-                    found = products(ordered[start:end], self._codes[first:last])
+                    found = dot_products(ordered[start:end], self._codes[first:last])
                     which = found.argmax(1)
                     value, tokens = found[every[: end - start], which], order[start:end]
                     better = value > best[tokens]
@@ -208,7 +210,7 @@ class Codebook:
         """
         near = self._near(query.codes, -(-probes // PROBES_OF_CELL))
         codes = self._codes if near is None else np.concatenate([self._codes[first:last] for first, last in near])
-        similarities = products(query.codes, codes)
+        similarities = dot_products(query.codes, codes)
         last = len(codes) - 1 - min(probes, len(codes) - 1)  # the best that gets none is there once they are sorted
         above = np.maximum(similarities - np.partition(similarities, last, axis=1)[:, last, None], 0)
         scales = torch.from_numpy((query.scales[:, 0] * self._scale).astype(np.float32))
@@ -222,7 +224,7 @@ class Codebook:
         """Return the cells that are among the `n` nearest to any row; None for all."""
         if self.cells is None or len(self._spans) <= n:
             return None
-        similarities = products(rows, self._centres)
+        similarities = dot_products(rows, self._centres)
         least = np.partition(similarities, -n, axis=1)[:, -n, None]
         return [self._spans[cell] for cell in np.flatnonzero((similarities >= least).any(0)).tolist()]
 
@@ -257,18 +259,18 @@ def _means(codes: Codes, size: int, iterations: int, generator: torch.Generator)
     start = torch.randperm(len(codes), generator=generator)[:size].numpy()
     means = torch.nn.functional.normalize(torch.from_numpy(codes[start]).float())
     for _ in range(iterations):
-        sums, held = torch.zeros_like(means), rounded(means)[0]
+        sums, held = torch.zeros_like(means), round_to_codes(means)[0]
         for block in _blocks(codes):
             sums.index_add_(0, torch.from_numpy(_nearest(block, held)), torch.from_numpy(block).float())
         norms = sums.norm(dim=1, keepdim=True)
         # One that is nobody's nearest stays where it is.
         means = torch.where(norms > 0, sums / norms.clamp_min(1e-12), means)
-    return turned_back(means)
+    return unrotate(means)
 
 
 def _grouped(codes: Codes, centres: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the order ``(n,)`` of vectors by the nearest of some centres, and how many ``(C,)`` each of these has."""
-    cells = _nearest(codes, alike(centres)[0])
+    cells = _nearest(codes, quantize_shared(centres)[0])
     return np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(centres))
 
 
@@ -286,7 +288,7 @@ def _shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 def _nearest(codes: Codes, among: Codes) -> NDArray[np.int32]:
     """Return the nearest of `among`, which share one scale, to each row."""
-    found = [products(block, among).argmax(1).astype(np.int32) for block in _blocks(codes, at_once=8192)]
+    found = [dot_products(block, among).argmax(1).astype(np.int32) for block in _blocks(codes, at_once=8192)]
     return np.concatenate(found) if found else np.empty(0, np.int32)
 
 

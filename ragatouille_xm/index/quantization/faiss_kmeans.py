@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 USE_FAISS = "use_faiss"  # the setting of an index
 
 
-def by_faiss(settings: Mapping[str, Any]) -> bool:
+def uses_faiss(settings: Mapping[str, Any]) -> bool:
     """Return whether the codebooks of an index of these settings are to be fitted by faiss, and it is installed."""
     if not settings.get(USE_FAISS):
         return False
@@ -34,7 +34,7 @@ def require_faiss() -> None:
         raise MissingExtraError("use_faiss=True", "faiss")
 
 
-def faiss_means(codes: Codes, size: int, iterations: int, seed: int) -> torch.Tensor:
+def faiss_kmeans(codes: Codes, size: int, iterations: int, seed: int) -> torch.Tensor:
     """Return `size` means ``(size, dim)``, float32, of unit length, of codes ``(n, dim)`` by spherical k-means.
 
     On the GPUs that faiss sees, if it is a build for these.

@@ -6,17 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragatouille_xm.index.quantization import scalar as quantised
-from ragatouille_xm.index.quantization.scalar import (
-    Quantised,
-    Query,
-    alike,
-    dequantised,
-    products,
-    quantise,
-    turned,
-    turned_back,
-)
+from ragatouille_xm.index.quantization import scalar
+from ragatouille_xm.index.quantization.query import Query
+from ragatouille_xm.index.quantization.rotation import rotate, unrotate
+from ragatouille_xm.index.quantization.scalar import Quantized, dequantize, dot_products, quantize, quantize_shared
 from ragatouille_xm.scoring import maxsim
 
 
@@ -38,10 +31,10 @@ shapes = {"dim": st.sampled_from([1, 3, 8, 128, 600]), "seed": st.integers(0, 99
 @given(**shapes)
 def test_sixteen_bits_are_nearer_than_float16(dim, seed, spread):
     vectors, lengths = some(5, dim, seed, spread)
-    largest, numbers = float(turned(vectors).abs().max()), dim**0.5
-    back = dequantised(quantise(vectors, lengths, fine=True), lengths.numpy())
+    largest, numbers = float(rotate(vectors).abs().max()), dim**0.5
+    back = dequantize(quantize(vectors, lengths, residuals=True), lengths.numpy())
     assert float((back - vectors).norm(dim=1).max()) <= numbers * largest / 127 / 254 / 2 + 1e-6
-    eight = dequantised(quantise(vectors, lengths, fine=False), lengths.numpy())
+    eight = dequantize(quantize(vectors, lengths, residuals=False), lengths.numpy())
     assert float((eight - vectors).norm(dim=1).max()) <= numbers * largest / 127 / 2 + 1e-6
 
 
@@ -50,83 +43,83 @@ def test_turning_keeps_products_and_spreads_what_stands_out(dim):
     vectors, _ = some(50, dim, 0)
     vectors[:, 0] += 5
     vectors = torch.nn.functional.normalize(vectors, dim=1)
-    torch.testing.assert_close(turned(vectors) @ turned(vectors).T, vectors @ vectors.T, atol=1e-5, rtol=0)
-    torch.testing.assert_close(turned_back(turned(vectors)), vectors, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rotate(vectors) @ rotate(vectors).T, vectors @ vectors.T, atol=1e-5, rtol=0)
+    torch.testing.assert_close(unrotate(rotate(vectors)), vectors, atol=1e-5, rtol=0)
     if dim > 50:
-        assert turned(vectors).abs().max() < 0.5 * vectors.abs().max()
-        assert turned(torch.ones(1, dim)).abs().max() < 5, "nor do vectors whose numbers are all alike"
+        assert rotate(vectors).abs().max() < 0.5 * vectors.abs().max()
+        assert rotate(torch.ones(1, dim)).abs().max() < 5, "nor do vectors whose numbers are all alike"
 
 
 @given(**shapes)
 def test_scores_are_those_of_the_vectors(dim, seed, spread):
     vectors, lengths = some(40, dim, seed, spread)
     rows, _ = some(4, dim, seed + 1, spread)
-    query, found = Query(rows.numpy()), quantise(vectors, lengths, fine=True)
+    query, found = Query(rows.numpy()), quantize(vectors, lengths, residuals=True)
     exact = maxsim(rows[None], vectors, lengths)[0].numpy()
-    score = query.score(found, firsts(lengths))
+    score = query.scores(found, firsts(lengths))
     assert score == pytest.approx(exact, abs=1e-4 * len(rows))
-    rough = query.rough(found.codes, firsts(lengths), found.scales)
-    assert (np.abs(rough - score) <= query.doubt(found.scales)).mean() > 0.99
-    eight = query.score(found._replace(fine=None), firsts(lengths))
-    back = dequantised(found._replace(fine=None), lengths.numpy())
+    rough = query.approximate_scores(found.codes, firsts(lengths), found.scales)
+    assert (np.abs(rough - score) <= query.error_bound(found.scales)).mean() > 0.99
+    eight = query.scores(found._replace(residuals=None), firsts(lengths))
+    back = dequantize(found._replace(residuals=None), lengths.numpy())
     assert eight == pytest.approx(maxsim(rows[None], back, lengths)[0].numpy(), abs=1e-4 * len(rows))
-    assert (np.abs(eight - rough) <= query.doubt(found.scales)).mean() > 0.9
+    assert (np.abs(eight - rough) <= query.error_bound(found.scales)).mean() > 0.9
 
 
 def test_eight_bits_of_unit_vectors_are_unit_vectors():
     vectors, lengths = some(20, 64, 3)
-    found = quantise(vectors, lengths, fine=False)
-    torch.testing.assert_close(dequantised(found, lengths.numpy()).norm(dim=1), torch.ones(len(vectors)))
+    found = quantize(vectors, lengths, residuals=False)
+    torch.testing.assert_close(dequantize(found, lengths.numpy()).norm(dim=1), torch.ones(len(vectors)))
 
 
 def test_a_score_does_not_depend_on_what_stands_beside():
     """Equal passages have equal scores, to the bit, so that ties go by pid."""
     vectors, lengths = some(200, 128, 0)
-    query, found = Query(some(6, 128, 1)[0].numpy()), quantise(vectors, lengths, fine=True)
-    scores = query.score(found, firsts(lengths))
+    query, found = Query(some(6, 128, 1)[0].numpy()), quantize(vectors, lengths, residuals=True)
+    scores = query.scores(found, firsts(lengths))
     for first in (0, 57, 199):
         tokens = slice(int(firsts(lengths)[first]), None)
-        fine = found.fine[tokens] if found.fine is not None else None
-        rest = Quantised(found.codes[tokens], fine, found.scales[first:])
-        assert query.score(rest, firsts(lengths[first:])).tolist() == scores[first:].tolist()
+        fine = found.residuals[tokens] if found.residuals is not None else None
+        rest = Quantized(found.codes[tokens], fine, found.scales[first:])
+        assert query.scores(rest, firsts(lengths[first:])).tolist() == scores[first:].tolist()
 
 
 def test_a_brief_query_has_the_sum_of_rows_that_are_nearly_alike():
     one, other = np.eye(8, dtype=np.float32)[:2]
     near = np.float32([0.96, 0, 0.28, 0, 0, 0, 0, 0])
-    found = Query(np.stack([one, other, near, one, 2 * other])).brief
+    found = Query(np.stack([one, other, near, one, 2 * other])).pooled
     expected = Query(np.stack([2 * one + near, 3 * other]))
     assert found.codes.tolist() == expected.codes.tolist()
     assert found.scales == pytest.approx(expected.scales)
     zeros = Query(np.zeros((4, 8), np.float32))
-    assert zeros.brief.codes.tolist() == [[0] * 8]
+    assert zeros.pooled.codes.tolist() == [[0] * 8]
 
 
 @pytest.mark.parametrize("length", [1, 5, 300])
 def test_a_query_without_such_rows_is_brief_already(length):
     rows = torch.randn(length, 128, generator=torch.Generator().manual_seed(1))
     query = Query(rows.numpy())
-    assert query.brief is query
+    assert query.pooled is query
 
 
 def test_zeros_are_no_trouble():
-    found = quantise(torch.zeros(3, 8), torch.tensor([1, 2]), fine=True)
+    found = quantize(torch.zeros(3, 8), torch.tensor([1, 2]), residuals=True)
     query = Query(np.zeros((2, 8), np.float32))
-    assert query.score(found, np.array([0, 1])).tolist() == [0, 0]
-    assert len(quantise(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64), fine=True).codes) == 0
-    assert alike(torch.zeros(0, 8))[0].shape == (0, 8)
+    assert query.scores(found, np.array([0, 1])).tolist() == [0, 0]
+    assert len(quantize(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64), residuals=True).codes) == 0
+    assert quantize_shared(torch.zeros(0, 8))[0].shape == (0, 8)
 
 
-@pytest.mark.parametrize("way", [quantised._of_integers, quantised._of_floats])
+@pytest.mark.parametrize("way", [scalar._as_integers, scalar._as_floats])
 def test_both_ways_to_multiply_give_the_same(way, monkeypatch):
     for dim in (2, 128, 2000):
         left, right = (np.random.default_rng(n).integers(-127, 128, (n, dim), np.int8) for n in (5, 70))
         left[0], right[0] = 127, -127
-        monkeypatch.setattr(quantised, "_fastest", lambda: way)
-        assert products(left, right).tolist() == (left.astype(int) @ right.T.astype(int)).tolist()
+        monkeypatch.setattr(scalar, "_fastest", lambda: way)
+        assert dot_products(left, right).tolist() == (left.astype(int) @ right.T.astype(int)).tolist()
 
 
 @pytest.mark.parametrize("wrong", [lambda *_: torch.zeros(1), lambda *_: (_ for _ in ()).throw(RuntimeError("no"))])
-def test_torch_may_lack_products_of_integers(wrong, monkeypatch):
+def test_torch_may_lack_products_as_integers(wrong, monkeypatch):
     monkeypatch.setattr(torch, "_int_mm", wrong)
-    assert quantised._fastest.__wrapped__() is quantised._of_floats
+    assert scalar._fastest.__wrapped__() is scalar._as_floats

@@ -1,0 +1,92 @@
+"""What an index says of itself, wherever it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from ..config import STORAGES
+from ..errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMeta:
+    """The description of an index, and how far it has come.
+
+    Attributes
+    ----------
+    dim : int
+        Width of a token vector.
+    checkpoint : str
+        Name or folder of the checkpoint that filled the index.
+    fingerprint : str
+        Hash of its weights.
+    settings : mapping
+        JSON values of the caller.
+    storage : str
+        How token vectors are stored: one of `ragatouille_xm.config.STORAGES`.
+    build : str
+        Random; differs after every build.
+    generation : int
+        Grows with every commit that changes what a search may find.
+    first_pid : int
+        The first pid of this build.
+    next_pid : int
+        The first pid that was never handed out.
+    """
+
+    dim: int
+    checkpoint: str
+    fingerprint: str
+    settings: Mapping[str, Any]
+    storage: str = STORAGES[0]
+    build: str = field(default_factory=lambda: uuid4().hex)
+    generation: int = 0
+    first_pid: int = 0
+    next_pid: int = 0
+
+    @property
+    def state(self) -> tuple[str, int]:
+        """Differs whenever a search may find something else."""
+        return self.build, self.generation
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The arguments with which an index like this one is built."""
+        names = ("dim", "checkpoint", "fingerprint", "settings", "storage")
+        return {name: getattr(self, name) for name in names}
+
+
+def new_meta(
+    dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any], storage: str = STORAGES[0]
+) -> IndexMeta:
+    """Return the meta of an empty index.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be kept.
+    """
+    if storage not in STORAGES:
+        raise InputError(f"storage={storage!r} is not known. Use one of {', '.join(map(repr, STORAGES))}.")
+    if not isinstance(dim, int) or dim < 1:
+        raise InputError(f"dim={dim!r} is not a width of token vectors: give a whole number of at least 1.")
+    try:
+        json.dumps(dict(settings), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The settings {settings!r} cannot be kept: {error}. Use JSON values.") from error
+    return IndexMeta(dim, checkpoint, fingerprint, dict(settings), storage)
+
+
+def check_resumable(saved: IndexMeta, wanted: IndexMeta) -> None:
+    """Raise `InputError` if a build described by `wanted` cannot go on with one that was broken off."""
+    for name in ("fingerprint", "dim", "storage", "settings"):
+        there, here = getattr(saved, name), getattr(wanted, name)
+        if there != here:
+            raise InputError(
+                f"The build that was broken off has {name} {there!r}, this one {here!r}: it cannot go on with that. "
+                "Give the same checkpoint and settings, or overwrite_index=True to begin again."
+            )
