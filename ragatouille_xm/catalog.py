@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import INDEXES_FOLDER, ClusterConfig
 from .corpus.passages import Document
-from .corpus.splitting import Cutter
+from .corpus.splitting import Splitter
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
 from .index.base import PassageIndex
@@ -130,7 +130,7 @@ def build_index(
     encoder: Encoder,
     documents: Iterable[Document],
     *,
-    cut: Cutter,
+    split: Splitter,
     max_document_length: int,
     batch_tokens: int | None,
     total: int | None,
@@ -166,7 +166,7 @@ def build_index(
         making = build(cluster, path.name, **description)
     with making as building:
         Retriever(encoder, building, max_document_length).add(
-            documents, cut=cut, skip_known=resume, total=total, progress=progress, batch_tokens=batch_tokens
+            documents, split=split, skip_known=resume, total=total, progress=progress, batch_tokens=batch_tokens
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .catalog import Indexes, connect, open_in_cluster
 from .config import ClusterConfig
 from .corpus.passages import read_documents
-from .corpus.splitting import Cutter, make_cutter
+from .corpus.splitting import Splitter, make_splitter
 from .encoder import Encoder
 from .errors import InputError
 from .in_memory import Languages, tokens_at_once
@@ -112,7 +112,7 @@ class FillingMethods:
         path = self.indexes.build(
             name,
             read_documents(collection, document_ids, document_metadatas, languages),
-            cut=self._cutter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn),
+            split=self._splitter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn),
             max_document_length=max_document_length,
             batch_tokens=tokens_at_once(bsize, max_document_length),
             total=length_hint(collection) or None,
@@ -198,22 +198,22 @@ class FillingMethods:
         documents = list(read_documents(texts, ids, metadatas, languages))  # all are checked before any is added
         retriever.add(
             documents,
-            cut=self._cutter(length, split_documents, splitter_fn, preprocessing_fn),
+            split=self._splitter(length, split_documents, splitter_fn, preprocessing_fn),
             replace=replace,
             total=len(documents),
             progress=self.verbose > 0,
             batch_tokens=tokens_at_once(bsize, length),
         )
 
-    def _cutter(
+    def _splitter(
         self,
         max_document_length: int,
         split_documents: bool,
         splitter_fn: Callable[..., Any] | Literal["sentences"] | None,
         preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None,
-    ) -> Cutter:
+    ) -> Splitter:
         tokenizer = self.encoder.tokenizer
-        return make_cutter(
+        return make_splitter(
             tokenizer.count,
             max_document_length,
             tokenizer.room(max_document_length),

@@ -44,7 +44,7 @@ class EncodedDocuments:
         checked = list(read_documents(documents, ids, metadatas, languages))
         length = self._encoder.tokenizer.max_tokens if max_length is None else max_length
         Retriever(self._encoder, self._index, length).add(
-            checked, cut=whole, total=len(checked), progress=progress, batch_tokens=batch_tokens
+            checked, split=whole, total=len(checked), progress=progress, batch_tokens=batch_tokens
         )
 
     def search(

@@ -18,7 +18,7 @@ from .config import SearchConfig
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.metadata import check_unicode
 from .corpus.passages import Document, check_language
-from .corpus.splitting import Cutter
+from .corpus.splitting import Splitter
 from .encoder import Encoder
 from .errors import DuplicateDocumentError, InputError
 from .index.base import IndexWriter, PassageIndex
@@ -75,7 +75,7 @@ class Retriever:
         self,
         documents: Iterable[Document],
         *,
-        cut: Cutter,
+        split: Splitter,
         replace: bool = False,
         skip_known: bool = False,
         total: int | None = None,
@@ -90,8 +90,8 @@ class Retriever:
         Parameters
         ----------
         documents : iterable of Document
-        cut : callable
-            Cuts a batch of documents: see `ragatouille_xm.corpus.splitting.Cutter`.
+        split : callable
+            Splits a batch of documents: see `ragatouille_xm.corpus.splitting.Splitter`.
         replace : bool
             Replace documents that the index has, instead of refusing them.
         skip_known : bool
@@ -110,7 +110,7 @@ class Retriever:
             self.index.writer(replace=replace) as addition,
             tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar,
         ):
-            work = partial(self._prepare, cut)
+            work = partial(self._prepare, split)
             batches = self._batches(documents, skip_known, bar)
             for prepared in (map_ahead if self.encoder.works_ahead else map)(work, batches):
                 n_passages += self._add_batch(addition, prepared, replace, batch_tokens, bar)
@@ -128,10 +128,10 @@ class Retriever:
             if batch:
                 yield batch
 
-    def _prepare(self, cut: Cutter, documents: list[Document]) -> Prepared:
-        """Detect, cut and tokenise: what can be done while the model encodes the documents before."""
+    def _prepare(self, split: Splitter, documents: list[Document]) -> Prepared:
+        """Detect, split and tokenise a batch, while the model encodes the one before."""
         languages = self._languages_of(documents)
-        chunks = cut(documents)
+        chunks = split(documents)
         tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
         return Prepared(documents, languages, chunks, tokens)
 

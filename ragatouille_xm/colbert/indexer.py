@@ -114,7 +114,7 @@ class Indexer:
             path,
             self.encoder,
             read_documents(collection, map(str, count()), None, languages),
-            cut=whole,
+            split=whole,
             max_document_length=length,
             batch_tokens=None if bsize is None else tokens_at_once(bsize, length),
             total=len(collection),

@@ -1,4 +1,4 @@
-"""Documents → passages: what users give, checked, and cut into what is encoded."""
+"""Documents → passages: what users give, checked, and split into what is encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How documents are cut into chunks: whole sentences, a user's function, or not at all."""
+"""How documents are split into chunks: by whole sentences, by a user's function, or not at all."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..text.chunk import SentenceSplitter
 from ..text.hooks import Chunk, apply_preprocessing, apply_splitter_fn
 from .passages import Document
 
-Cutter = Callable[[Sequence[Document]], list[Chunk]]
-"""Cuts documents: (position of the document, text), grouped by document, at least one for each."""
+Splitter = Callable[[Sequence[Document]], list[Chunk]]
+"""Splits documents into (position of the document, text), grouped by document, at least one for each."""
 
 Hook = Callable[..., Any]
 
@@ -21,14 +21,14 @@ def whole(documents: Sequence[Document]) -> list[Chunk]:
     return [(i, document.text) for i, document in enumerate(documents)]
 
 
-def make_cutter(
+def make_splitter(
     count_tokens: Callable[[Sequence[str]], list[int]],
     max_document_length: int,
     room: int,
     splitter_fn: Hook | Literal["sentences"] | None,
     preprocessing_fn: Hook | list[Hook] | None,
-) -> Cutter:
-    """Return what cuts documents as the user wants it.
+) -> Splitter:
+    """Return the function that splits documents as the user asks.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def make_cutter(
     if preprocessing_fn is not None and not all(map(callable, functions)):
         raise InputError(f"preprocessing_fn={preprocessing_fn!r} is not usable: give a function, or a list of them.")
 
-    def cut(documents: Sequence[Document]) -> list[Chunk]:
+    def split(documents: Sequence[Document]) -> list[Chunk]:
         texts = [document.text for document in documents]
         ids = [document.document_id for document in documents]
         if callable(splitter_fn):
@@ -67,4 +67,4 @@ def make_cutter(
             chunks = apply_preprocessing(preprocessing_fn, chunks, ids, split=splitter_fn is not None)
         return chunks
 
-    return cut
+    return split

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from ragatouille_xm.corpus.passages import Document, read_documents
-from ragatouille_xm.corpus.splitting import make_cutter, whole
+from ragatouille_xm.corpus.splitting import make_splitter, whole
 from ragatouille_xm.errors import DuplicateDocumentError, InputError
 
 
@@ -73,23 +73,26 @@ def test_bad_documents(arguments: tuple[object, ...], error: type[Exception], me
         list(read_documents(*arguments))
 
 
-def test_cutting_by_sentences_by_a_function_and_not_at_all() -> None:
+def test_splitting_by_sentences_by_a_function_and_not_at_all() -> None:
     texts = documents("One two three. Four five six.", "Seven.")
     assert whole(texts) == [(0, "One two three. Four five six."), (1, "Seven.")]
-    assert make_cutter(words, 9, 4, None, None)(texts) == whole(texts)
-    assert make_cutter(words, 9, 4, "sentences", None)(texts) == [
+    assert make_splitter(words, 9, 4, None, None)(texts) == whole(texts)
+    assert make_splitter(words, 9, 4, "sentences", None)(texts) == [
         (0, "One two three."),
         (0, "Four five six."),
         (1, "Seven."),
     ]
-    assert make_cutter(words, 9, 4, lambda text: text.split(" ", 1), None)(documents("a b c")) == [(0, "a"), (0, "b c")]
+    assert make_splitter(words, 9, 4, lambda text: text.split(" ", 1), None)(documents("a b c")) == [
+        (0, "a"),
+        (0, "b c"),
+    ]
 
 
-def test_preprocessing_follows_cutting() -> None:
-    cut = make_cutter(words, 9, 4, "sentences", [str.upper, lambda text: text + "!"])
-    assert cut(documents("one")) == [(0, "ONE!")]
+def test_preprocessing_follows_splitting() -> None:
+    split = make_splitter(words, 9, 4, "sentences", [str.upper, lambda text: text + "!"])
+    assert split(documents("one")) == [(0, "ONE!")]
 
 
 def test_a_splitter_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="document_splitter_fn='words' is not usable"):
-        make_cutter(words, 9, 4, "words", None)
+        make_splitter(words, 9, 4, "words", None)

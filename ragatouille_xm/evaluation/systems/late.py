@@ -81,7 +81,7 @@ class LateInteraction:
                 there = retriever.index.contains([document.document_id for document in batch])
                 missing = [self._routed(document) for document in batch if document.document_id not in there]
                 if missing:
-                    retriever.add(missing, cut=whole, progress=False)
+                    retriever.add(missing, split=whole, progress=False)
                 bar.update(len(batch))
 
     def _routed(self, document: Document) -> Document:
