@@ -175,7 +175,7 @@ def default_language(adapters: AdapterTable) -> str:
     return ENGLISH if adapters.default is None else adapters.resolve(adapters.default)
 
 
-class Indexes:
+class IndexCatalog:
     """Indexes by name below ``<root>/colbert/indexes/``, where RAGatouille has them.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Filling and changing the indexes of a model: RAGatouille's names over `Indexes` and `Retriever`."""
+"""Filling and changing the indexes of a model: RAGatouille's names over `IndexCatalog` and `Retriever`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .catalog import Indexes, connect, open_in_cluster
+from .catalog import IndexCatalog, connect, open_in_cluster
 from .config import ClusterConfig
 from .corpus.passages import read_documents
 from .corpus.splitting import Splitter, make_splitter
@@ -27,7 +27,7 @@ class FillingMethods:
     """The methods that build an index and change it."""
 
     encoder: Encoder
-    indexes: Indexes
+    catalog: IndexCatalog
     verbose: int
 
     def index(
@@ -105,11 +105,11 @@ class FillingMethods:
         if overwrite_index == "resume" and document_ids is None:
             raise InputError('overwrite_index="resume" knows documents by their ids: give document_ids.')
         place = connect(index_url, api_key, cluster)
-        if overwrite_index in (False, "reuse") and self.indexes.has(name, place):
+        if overwrite_index in (False, "reuse") and self.catalog.has(name, place):
             if overwrite_index == "reuse":
                 return self._reuse(name, place)
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
-        path = self.indexes.build(
+        path = self.catalog.build(
             name,
             read_documents(collection, document_ids, document_metadatas, languages),
             split=self._splitter(max_document_length, split_documents, document_splitter_fn, preprocessing_fn),
@@ -128,10 +128,10 @@ class FillingMethods:
         """Make an index that is there the one used last; return its folder, or its address in the cluster."""
         if place is not None:
             index = open_in_cluster(place, name)
-            self.indexes.register(name, index)
+            self.catalog.register(name, index)
             return index.folder
-        self.indexes.get(name)
-        return str(self.indexes.path(name))
+        self.catalog.get(name)
+        return str(self.catalog.path(name))
 
     def add_to_index(
         self,
@@ -193,7 +193,7 @@ class FillingMethods:
         bsize: int,
         replace: bool,
     ) -> None:
-        retriever = self.indexes.get(index_name)
+        retriever = self.catalog.get(index_name)
         length = retriever.max_document_length
         documents = list(read_documents(texts, ids, metadatas, languages))  # all are checked before any is added
         retriever.add(
@@ -223,7 +223,7 @@ class FillingMethods:
 
     def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
         """Delete documents by id; return how many passages went. Unknown ids are warned of through `logging`."""
-        return self.indexes.get(index_name).delete(document_ids)
+        return self.catalog.get(index_name).delete(document_ids)
 
     def optimize_index(self, index_name: str | None = None) -> None:
         """Merge what was added to an index, free the room of what was deleted, and fit its first stage anew.
@@ -236,4 +236,4 @@ class FillingMethods:
         IndexLockedError
             If another process is writing to the index.
         """
-        self.indexes.get(index_name).index.optimize(refit=True)
+        self.catalog.get(index_name).index.optimize(refit=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .catalog import Indexes, checkpoint_of, connect, open_in_cluster, open_index
+from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
 from .encoder import Devices, Encoder
 from .errors import InputError
@@ -48,7 +48,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         search_device: str | torch.device | None = None,
     ) -> None:
         super().__init__(encoder, verbose)
-        self.indexes = Indexes(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
+        self.catalog = IndexCatalog(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RAGPretrainedModel:
         return self  # an open index cannot be copied, and weights need not be
@@ -160,14 +160,14 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
                 checkpoint_of(index, checkpoint),
                 n_gpu,
                 verbose,
-                str(Indexes.root_of(path)) if place is None else None,
+                str(IndexCatalog.root_of(path)) if place is None else None,
                 device=device,
                 dtype=dtype,
                 language_detector=language_detector,
                 quantize=quantize,
                 search_device=search_device,
             )
-            model.indexes.register(path.name, index, language)
+            model.catalog.register(path.name, index, language)
         except BaseException:
             index.close()
             raise
@@ -218,7 +218,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
             number of query tokens, 0 to 1), and ``document_metadata`` where the document has some.
         """
-        found = self.indexes.get(index_name).search(
+        found = self.catalog.get(index_name).search(
             list_of_queries(query),
             k,
             languages=language,
@@ -248,7 +248,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             Each with ``content, document_id, passage_id, language``, and ``document_metadata`` where the document has
             some; documents in the order of `document_ids`, the passages of each in the order of its text.
         """
-        return self.indexes.get(index_name).passages_of(document_ids)
+        return self.catalog.get(index_name).passages_of(document_ids)
 
     def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:
         """Return the language, adapter and confidence (0 to 1) that each text would be encoded with."""
@@ -258,7 +258,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
 
     def close(self) -> None:
         """Release all indexes; they open again when they are used."""
-        self.indexes.close()
+        self.catalog.close()
 
 
 def check_index_path(path: object) -> None:

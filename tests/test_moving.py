@@ -310,8 +310,8 @@ def test_an_exported_index_is_what_it_was_and_finds_what_it_found(model: RAGPret
     rag.delete_from_index(["doc-3", "doc-12"])
     assert export_index(path, tmp_path / "exported") == 16
     again = RAGPretrainedModel.from_index(tmp_path / "exported", verbose=0, device="cpu")
-    assert again.indexes.get().index.languages() == rag.indexes.get().index.languages()
-    assert len(again.indexes.get().index.languages()) == 2  # each passage keeps its own: the export says which
+    assert again.catalog.get().index.languages() == rag.catalog.get().index.languages()
+    assert len(again.catalog.get().index.languages()) == 2  # each passage keeps its own: the export says which
     for query in QUERIES:
         wanted, found = rag.search(query, k=16), again.search(query, k=16)
         scores = {r["document_id"]: r["score"] for r in found}

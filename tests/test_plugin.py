@@ -94,7 +94,7 @@ def test_ragatouilles_parameters_and_ours(upstream: type[RAGPretrainedModel], xm
     )
     for model in (by_position, by_name):
         assert is_ours(model)
-        assert (model.verbose, model.indexes.root) == (0, tmp_path)
+        assert (model.verbose, model.catalog.root) == (0, tmp_path)
     assert by_name.detect_languages("The library opens.")[0].language == "fr"
 
 

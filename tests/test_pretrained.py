@@ -263,12 +263,12 @@ def test_splitter_and_preprocessing_hooks_as_ragatouille_calls_them(rag: RAGPret
 def test_added_documents_are_found_at_once_and_after_reopening(rag: RAGPretrainedModel) -> None:
     rag.add_to_index(["Ein neues Brot."], ["bread"], [{"year": 2030}])
     assert "bread" in ids(rag.search("Ein neues Brot.", k=10))
-    path = rag.indexes.root / "colbert" / "indexes" / "first"
+    path = rag.catalog.root / "colbert" / "indexes" / "first"
     rag.close()
     again = RAGPretrainedModel.from_index(path, verbose=0)
     (best,) = again.search("Ein neues Brot.", k=1, doc_ids=["bread"])
     assert (best["document_id"], best["document_metadata"]) == ("bread", {"year": 2030})
-    assert again.indexes.current == "first"
+    assert again.catalog.current == "first"
 
 
 def test_deletes_leave_every_other_document_as_it_was(rag: RAGPretrainedModel) -> None:
@@ -307,7 +307,7 @@ def test_passages_come_back_as_they_were_stored(rag: RAGPretrainedModel) -> None
 
 def test_an_index_from_elsewhere_opens_again(rag: RAGPretrainedModel, tmp_path: Path) -> None:
     rag.close()
-    elsewhere = rag.indexes.path("first").rename(tmp_path / "moved")
+    elsewhere = rag.catalog.path("first").rename(tmp_path / "moved")
     again = RAGPretrainedModel.from_index(elsewhere, verbose=0)
     again.close()
     assert ids(again.search(DOCUMENTS[1], k=1)) == ids(again.search(DOCUMENTS[1], "moved", k=1)) == ["fr"]
@@ -346,7 +346,7 @@ def test_what_is_added_in_many_batches_counts_as_a_whole(
     seen: list[int] = []
 
     def watched(texts: list[str], ids: list[str] | None) -> list[dict[str, Any]]:
-        other = RAGPretrainedModel(rag.encoder, rag.indexes.root, verbose=0)
+        other = RAGPretrainedModel(rag.encoder, rag.catalog.root, verbose=0)
         seen.append(len(other.search("book", "first", k=100)))
         with pytest.raises(IndexLockedError):
             other.index(["A garden."], ["garden"], index_name="first")
@@ -405,8 +405,8 @@ def test_reusing(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> No
     with monkeypatch.context() as patch:
         patch.setattr(rag.encoder, "encode_documents", None)  # nothing is encoded
         first = rag.index(["A garden."], ["garden"], index_name="first", overwrite_index="reuse")
-        assert first == str(rag.indexes.path("first"))
-        assert rag.indexes.current == "first"
+        assert first == str(rag.catalog.path("first"))
+        assert rag.catalog.current == "first"
         rag.close()  # nor need the index be open
         assert rag.index(["A garden."], index_name="second", overwrite_index="reuse") == made
     assert ids(rag.search("book")) == ["river"]
@@ -420,7 +420,7 @@ def test_reusing(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> No
 def test_reusing_in_a_cluster(rag: RAGPretrainedModel) -> None:
     client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
     made = rag.index(DOCUMENTS[:2], IDS[:2], index_name="shared", index_url=client)
-    again = RAGPretrainedModel(rag.encoder, rag.indexes.root, verbose=0)
+    again = RAGPretrainedModel(rag.encoder, rag.catalog.root, verbose=0)
     assert again.index(["A river."], ["river"], index_name="shared", index_url=client, overwrite_index="reuse") == made
     assert sorted(ids(again.search("book"))) == ["en", "fr"]
 
@@ -433,7 +433,7 @@ def test_a_failed_rebuild_leaves_the_old_index(rag: RAGPretrainedModel) -> None:
     with pytest.raises(RuntimeError, match="the source broke"):
         rag.index(broken(), index_name="first")
     assert len(rag.search("book", k=10)) == 5
-    folder = rag.indexes.root / "colbert" / "indexes" / "first"
+    folder = rag.catalog.root / "colbert" / "indexes" / "first"
     rag.close()
     assert len(RAGPretrainedModel.from_index(folder, verbose=0).search("book", k=10)) == 5
 
@@ -457,7 +457,7 @@ def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
         with pytest.raises(KeyboardInterrupt):
             rag.index(DOCUMENTS, IDS, METADATAS, index_name="long", overwrite_index="resume")
     assert len(encoded) == 4
-    assert not rag.indexes.has("long")
+    assert not rag.catalog.has("long")
 
     def watched(texts: list[str], *args: object, **kwargs: object) -> object:
         encoded.extend(texts)
@@ -483,7 +483,7 @@ def test_optimizing_changes_no_answer(rag: RAGPretrainedModel) -> None:
     before = rag.search("the garden", k=5)
     rag.optimize_index()
     assert rag.search("the garden", k=5) == before
-    index = rag.indexes.get().index
+    index = rag.catalog.get().index
     assert isinstance(index, EdgeIndex)
     assert [(part.passages, part.deleted) for part in index.manifest.parts] == [(5, ())]
 
@@ -632,7 +632,7 @@ def test_bad_input_gets_one_clear_error_and_changes_nothing(
     with pytest.raises(error, match=message):
         call(rag)
     assert len(rag.search("book", "first", k=10)) == 5
-    folders = {path.name for path in (rag.indexes.root / "colbert" / "indexes").iterdir() if path.is_dir()}
+    folders = {path.name for path in (rag.catalog.root / "colbert" / "indexes").iterdir() if path.is_dir()}
     assert folders == {"first"}
 
 
@@ -645,7 +645,7 @@ def test_no_index_yet(model: RAGPretrainedModel, tmp_path: Path) -> None:
 
 def test_an_index_of_another_checkpoint_is_refused(rag: RAGPretrainedModel, tmp_path: Path) -> None:
     other = RAGPretrainedModel.from_pretrained(
-        build_tiny_xmod(tmp_path / "other", seed=1), verbose=0, index_root=str(rag.indexes.root)
+        build_tiny_xmod(tmp_path / "other", seed=1), verbose=0, index_root=str(rag.catalog.root)
     )
     with pytest.raises(IndexFormatError, match="index 'first' was filled by the checkpoint"):
         other.search("book", "first")
@@ -688,4 +688,4 @@ def test_preparing_ahead_changes_nothing(rag: RAGPretrainedModel, monkeypatch: p
 
     with pytest.raises(RuntimeError, match="the source broke"):
         rag.index(broken(), index_name="never")
-    assert not rag.indexes.has("never")
+    assert not rag.catalog.has("never")

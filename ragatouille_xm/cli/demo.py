@@ -58,7 +58,7 @@ def demo(
             _show_bundled_queries(model, demo_queries())
             say('Ask a question of your own: ragatouille-xm demo "…"')
         else:
-            [language] = model.indexes.get().query_languages([query], None)
+            [language] = model.catalog.get().query_languages([query], None)
             show_results(query, language, cast("list[Result]", model.search(query, k=K, language=language)))
     finally:
         model.close()
@@ -70,7 +70,7 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
     name = f"demo-{hashlib.sha256(contents.encode()).hexdigest()[:8]}"
     start = time.perf_counter()
     try:
-        index = model.indexes.get(name).index
+        index = model.catalog.get(name).index
         how = "by an earlier run"
     except (IndexNotFoundError, IndexDamagedError, IndexFormatError):
         model.index(
@@ -79,7 +79,7 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
             [{"title": document.title, "topic": document.topic} for document in sample],
             index_name=name,
         )
-        index = model.indexes.get().index
+        index = model.catalog.get().index
         how = f"in {time.perf_counter() - start:.0f} s"
     detected = {passage.document_id: passage.language for passages, _ in index.scroll() for passage in passages}
     n_right = sum(detected.get(document.id) == document.language for document in sample)
@@ -93,7 +93,7 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
 def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQuery]) -> None:
     """Search for all bundled queries; show a few, and how many find their document."""
     texts = [query.text for query in queries]
-    languages = model.indexes.get().query_languages(texts, None)
+    languages = model.catalog.get().query_languages(texts, None)
     found = cast("list[list[Result]]", model.search(texts, k=K, language=languages))
     for query, language, best in zip(queries, languages, found, strict=True):
         if (query.language, query.document_id) in SHOWN:

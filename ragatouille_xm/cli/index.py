@@ -94,7 +94,7 @@ def index(
         overwrite_index="resume" if resume else True,
         storage=storage,
     )
-    n_passages = counted(len(model.indexes.get().index), "passage")
+    n_passages = counted(len(model.catalog.get().index), "passage")
     _report(inputs, f"Indexed {counted(inputs.n_documents, 'document')} as {n_passages} in {folder}.")
     say(f'Try: ragatouille-xm search {name} "your question"' + _root_hint(root))
     model.close()
@@ -126,7 +126,7 @@ def add(
     ids = [document.document_id for document in documents]
     say_patience("Loading the checkpoint")
     model = facade().from_index(folder, device=listed(device))
-    known = model.indexes.get().index.contains(ids)
+    known = model.catalog.get().index.contains(ids)
     if known and not update:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
         raise DuplicateDocumentError(
@@ -140,7 +140,7 @@ def add(
     else:
         model.add_to_index(texts, ids, metadatas, split_documents=split, languages=languages)
     replaced = f", {len(known)} of them replaced" if known else ""
-    total = counted(len(model.indexes.get().index), "passage")
+    total = counted(len(model.catalog.get().index), "passage")
     _report(inputs, f"Added {counted(len(documents), 'document')}{replaced}; the index has {total}.")
     model.close()
 

@@ -64,7 +64,7 @@ def search(
     condition = _parsed(filter)
     say_patience("Loading the checkpoint")
     model = facade().from_index(folder, verbose=0, device=listed(device))
-    languages = model.indexes.get().query_languages(queries, language)
+    languages = model.catalog.get().query_languages(queries, language)
     found = cast(
         "list[list[Result]]",  # as many as there are queries
         model.search(queries, k=k, language=languages, filter=condition, exact=exact),

@@ -86,7 +86,7 @@ class Searcher:
             checkpoint=checkpoint,
             collection=None if has_texts or given is None else list(given),
         )
-        self._retriever = self.model.indexes.get()
+        self._retriever = self.model.catalog.get()
         self.collection = Indexed(self._retriever.index) if given is None else given
         self.configure()
 

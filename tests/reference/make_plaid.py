@@ -48,13 +48,13 @@ def export() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         model = RAGPretrainedModel.from_pretrained(checkpoint(Path(temporary) / "tiny", 32), verbose=0, device="cpu")
-        model.indexes.root = Path(temporary)
+        model.catalog.root = Path(temporary)
         ids = [f"doc-{i}" for i in range(len(PASSAGES))]
         metadatas = [{"number": i} for i in range(len(PASSAGES))]
         model.index(PASSAGES, ids, metadatas, index_name="mine", languages="en")
         model.delete_from_index(["doc-3", "doc-12"])
         shutil.rmtree(PLAID / "export", ignore_errors=True)
-        index = model.indexes.get().index
+        index = model.catalog.get().index
         export_plaid(index, PLAID / "export", checkpoint=f"{NOWHERE}/tiny", max_document_length=256, nbits=4, chunk=9)
     amend("plaid.json", exported_by=versions("torch", "numpy"))
 

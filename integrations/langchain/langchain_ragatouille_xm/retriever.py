@@ -98,7 +98,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         """Bind to the index in use now: another that the model opens later must not take its place."""
         super().model_post_init(context)
         if self.index_name is None:
-            self.index_name = self.model.indexes.current
+            self.index_name = self.model.catalog.current
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any

@@ -62,7 +62,7 @@ class RagatouilleXMVectorStore(VectorStore):
         self.model = model
         self.index_name = index_name
         try:
-            length = model.indexes.get(index_name).max_document_length
+            length = model.catalog.get(index_name).max_document_length
         except IndexNotFoundError:
             length = max_document_length or model.encoder.tokenizer.max_tokens
             self._make_empty(length)
@@ -138,7 +138,7 @@ class RagatouilleXMVectorStore(VectorStore):
         self, ids: str | Sequence[str] | None = None
     ) -> bool:
         """Delete documents by id, or all of them where `ids` is None; ids that are not here are passed over."""
-        retriever = self.model.indexes.get(self.index_name)
+        retriever = self.model.catalog.get(self.index_name)
         if ids is None:
             self._make_empty(retriever.max_document_length)
         elif present := {each["document_id"] for each in retriever.passages_of(ids)}:
@@ -194,7 +194,7 @@ class RagatouilleXMVectorStore(VectorStore):
         among = Compare("document_id", "$in", tuple({result["document_id"] for result in found.values()}))
         vectors = {
             passage.pid: block
-            for passages, blocks in self.model.indexes.get(self.index_name).index.scroll(among, with_vectors=True)
+            for passages, blocks in self.model.catalog.get(self.index_name).index.scroll(among, with_vectors=True)
             for passage, block in zip(passages, blocks or (), strict=True)
         }
         pids = [pid for pid in found if pid in vectors]  # best first; what was deleted meanwhile is left out

@@ -375,7 +375,7 @@ def test_bad_calls(retriever: RagatouilleXMRetriever) -> None:
 
 
 def test_a_deleted_index(rag: RAGPretrainedModel, retriever: RagatouilleXMRetriever) -> None:
-    shutil.rmtree(rag.indexes.path("first"))
+    shutil.rmtree(rag.catalog.path("first"))
     recorder = Recorder()
     with pytest.raises(IndexNotFoundError, match="no longer there"):
         retriever.invoke("book", {"callbacks": [recorder]})

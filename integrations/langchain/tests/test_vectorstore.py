@@ -98,7 +98,7 @@ def test_copies_share_the_index(store: RagatouilleXMVectorStore) -> None:
 def test_the_index_serves_the_facade_too(store: RagatouilleXMVectorStore, tmp_path: Path) -> None:
     found = store.model.search(TEXTS[0], index_name="store", k=1)
     assert found[0]["document_id"] == "en"
-    again = RagatouilleXMVectorStore(RAGPretrainedModel(store.model.encoder, store.model.indexes.root, 0), "store")
+    again = RagatouilleXMVectorStore(RAGPretrainedModel(store.model.encoder, store.model.catalog.root, 0), "store")
     assert again.similarity_search(TEXTS[0], k=1) == [DOCUMENTS[0]]
 
 
@@ -311,7 +311,7 @@ def test_another_length(store: RagatouilleXMVectorStore) -> None:
 
 
 def test_a_deleted_index(store: RagatouilleXMVectorStore) -> None:
-    shutil.rmtree(store.model.indexes.path("store"))
+    shutil.rmtree(store.model.catalog.path("store"))
     for use in (
         lambda: store.similarity_search("book"),
         lambda: store.add_texts(["x"]),

@@ -40,7 +40,7 @@ def test_what_cannot_be_stored_leaves_everything_as_it_was(
     with pytest.raises(ValueError, match="Metadata 'path'"):
         RagatouilleXMIndex(bad, model=empty, index_name="never", storage_context=context)
     assert not context.docstore.docs
-    assert not empty.indexes.path("never").exists()
+    assert not empty.catalog.path("never").exists()
 
 
 def test_a_refused_insertion_leaves_the_document_store_as_it_was(index: RagatouilleXMIndex) -> None:
@@ -98,7 +98,7 @@ def test_an_update_replaces_nodes_metadata_and_hash(empty: RAGPretrainedModel) -
 def test_what_the_document_store_refuses_builds_no_folder(empty: RAGPretrainedModel) -> None:
     with pytest.raises(ValueError, match="obj is not serializable"):
         RagatouilleXMIndex([IndexNode(text="Link.", index_id="i", obj=object())], model=empty, index_name="never")
-    assert not empty.indexes.path("never").exists()
+    assert not empty.catalog.path("never").exists()
 
 
 def test_unusable_parameters(empty: RAGPretrainedModel, index: RagatouilleXMIndex) -> None:
@@ -114,6 +114,6 @@ def test_unusable_parameters(empty: RAGPretrainedModel, index: RagatouilleXMInde
         index.as_retriever().retrieve(" ")
     with pytest.raises(ValueError, match="its id is the name of its folder"):
         index.set_index_id("other")
-    shutil.rmtree(empty.indexes.path("news"))
+    shutil.rmtree(empty.catalog.path("news"))
     with pytest.raises(ValueError, match="indexes.*news"):
         index.as_retriever().retrieve("book")

@@ -186,7 +186,7 @@ def test_a_blank_query(rag: RAGPretrainedModel, query: str | QueryBundle) -> Non
 
 def test_indexes_that_are_not_there(rag: RAGPretrainedModel, empty: RAGPretrainedModel, tmp_path: Path) -> None:
     retriever = RagatouilleXMRetriever(rag)
-    shutil.rmtree(rag.indexes.path("first"))
+    shutil.rmtree(rag.catalog.path("first"))
     with pytest.raises(ValueError, match="indexes.*first"):
         retriever.retrieve("book")
     with pytest.raises(ValueError, match="never"):

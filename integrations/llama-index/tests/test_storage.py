@@ -51,7 +51,7 @@ def test_what_is_not_there_cannot_be_loaded(index: RagatouilleXMIndex, empty: RA
     with pytest.raises(ValueError, match=r"The storage has no index 'llama_index'; it has \['news'\]"):
         RagatouilleXMIndex.load(index.storage_context, model=empty)
     empty.close()
-    shutil.rmtree(empty.indexes.path("news"))
+    shutil.rmtree(empty.catalog.path("news"))
     with pytest.raises(ValueError, match="indexes.*news"):
         RagatouilleXMIndex.load(index.storage_context, model=empty, index_name="news")
 

@@ -92,8 +92,8 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self._metadata_mode = metadata_mode
         self._lock = RLock()
         if index_struct is not None:
-            model.indexes.get(self._index_name)  # there has to be one
-        elif not overwrite and model.indexes.has(index_name):
+            model.catalog.get(self._index_name)  # there has to be one
+        elif not overwrite and model.catalog.has(index_name):
             raise InputError(
                 f"There is an index {index_name!r} already. Open it with RagatouilleXMIndex.load, or give "
                 "overwrite=True or another index_name."

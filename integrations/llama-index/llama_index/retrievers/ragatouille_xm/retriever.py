@@ -96,7 +96,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     ) -> None:
         check_model(model)
         self._model = model
-        self._index_name = index_name if index_name is not None else model.indexes.current
+        self._index_name = index_name if index_name is not None else model.catalog.current
         self.similarity_top_k = similarity_top_k
         self._options: dict[str, Any] = {
             "filter": self._restrict(filters, None if doc_ids is None else as_list(doc_ids)),
