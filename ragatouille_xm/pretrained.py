@@ -1,30 +1,41 @@
-"""`RAGPretrainedModel`: RAGatouille's names over `Retriever`."""
+"""`RAGPretrainedModel`: RAGatouille's interface. It delegates; what happens is in the modules below."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from operator import length_hint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
+from .corpus.passages import Document, read_documents
+from .corpus.splitting import SplitOptions, Splitter, make_splitter
 from .encoder import Devices, Encoder
-from .errors import InputError
-from .filling import FillingMethods
-from .frameworks import FrameworkMethods
-from .in_memory import InMemoryMethods, Languages, Results, list_of_queries, shaped
+from .errors import InputError, MissingExtraError
+from .in_memory import EncodedDocuments, rerank
+from .retriever import Result, Retriever
+from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings
-from .types import DetectedLanguage
+from .types import DetectedLanguage, Languages
 
 if TYPE_CHECKING:
     import torch
     from qdrant_client import QdrantClient
 
+    from .index.cluster.client import Cluster
     from .text.detect import LanguageDetector
 
+OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colbert-ai's
+LANGCHAIN = ("langchain_ragatouille_xm", "langchain")  # module and extra
+LLAMA_INDEX = ("llama_index.retrievers.ragatouille_xm", "llama-index")
 
-class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
+Results = list[Result] | list[list[Result]]
+
+
+class RAGPretrainedModel:
     """A pretrained late-interaction model, and the indexes built with it.
 
     The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists where this one differs and why. Make one with
@@ -47,8 +58,10 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         verbose: int = 1,
         search_device: str | torch.device | None = None,
     ) -> None:
-        super().__init__(encoder, verbose)
+        self.encoder = encoder
+        self.verbose = verbose
         self.catalog = IndexCatalog(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
+        self._encoded: EncodedDocuments | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RAGPretrainedModel:
         return self  # an open index cannot be copied, and weights need not be
@@ -173,6 +186,191 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             raise
         return model
 
+    def index(
+        self,
+        collection: Iterable[str],
+        document_ids: Iterable[str] | None = None,
+        document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        index_name: str | None = None,
+        overwrite_index: bool | str = True,
+        max_document_length: int = 256,
+        split_documents: bool = True,
+        document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None = None,
+        bsize: int = 32,
+        use_faiss: bool = False,
+        *,
+        languages: Languages = None,
+        storage: str = "int16",
+        index_url: str | QdrantClient | None = None,
+        api_key: str | None = None,
+        cluster: ClusterConfig | None = None,
+    ) -> str:
+        """Build an index; one of the same name is replaced in one step, once the new one is complete.
+
+        Parameters
+        ----------
+        collection : iterable of str
+            The documents. They are streamed: memory does not grow with their number.
+        document_ids : iterable of str, optional
+            Unique; by default random UUIDs.
+        document_metadatas : iterable of dict, optional
+            JSON values, returned with results and usable in filters.
+        index_name : str, optional
+            By default made from the checkpoint's name.
+        overwrite_index : bool or str
+            False refuses to replace an index. ``"resume"`` goes on with a build of that name that was broken off:
+            documents that it has already, by their ids, are not encoded again. ``"reuse"`` leaves an index of that name
+            as it is, and nothing is encoded. ``"force_silent_overwrite"`` is True.
+        max_document_length : int
+            Most tokens of a passage, specials included; longer documents are split.
+        split_documents : bool
+            False cuts documents off at `max_document_length` instead of splitting them.
+        document_splitter_fn : callable, "sentences" or None
+            RAGatouille's hook, ``fn(documents, document_ids, chunk_size=…) -> [{"document_id", "content"}]``, or
+            ``fn(text) -> [chunk]``; None does not split. By default whole sentences are packed, in every script.
+        preprocessing_fn : callable or list of callables, optional
+            RAGatouille's hook, called after splitting.
+        bsize : int
+            Most passages of full length that go through the model at once.
+        use_faiss : bool
+            Fit the codebooks of the index by faiss's k-means (extra ``[faiss]``), on GPUs if it is a build for these,
+            instead of ours, which takes a fraction of the time: `benchmarks/codebooks.py` compares what they find.
+        languages : str or sequence of (str or None), optional
+            Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
+        storage : str
+            How token vectors are stored: ``"int16"``, or ``"int8"`` in half the space, a little less exactly.
+        index_url : str or qdrant_client.QdrantClient, optional
+            Keep the index in the Qdrant cluster at ``"http://host:6333"``.
+        api_key : str, optional
+            Of the cluster.
+        cluster : ClusterConfig, optional
+            Shards, replicas and more: see `ragatouille_xm.config.ClusterConfig`.
+
+        Returns
+        -------
+        str
+            The index's folder, or its address in the cluster.
+        """
+        name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
+        if overwrite_index not in OVERWRITE:
+            raise InputError(
+                f'overwrite_index={overwrite_index!r} is not known. Use True (or "force_silent_overwrite"), False, '
+                '"reuse" or "resume".'
+            )
+        if overwrite_index == "resume" and document_ids is None:
+            raise InputError('overwrite_index="resume" knows documents by their ids: give document_ids.')
+        place = connect(index_url, api_key, cluster)
+        if overwrite_index in (False, "reuse") and self.catalog.has(name, place):
+            if overwrite_index == "reuse":
+                return self._reuse(name, place)
+            raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
+        options = SplitOptions(max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
+        path = self.catalog.build(
+            name,
+            read_documents(collection, document_ids, document_metadatas, languages),
+            split=self._splitter(options),
+            max_document_length=max_document_length,
+            batch_tokens=batch_tokens_of(bsize, max_document_length),
+            total=length_hint(collection) or None,
+            progress=self.verbose > 0,
+            storage=storage,
+            use_faiss=use_faiss,
+            resume=overwrite_index == "resume",
+            cluster=place,
+        )
+        return str(path)
+
+    def _reuse(self, name: str, place: Cluster | None) -> str:
+        """Make an index that is there the one used last; return its folder, or its address in the cluster."""
+        if place is not None:
+            index = open_in_cluster(place, name)
+            self.catalog.register(name, index)
+            return index.folder
+        self.catalog.get(name)
+        return str(self.catalog.path(name))
+
+    def add_to_index(
+        self,
+        new_collection: list[str],
+        new_document_ids: list[str] | None = None,
+        new_document_metadatas: list[dict[str, Any]] | None = None,
+        index_name: str | None = None,
+        split_documents: bool = True,
+        document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None = None,
+        bsize: int = 32,
+        use_faiss: bool = False,
+        *,
+        languages: Languages = None,
+    ) -> None:
+        """Add documents to an index; parameters as for `index`. They are found as soon as it returns.
+
+        A codebook that has to be fitted anew is so as when the index was built, whatever `use_faiss` is.
+
+        Raises
+        ------
+        DuplicateDocumentError
+            If the index has one of the documents already; nothing is added then.
+        """
+        retriever = self.catalog.get(index_name)
+        documents = read_documents(new_collection, new_document_ids, new_document_metadatas, languages)
+        options = SplitOptions(retriever.max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
+        self._add(retriever, documents, options, bsize, replace=False)
+
+    def update_in_index(
+        self,
+        collection: list[str],
+        document_ids: list[str],
+        document_metadatas: list[dict[str, Any]] | None = None,
+        index_name: str | None = None,
+        split_documents: bool = True,
+        document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
+        preprocessing_fn: Callable[..., Any] | list[Callable[..., Any]] | None = None,
+        bsize: int = 32,
+        *,
+        languages: Languages = None,
+    ) -> None:
+        """Replace documents by id, and add those that the index does not have; parameters as for `index`."""
+        retriever = self.catalog.get(index_name)
+        documents = read_documents(collection, document_ids, document_metadatas, languages)
+        options = SplitOptions(retriever.max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
+        self._add(retriever, documents, options, bsize, replace=True)
+
+    def _add(
+        self, retriever: Retriever, documents: Iterable[Document], options: SplitOptions, bsize: int, *, replace: bool
+    ) -> None:
+        checked = list(documents)  # all are checked before any is added
+        retriever.add(
+            checked,
+            split=self._splitter(options),
+            replace=replace,
+            total=len(checked),
+            progress=self.verbose > 0,
+            batch_tokens=batch_tokens_of(bsize, options.max_document_length),
+        )
+
+    def _splitter(self, options: SplitOptions) -> Splitter:
+        tokenizer = self.encoder.tokenizer
+        return make_splitter(options, tokenizer.count, tokenizer.room(options.max_document_length))
+
+    def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
+        """Delete documents by id; return how many passages went. Unknown ids are warned of through `logging`."""
+        return self.catalog.get(index_name).delete(document_ids)
+
+    def optimize_index(self, index_name: str | None = None) -> None:
+        """Merge what was added to an index, free the room of what was deleted, and fit its first stage anew.
+
+        Large changes do this by themselves; after many small ones it makes searches faster. Nothing is encoded again,
+        searches go on meanwhile, and if the process dies the index is as it was.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing to the index.
+        """
+        self.catalog.get(index_name).index.optimize(refit=True)
+
     def search(
         self,
         query: str | list[str],
@@ -226,7 +424,7 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
             min_score=min_score,
             config=SearchConfig(exact=exact, fast=force_fast),
         )
-        return shaped(found, query, zero_index_ranks)
+        return unwrap_single(found, query, zero_index_ranks)
 
     async def asearch(self, query: str | list[str], *arguments: Any, **options: Any) -> Results:
         """Search in a thread, without blocking the event loop; parameters as for `search`."""
@@ -256,6 +454,137 @@ class RAGPretrainedModel(FillingMethods, InMemoryMethods, FrameworkMethods):
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
 
+    def rerank(
+        self,
+        query: str | list[str],
+        documents: list[str],
+        k: int = 10,
+        zero_index_ranks: bool = False,
+        bsize: Literal["auto"] | int = "auto",
+        *,
+        language: Languages = None,
+        languages: Languages = None,
+    ) -> Results:
+        """Order documents by how well they answer a query, without an index.
+
+        Parameters
+        ----------
+        query : str or list of str
+        documents : list of str
+            Each is cut off at what the model takes.
+        k : int
+            How many to return; all where there are fewer.
+        language, languages : optional
+            Of the queries, and of the documents; by default detected.
+
+        Returns
+        -------
+        list of dict, or list of lists for a list of queries
+            As for `search`, with ``result_index``, the position in `documents`, in place of ids.
+        """
+        found = rerank(
+            self.encoder,
+            list_of_queries(query),
+            documents,
+            k,
+            languages=language,
+            document_languages=languages,
+            batch_tokens=batch_tokens_of(bsize),
+        )
+        return unwrap_single(found, query, zero_index_ranks)
+
+    def encode(
+        self,
+        documents: list[str],
+        bsize: Literal["auto"] | int = "auto",
+        document_metadatas: list[dict[str, Any]] | None = None,
+        verbose: bool = True,
+        max_document_length: Literal["auto"] | int = "auto",
+        *,
+        languages: Languages = None,
+    ) -> None:
+        """Encode documents into memory, after those of earlier calls, for `search_encoded_docs`.
+
+        Parameters
+        ----------
+        max_document_length : "auto" or int
+            Tokens at which documents are cut off; by default what the model takes.
+        languages : optional
+            Of all documents, or of each; by default detected.
+        """
+        encoded = self._encoded or EncodedDocuments(self.encoder)
+        encoded.add(
+            documents,
+            document_metadatas,
+            languages,
+            max_length=None if max_document_length == "auto" else max_document_length,
+            batch_tokens=batch_tokens_of(bsize),
+            progress=verbose and self.verbose > 0,
+        )
+        self._encoded = encoded
+
+    def search_encoded_docs(
+        self,
+        query: str | list[str],
+        k: int = 10,
+        bsize: int = 32,
+        *,
+        language: Languages = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """Search the documents that `encode` holds in memory.
+
+        Returns
+        -------
+        list of dict, or list of lists for a list of queries
+            As for `rerank`, with ``document_metadata`` where the document has some.
+
+        Raises
+        ------
+        InputError
+            If nothing is encoded.
+        """
+        if self._encoded is None:
+            raise InputError("No documents are encoded. Call encode(documents) first.")
+        found = self._encoded.search(list_of_queries(query), k, languages=language, filter=filter)
+        return unwrap_single(found, query, False)
+
+    def clear_encoded_docs(self, force: bool = False) -> None:
+        """Forget the documents that `encode` holds in memory, at once; `force` is accepted for compatibility."""
+        self._encoded = None
+
+    def as_langchain_retriever(self, **kwargs: Any) -> Any:
+        """Return a LangChain ``BaseRetriever``; `kwargs` are its fields: ``k``, ``filter``, ``index_name``, ….
+
+        Raises
+        ------
+        MissingExtraError
+            If ``langchain-ragatouille-xm`` is not installed.
+        """
+        return _import_wrapper("The LangChain retriever", *LANGCHAIN).RagatouilleXMRetriever(model=self, **kwargs)
+
+    def as_langchain_document_compressor(self, k: int = 5, **kwargs: Any) -> Any:
+        """Return a LangChain document compressor that keeps the best `k` documents.
+
+        Raises
+        ------
+        MissingExtraError
+            If ``langchain-ragatouille-xm`` is not installed.
+        """
+        return _import_wrapper("The LangChain compressor", *LANGCHAIN).RagatouilleXMCompressor(
+            model=self, k=k, **kwargs
+        )
+
+    def as_llama_index_retriever(self, **kwargs: Any) -> Any:
+        """Return a LlamaIndex ``BaseRetriever``; `kwargs` are its parameters: ``similarity_top_k``, ``filters``, ….
+
+        Raises
+        ------
+        MissingExtraError
+            If ``llama-index-retrievers-ragatouille-xm`` is not installed.
+        """
+        return _import_wrapper("The LlamaIndex retriever", *LLAMA_INDEX).RagatouilleXMRetriever(model=self, **kwargs)
+
     def close(self) -> None:
         """Release all indexes; they open again when they are used."""
         self.catalog.close()
@@ -272,3 +601,28 @@ def _with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | N
         return filter
     among = {"document_id": {"$in": list_of_strings(doc_ids, "doc_ids")}}
     return {"$and": [filter, among]} if filter else among
+
+
+def list_of_queries(queries: object) -> list[str]:
+    """Return a list of what may be one query or several."""
+    if isinstance(queries, str):
+        return [queries]
+    if not isinstance(queries, Sequence):
+        raise InputError(f"The query is a {type(queries).__name__}; give a string, or a list of strings.")
+    return list(queries)
+
+
+def unwrap_single(found: list[list[Result]], query: object, zero_index_ranks: bool) -> Results:
+    """Return one list of results for one query, a list of lists for a list."""
+    if zero_index_ranks:
+        for results in found:
+            for result in results:
+                result["rank"] -= 1
+    return found[0] if isinstance(query, str) else found
+
+
+def _import_wrapper(feature: str, module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature, extra) from error

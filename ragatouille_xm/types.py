@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:  # importing the package must not import torch
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+Languages = str | Iterable[str | None] | None
+"""Languages of texts: one for all, or one for each, None where it is to be detected."""
 
 
 class Detection(NamedTuple):

@@ -11,8 +11,9 @@ from ..corpus.passages import read_documents
 from ..corpus.splitting import whole
 from ..encoder import Encoder
 from ..errors import InputError
-from ..filling import OVERWRITE
-from ..in_memory import Languages, tokens_at_once
+from ..pretrained import OVERWRITE
+from ..text.batching import batch_tokens_of
+from ..types import Languages
 from .data import Collection
 from .infra import ColBERTConfig, settled
 
@@ -116,7 +117,7 @@ class Indexer:
             read_documents(collection, map(str, count()), None, languages),
             split=whole,
             max_document_length=length,
-            batch_tokens=None if bsize is None else tokens_at_once(bsize, length),
+            batch_tokens=None if bsize is None else batch_tokens_of(bsize, length),
             total=len(collection),
             progress=self.verbose > 0,
         )

@@ -13,12 +13,12 @@ import torch
 from ..config import SearchConfig
 from ..encoder import Encoder
 from ..errors import InputError
-from ..in_memory import Languages, list_of_queries
 from ..index.base import PassageIndex
 from ..index.local.manifest import MANIFEST
-from ..pretrained import RAGPretrainedModel, check_index_path
+from ..pretrained import RAGPretrainedModel, check_index_path, list_of_queries
 from ..retriever import Result, check_k
 from ..text.tokenizer import ColBERTTokenizer
+from ..types import Languages
 from .data import Collection, Queries, Ranking
 from .infra import ColBERTConfig, settled
 

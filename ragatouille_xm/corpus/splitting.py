@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import InputError
@@ -21,31 +22,46 @@ def whole(documents: Sequence[Document]) -> list[Chunk]:
     return [(i, document.text) for i, document in enumerate(documents)]
 
 
-def make_splitter(
-    count_tokens: Callable[[Sequence[str]], list[int]],
-    max_document_length: int,
-    room: int,
-    splitter_fn: Hook | Literal["sentences"] | None,
-    preprocessing_fn: Hook | list[Hook] | None,
-) -> Splitter:
+@dataclass(frozen=True, slots=True)
+class SplitOptions:
+    """How a user wants documents split.
+
+    Attributes
+    ----------
+    max_document_length : int
+        Most tokens of a passage, specials included.
+    split_documents : bool
+        False takes each document whole, whatever `document_splitter_fn` is.
+    document_splitter_fn : callable, "sentences" or None
+        None takes each document whole.
+    preprocessing_fn : callable, list of callables or None
+        Changes the chunks.
+    """
+
+    max_document_length: int
+    split_documents: bool = True
+    document_splitter_fn: Hook | Literal["sentences"] | None = "sentences"
+    preprocessing_fn: Hook | list[Hook] | None = None
+
+
+def make_splitter(options: SplitOptions, count_tokens: Callable[[Sequence[str]], list[int]], room: int) -> Splitter:
     """Return the function that splits documents as the user asks.
 
     Parameters
     ----------
+    options : SplitOptions
     count_tokens : callable
         From texts to the number of tokens of each.
-    max_document_length, room : int
-        Most tokens of a passage, with and without what every passage carries.
-    splitter_fn : callable, "sentences" or None
-        None takes each document whole.
-    preprocessing_fn : callable, list of callables or None
-        Changes the chunks.
+    room : int
+        Most tokens of a passage's own text, without what every passage carries.
 
     Raises
     ------
     InputError
-        If `splitter_fn` or `preprocessing_fn` is none of these.
+        If the splitter or the preprocessing is neither a function nor one of the other choices.
     """
+    splitter_fn = options.document_splitter_fn if options.split_documents else None
+    preprocessing_fn = options.preprocessing_fn
     sentences = SentenceSplitter(count_tokens, room)
     if splitter_fn is not None and splitter_fn != "sentences" and not callable(splitter_fn):
         raise InputError(f'document_splitter_fn={splitter_fn!r} is not usable: give a function, "sentences" or None.')
@@ -58,7 +74,7 @@ def make_splitter(
         texts = [document.text for document in documents]
         ids = [document.document_id for document in documents]
         if callable(splitter_fn):
-            chunks = apply_splitter_fn(splitter_fn, texts, ids, max_document_length)
+            chunks = apply_splitter_fn(splitter_fn, texts, ids, options.max_document_length)
         elif splitter_fn is None:
             chunks = whole(documents)
         else:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
+
+from ..errors import InputError
 
 
 def plan_batches(lengths: Sequence[int], groups: Sequence[str], budget: int) -> list[list[int]]:
@@ -37,3 +40,18 @@ def plan_batches(lengths: Sequence[int], groups: Sequence[str], budget: int) -> 
         else:
             batches.append([position])
     return [sorted(batch, key=lambda i: groups[i]) for batch in batches]
+
+
+def batch_tokens_of(bsize: Literal["auto"] | int, max_length: int = 256) -> int | None:
+    """Return the most tokens of a batch of `bsize` passages of full length; None leaves it to the device.
+
+    Raises
+    ------
+    InputError
+        If `bsize` is neither a positive whole number nor "auto".
+    """
+    if bsize == "auto":
+        return None
+    if isinstance(bsize, bool) or not isinstance(bsize, int) or bsize < 1:
+        raise InputError(f'bsize={bsize!r} is not usable: give a whole number of at least 1, or "auto".')
+    return bsize * max_length

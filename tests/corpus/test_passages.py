@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from ragatouille_xm.corpus.passages import Document, read_documents
-from ragatouille_xm.corpus.splitting import make_splitter, whole
+from ragatouille_xm.corpus.splitting import SplitOptions, make_splitter, whole
 from ragatouille_xm.errors import DuplicateDocumentError, InputError
 
 
@@ -76,23 +76,25 @@ def test_bad_documents(arguments: tuple[object, ...], error: type[Exception], me
 def test_splitting_by_sentences_by_a_function_and_not_at_all() -> None:
     texts = documents("One two three. Four five six.", "Seven.")
     assert whole(texts) == [(0, "One two three. Four five six."), (1, "Seven.")]
-    assert make_splitter(words, 9, 4, None, None)(texts) == whole(texts)
-    assert make_splitter(words, 9, 4, "sentences", None)(texts) == [
+    assert make_splitter(SplitOptions(9, document_splitter_fn=None), words, 4)(texts) == whole(texts)
+    assert make_splitter(SplitOptions(9), words, 4)(texts) == [
         (0, "One two three."),
         (0, "Four five six."),
         (1, "Seven."),
     ]
-    assert make_splitter(words, 9, 4, lambda text: text.split(" ", 1), None)(documents("a b c")) == [
+    assert make_splitter(SplitOptions(9, document_splitter_fn=lambda text: text.split(" ", 1)), words, 4)(
+        documents("a b c")
+    ) == [
         (0, "a"),
         (0, "b c"),
     ]
 
 
 def test_preprocessing_follows_splitting() -> None:
-    split = make_splitter(words, 9, 4, "sentences", [str.upper, lambda text: text + "!"])
+    split = make_splitter(SplitOptions(9, preprocessing_fn=[str.upper, lambda text: text + "!"]), words, 4)
     assert split(documents("one")) == [(0, "ONE!")]
 
 
 def test_a_splitter_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="document_splitter_fn='words' is not usable"):
-        make_splitter(words, 9, 4, "words", None)
+        make_splitter(SplitOptions(9, document_splitter_fn="words"), words, 4)
