@@ -47,12 +47,12 @@ _ISO_639_1 = _words(
 )
 
 
-def _inverted(table: dict[str, str]) -> dict[str, str]:
+def _invert(table: dict[str, str]) -> dict[str, str]:
     return {code: target for target, codes in table.items() for code in _words(codes)}
 
 
 # Other names of one language: ISO 639-2 and -3, deprecated codes, the members of a macrolanguage.
-_ALIAS = _inverted(
+_ALIAS = _invert(
     {
         "af": "afr", "am": "amh", "ar": "ara arb arz ary apc ajp acm ars aeb arq acq afb", "az": "aze azj", "be": "bel",
         "bg": "bul", "bn": "ben", "bs": "bos", "ca": "cat", "cs": "ces cze", "cy": "cym wel", "da": "dan",
@@ -80,7 +80,7 @@ _ALIAS = _inverted(
 
 # Varieties written as another language is.
 _VARIETY = {
-    **_inverted({"hr": "bs sh cnr", "zh": "wuu gan hsn", "zh-TW": "yue nan hak lzh"}),
+    **_invert({"hr": "bs sh cnr", "zh": "wuu gan hsn", "zh-TW": "yue nan hak lzh"}),
     **{f"{language}-cyrl": "sr" for language in ("bs", "sh", "cnr")},
 }
 
@@ -91,7 +91,7 @@ _OTHER_SCRIPT = {
 }  # fmt: skip
 
 # No adapter: the nearest relative. A linguistic guess, in line with what the detector picks for such text.
-_RELATIVE = _inverted(
+_RELATIVE = _invert(
     {
         "am": "ti", "ar": "ug", "bn": "as", "ca": "oc", "cy": "br kw", "de": "lb gsw bar ksh pfl", "el": "grc",
         "eo": "io vo ia", "es": "ast an ext lad gn qu ay", "et": "vro", "fa": "ckb sdh azb", "fi": "se krl vep",
@@ -239,7 +239,9 @@ class AdapterTable:
         self.adapters = tuple(adapters)
         self.default = default
         if self.adapters and default not in self.adapters:
-            raise LanguageError(f"The default adapter {default!r} is not one of the checkpoint's: {_some(adapters)}.")
+            raise LanguageError(
+                f"The default adapter {default!r} is not one of the checkpoint's: {_preview(adapters)}."
+            )
         self._by_language: dict[str, str] = {}
         for adapter in self.adapters:
             language = to_language(adapter)
@@ -280,7 +282,7 @@ class AdapterTable:
         if parsed is None or not (parsed.language in _ISO_639_1 or len(parsed.language) == 3):
             raise LanguageError(
                 f"{tag!r} is not a language. Give a BCP-47 code ('fr', 'pt-BR', 'zh-Hant') or one of the checkpoint's "
-                f"adapters ({_some(self.adapters or ADAPTERS)})."
+                f"adapters ({_preview(self.adapters or ADAPTERS)})."
             )
         if self.default is None:
             return parsed.language
@@ -322,10 +324,10 @@ class AdapterTable:
             return self._position[adapter]
         except KeyError:
             raise LanguageError(
-                f"The checkpoint has no adapter {adapter!r}. It has {_some(self.adapters) or 'none'}."
+                f"The checkpoint has no adapter {adapter!r}. It has {_preview(self.adapters) or 'none'}."
             ) from None
 
 
-def _some(names: Sequence[str], n: int = 4) -> str:
+def _preview(names: Sequence[str], n: int = 4) -> str:
     more = f", … {len(names) - n} more" if len(names) > n else ""
     return ", ".join(repr(name) for name in names[:n]) + more

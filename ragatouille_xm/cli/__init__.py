@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from . import demo, doctor, evaluate, index, push, search, train, transfer  # they register their commands
+from . import demo, doctor, evaluate, index, search, train, transfer  # they register their commands
 from .app import app
 
-__all__ = ["app", "demo", "doctor", "evaluate", "index", "main", "push", "search", "train", "transfer"]
+__all__ = ["app", "demo", "doctor", "evaluate", "index", "main", "search", "train", "transfer"]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
 from .app import app, facade
-from .output import counted, plain, results, say, say_patience, show_results
+from .output import plain, plural, results, say, say_waiting, show_results
 
 if TYPE_CHECKING:
     from ..demo import SampleDocument, SampleQuery
@@ -48,12 +48,12 @@ def demo(
     from ..cache import cache_dir
     from ..demo import demo_queries, demo_sample
 
-    say_patience("Loading the demo checkpoint, which is made the first time")
+    say_waiting("Loading the demo checkpoint, which is made the first time")
     model = facade().from_pretrained("demo", index_root=str(cache_dir()))
     try:
-        told = _index_once(model, demo_sample())
+        summary = _index_once(model, demo_sample())
         results().print(Text(STAND_IN, "yellow"))
-        results().print(f"{told}\n")
+        results().print(f"{summary}\n")
         if query is None:
             _show_bundled_queries(model, demo_queries())
             say('Ask a question of your own: ragatouille-xm demo "…"')
@@ -83,9 +83,9 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
         how = f"in {time.perf_counter() - start:.0f} s"
     detected = {passage.document_id: passage.language for passages, _ in index.scroll() for passage in passages}
     n_right = sum(detected.get(document.id) == document.language for document in sample)
-    languages = counted(len({document.language for document in sample}), "language")
+    languages = plural(len({document.language for document in sample}), "language")
     return (
-        f"{counted(len(sample), 'document')} in {languages}, indexed {how}. The language of each was detected from its "
+        f"{plural(len(sample), 'document')} in {languages}, indexed {how}. The language of each was detected from its "
         f"text, and is right for {n_right}."
     )
 
@@ -97,7 +97,7 @@ def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQue
     found = cast("list[list[Result]]", model.search(texts, k=K, language=languages))
     for query, language, best in zip(queries, languages, found, strict=True):
         if (query.language, query.document_id) in SHOWN:
-            _show_compactly(query, language, best)
+            _show_compact(query, language, best)
     first = sum(best[0]["document_id"] == query.document_id for query, best in zip(queries, found, strict=True))
     among = sum(
         query.document_id in {result["document_id"] for result in best}
@@ -109,7 +109,7 @@ def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQue
     )
 
 
-def _show_compactly(query: SampleQuery, language: str, found: Sequence[Result]) -> None:
+def _show_compact(query: SampleQuery, language: str, found: Sequence[Result]) -> None:
     """Write a query, and a line for each result."""
     table = Table.grid(padding=(0, 1))
     for _ in range(4):

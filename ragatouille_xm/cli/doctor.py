@@ -18,20 +18,20 @@ from ..health import (
     NOTE,
     OK,
     Check,
+    collect_checks,
     examine_caches,
     examine_checkpoint,
     examine_devices,
     examine_index,
     examine_packages,
-    gathered,
 )
 from .app import app
-from .output import counted, plain, results, say_patience, show_json
+from .output import plain, plural, results, say_waiting, show_json
 from .paths import RootOption, find_index
 from .search import JsonOption
 
-UNWELL = 1
-SIGNS = {OK: ("✓", "green"), NOTE: ("!", "yellow"), FAULT: ("✗", "bold red")}
+FAULTS_FOUND = 1
+SYMBOLS = {OK: ("✓", "green"), NOTE: ("!", "yellow"), FAULT: ("✗", "bold red")}
 NAME_WIDTH = 17  # of a part's
 
 Section = tuple[str, Iterator[Check]]
@@ -64,7 +64,7 @@ def doctor(
     with the sizes that were recorded, passages are counted, and the vectors of some are read; of a checkpoint, names
     and shapes of the weights are. With --full, checksums are compared too.
     """
-    say_patience("Looking")
+    say_waiting("Looking")
     sections: list[Section] = [
         ("Packages", examine_packages()),
         ("Devices", examine_devices()),
@@ -75,17 +75,17 @@ def doctor(
     sections += [(f"Index {folder.name}", examine_index(folder, full=full)) for folder in _folders(index, root)]
     faults = 0
     for title, checks in sections:
-        seen = gathered(checks)
-        faults += sum(check.status == FAULT for check in seen)
+        found = collect_checks(checks)
+        faults += sum(check.status == FAULT for check in found)
         if as_json:
-            show_json({"section": title, **check._asdict()} for check in seen)
+            show_json({"section": title, **check._asdict()} for check in found)
         else:
-            _show(title, seen)
+            _show(title, found)
     if not as_json:
-        what = f"{counted(faults, 'thing')} wrong; what mends it is below each." if faults else "Nothing is wrong."
+        what = f"{plural(faults, 'thing')} wrong; what mends it is below each." if faults else "Nothing is wrong."
         results().print(Text(what, "bold red" if faults else "bold green"))
     if faults:
-        raise typer.Exit(UNWELL)
+        raise typer.Exit(FAULTS_FOUND)
 
 
 def _folders(index: str | None, root: Path) -> list[Path]:
@@ -104,7 +104,7 @@ def _show(title: str, checks: Sequence[Check]) -> None:
     table.add_column(no_wrap=True, width=NAME_WIDTH)
     table.add_column(overflow="fold")
     for check in checks:
-        sign, style = SIGNS[check.status]
+        sign, style = SYMBOLS[check.status]
         table.add_row(Text(sign, style), Text(plain(check.name)), Text(plain(check.found)))
         if check.remedy is not None and check.status != OK:
             table.add_row("", "", Text(f"→ {plain(check.remedy)}", "cyan"))

@@ -100,10 +100,10 @@ def evaluate(
     systems = _systems(system, settings)
     datasets = [load_dataset(name).limited(limit_queries) for name in dict.fromkeys(dataset)]
     measured = run(datasets, systems, out, k=k, measures=measure, overwrite=overwrite, progress=True)
-    _tell(measured, out, k)
+    _report(measured, out, k)
 
 
-def _tell(measured: Sequence[Measured], out: Path, k: int) -> None:
+def _report(measured: Sequence[Measured], out: Path, k: int) -> None:
     """Write tables to stdout, what the runs were made with to stderr, and all of it to a file."""
     from ..evaluation.published import source
     from ..evaluation.table import as_json, make_tables
@@ -122,8 +122,8 @@ def _tell(measured: Sequence[Measured], out: Path, k: int) -> None:
     _write(out / RESULTS, content)
     for table in tables:
         _show(table)
-    for told in dict.fromkeys(_settings_of(each) for each in measured):
-        say(told, style="dim")
+    for description in dict.fromkeys(_settings_of(each) for each in measured):
+        say(description, style="dim")
     if any(row.published for table in tables for row in table.rows):
         say(f"Published numbers: {source()}", style="dim")
     say(f"Runs and {RESULTS} are in {out}.", style="dim")
@@ -159,12 +159,12 @@ def _label(written: str, settings: Settings, routed: bool) -> str:
 def _settings_of(measured: Measured) -> str:
     """Return in words what a run was made with."""
     parameters = measured.parameters
-    told = [f"{key} {parameters[key]}" for key in ("k1", "b", "checkpoint") if key in parameters]
+    parts = [f"{key} {parameters[key]}" for key in ("k1", "b", "checkpoint") if key in parameters]
     for key, texts in (("document_language", "documents"), ("query_language", "queries")):
         if key in parameters:
             whose = {"dataset": "their own language", "detected": "the detected language"}
-            told.append(f"{texts} through the adapters of {whose.get(parameters[key], parameters[key])}")
-    return f"{measured.system} on {measured.dataset.family}: {', '.join(told)}"
+            parts.append(f"{texts} through the adapters of {whose.get(parameters[key], parameters[key])}")
+    return f"{measured.system} on {measured.dataset.family}: {', '.join(parts)}"
 
 
 def _language(choice: str, option: str) -> str:
@@ -215,6 +215,6 @@ def _cell(value: float | None, marks: str = "") -> Text:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -13,7 +13,7 @@ from ..corpus.passages import Document
 from ..errors import DuplicateDocumentError, InputError
 from .app import app, facade
 from .inputs import Inputs
-from .output import counted, say, say_patience, say_skipped
+from .output import plural, say, say_skipped, say_waiting
 from .paths import IndexArgument, RootOption, find_index, index_folder
 
 PathsArgument = Annotated[
@@ -79,9 +79,9 @@ def index(
     if not overwrite and (folder / "manifest.json").exists():
         raise InputError(f"There is an index {name!r} already ({folder}). Leave out --no-overwrite to replace it.")
     inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
-    documents = _checked_start(inputs)
-    say_patience(f"Loading {checkpoint}")
-    model = facade().from_pretrained(checkpoint, index_root=str(root), device=listed(device))
+    documents = _read_first(inputs)
+    say_waiting(f"Loading {checkpoint}")
+    model = facade().from_pretrained(checkpoint, index_root=str(root), device=parse_devices(device))
     texts, ids, metadatas, languages = _columns(documents)
     model.index(
         texts,
@@ -94,8 +94,8 @@ def index(
         overwrite_index="resume" if resume else True,
         storage=storage,
     )
-    n_passages = counted(len(model.catalog.get().index), "passage")
-    _report(inputs, f"Indexed {counted(inputs.n_documents, 'document')} as {n_passages} in {folder}.")
+    n_passages = plural(len(model.catalog.get().index), "passage")
+    _report(inputs, f"Indexed {plural(inputs.n_documents, 'document')} as {n_passages} in {folder}.")
     say(f'Try: ragatouille-xm search {name} "your question"' + _root_hint(root))
     model.close()
 
@@ -124,8 +124,8 @@ def add(
     inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
     documents = list(inputs)
     ids = [document.document_id for document in documents]
-    say_patience("Loading the checkpoint")
-    model = facade().from_index(folder, device=listed(device))
+    say_waiting("Loading the checkpoint")
+    model = facade().from_index(folder, device=parse_devices(device))
     known = model.catalog.get().index.contains(ids)
     if known and not update:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
@@ -140,8 +140,8 @@ def add(
     else:
         model.add_to_index(texts, ids, metadatas, split_documents=split, languages=languages)
     replaced = f", {len(known)} of them replaced" if known else ""
-    total = counted(len(model.catalog.get().index), "passage")
-    _report(inputs, f"Added {counted(len(documents), 'document')}{replaced}; the index has {total}.")
+    total = plural(len(model.catalog.get().index), "passage")
+    _report(inputs, f"Added {plural(len(documents), 'document')}{replaced}; the index has {total}.")
     model.close()
 
 
@@ -168,7 +168,7 @@ def delete(
             raise InputError(f"The index {index!r} has no document {min(missing)!r}; nothing was deleted.")
         opened.delete(ids)
         opened.optimize()
-        say(f"Deleted {counted(len(set(ids)), 'document')}; the index has {counted(len(opened), 'passage')}.")
+        say(f"Deleted {plural(len(set(ids)), 'document')}; the index has {plural(len(opened), 'passage')}.")
     finally:
         opened.close()
 
@@ -188,7 +188,7 @@ def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> N
     folder = find_index(index, root)
     from ..catalog import open_passages
 
-    say_patience("Optimizing")
+    say_waiting("Optimizing")
     opened = open_passages(folder)
     try:
         opened.optimize(refit=True)
@@ -197,12 +197,12 @@ def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> N
     say(f"Optimized {index}.")
 
 
-def listed(device: str | None) -> str | list[str] | None:
+def parse_devices(device: str | None) -> str | list[str] | None:
     """Return the devices of ``"cuda:0,cuda:1"`` as a list, and a single one as it is."""
     return device.split(",") if device is not None and "," in device else device
 
 
-def _checked_start(inputs: Inputs) -> Iterator[Document]:
+def _read_first(inputs: Inputs) -> Iterator[Document]:
     """Return the documents, of which the first is read already: wrong paths are told before a checkpoint is loaded."""
     stream = iter(inputs)
     return chain([next(stream)], stream)

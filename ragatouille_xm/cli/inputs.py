@@ -12,14 +12,14 @@ from typing import Any
 from ..corpus.metadata import check_metadata, check_unicode
 from ..corpus.passages import Document
 from ..errors import DuplicateDocumentError, InputError
-from .output import in_words
+from .output import format_counts
 from .records import READERS, UTF8, Record
 
 TEXT_FIELDS = ("text", "content", "body")
 ID_FIELDS = ("id", "document_id")
 LANGUAGE_FIELDS = ("language", "lang")
 
-_SNIFFED = 8192  # bytes in which a NUL gives a binary file away, as for git and grep
+_SNIFF_BYTES = 8192  # bytes in which a NUL gives a binary file away, as for git and grep
 
 
 class _NoTextError(Exception):
@@ -90,7 +90,7 @@ class Inputs:
                     raise InputError(str(error)) from error
         if not self.n_documents:
             given = ", ".join(repr(str(path)) for path in self._paths)
-            also = f" (skipped: {in_words(self.skipped)})" if self.skipped else ""
+            also = f" (skipped: {format_counts(self.skipped)})" if self.skipped else ""
             raise InputError(f"There is no text in {given}{also}. Give text files, JSON lines or CSV.")
 
     def _folder(self, folder: Path) -> Iterator[Document]:
@@ -127,15 +127,15 @@ class Inputs:
         self, record: Record, name: str, metadata_of: Callable[[Mapping[str, Any]], dict[str, Any]]
     ) -> Iterator[Document]:
         place, line, fields = record
-        text_field = _first(self._text_fields, fields)
+        text_field = _first_field(self._text_fields, fields)
         if text_field is None:
             wanted = " or ".join(map(repr, self._text_fields))
             found = ", ".join(map(repr, fields)) or "none"
             raise InputError(f"{place}: there is no field {wanted} (found: {found}). Name it with --text-field.")
-        id_field = _first(self._id_fields, fields)
+        id_field = _first_field(self._id_fields, fields)
         if id_field is None and self._must_have_id:
             raise InputError(f"{place}: there is no id in the field {self._id_fields[0]!r}.")
-        language_field = _first(LANGUAGE_FIELDS, fields)
+        language_field = _first_field(LANGUAGE_FIELDS, fields)
         language = None if language_field is None else fields[language_field]
         used = (text_field, id_field, language_field)
         yield from self._document(
@@ -171,7 +171,7 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         if file.is_file():  # a pipe can be read only once
             with file.open("rb") as opened:
-                if b"\0" in opened.read(_SNIFFED):
+                if b"\0" in opened.read(_SNIFF_BYTES):
                     raise _NoTextError("binary", f"{str(file)!r} is a binary file. Convert it to UTF-8 text first.")
         yield
     except UnicodeDecodeError as error:
@@ -182,7 +182,7 @@ def _readable(file: Path) -> Iterator[None]:
         raise _NoTextError("unreadable", f"{str(file)!r} cannot be read: {error.strerror}.") from error
 
 
-def _first(names: Sequence[str], fields: Mapping[str, Any]) -> str | None:
+def _first_field(names: Sequence[str], fields: Mapping[str, Any]) -> str | None:
     """Return the first of `names` that has a value, or else the first that is there at all."""
     there = [name for name in names if name in fields]
     return next((name for name in there if fields[name] not in (None, "")), there[0] if there else None)

@@ -36,32 +36,32 @@ def say(message: str, *, label: str = "", style: str = "") -> None:
 def say_skipped(skipped: Counter[str]) -> None:
     """Tell what was passed over, if anything was."""
     if skipped:
-        say(f"Skipped: {in_words(skipped)}.", style="yellow")
+        say(f"Skipped: {format_counts(skipped)}.", style="yellow")
 
 
-def counted(n: int, thing: str) -> str:
+def plural(n: int, thing: str) -> str:
     """Return a number of things.
 
     Examples
     --------
-    >>> counted(1, "passage"), counted(2, "passage")
+    >>> plural(1, "passage"), plural(2, "passage")
     ('1 passage', '2 passages')
     """
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
-def in_words(counts: Counter[str]) -> str:
+def format_counts(counts: Counter[str]) -> str:
     """Return counts as words.
 
     Examples
     --------
-    >>> in_words(Counter({"hidden": 3, "binary": 1}))
+    >>> format_counts(Counter({"hidden": 3, "binary": 1}))
     '3 hidden, 1 binary'
     """
     return ", ".join(f"{n} {what}" for what, n in counts.most_common())
 
 
-def say_patience(what: str) -> None:
+def say_waiting(what: str) -> None:
     """Tell on a terminal what is being waited for; a line, since downloads draw bars of their own meanwhile."""
     if messages().is_terminal:
         say(f"{what} …", style="dim")

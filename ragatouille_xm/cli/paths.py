@@ -11,7 +11,7 @@ import typer
 from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError, InputError
 
-MARKS = ("manifest.json", "plan.json")  # of an index of ours, and of colbert-ai's
+INDEX_FILES = ("manifest.json", "plan.json")  # of an index of ours, and of colbert-ai's
 
 IndexArgument = Annotated[str, typer.Argument(help="Name of an index, or its folder.", metavar="INDEX")]
 RootOption = Annotated[Path, typer.Option(help="Where named indexes are.")]
@@ -30,7 +30,7 @@ def index_folder(root: Path, name: str) -> Path:
     """
     if not name.strip() or name in (".", "..") or any(c in name for c in "/\\\0"):
         raise InputError(f"--name {name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
-    return _home(root) / name
+    return _indexes_folder(root) / name
 
 
 def find_index(index: str, root: Path) -> Path:
@@ -41,13 +41,13 @@ def find_index(index: str, root: Path) -> Path:
     IndexNotFoundError
         If there is neither.
     """
-    for folder in (_home(root) / index, Path(index)):
-        if any(os.path.exists(folder / name) for name in MARKS):  # Path.exists raises for a name that is too long
+    for folder in (_indexes_folder(root) / index, Path(index)):
+        if any(os.path.exists(folder / name) for name in INDEX_FILES):  # Path.exists raises for a name that is too long
             return folder
-    names = sorted({path.parent.name for name in MARKS for path in _home(root).glob(f"*/{name}")})
-    there = f"There are: {', '.join(names)}." if names else "Build one: ragatouille-xm index PATH --name NAME"
-    raise IndexNotFoundError(f"There is no index {index!r}, neither below {str(root)!r} nor as a folder. {there}")
+    names = sorted({path.parent.name for name in INDEX_FILES for path in _indexes_folder(root).glob(f"*/{name}")})
+    hint = f"There are: {', '.join(names)}." if names else "Build one: ragatouille-xm index PATH --name NAME"
+    raise IndexNotFoundError(f"There is no index {index!r}, neither below {str(root)!r} nor as a folder. {hint}")
 
 
-def _home(root: Path) -> Path:
+def _indexes_folder(root: Path) -> Path:
     return root / INDEXES_FOLDER

@@ -91,12 +91,12 @@ def _header(cells: list[str], place: str) -> list[str]:
     return names
 
 
-def typed_cells(cells: Mapping[str, str]) -> dict[str, str | int | float]:
+def table_metadata(cells: Mapping[str, str]) -> dict[str, str | int | float]:
     """Return the cells of a row as metadata: numbers as numbers, so that filters can compare them; no empty cells.
 
     Examples
     --------
-    >>> typed_cells({"year": "2021", "price": "1.50", "zip": "00184", "note": ""})
+    >>> table_metadata({"year": "2021", "price": "1.50", "zip": "00184", "note": ""})
     {'year': 2021, 'price': 1.5, 'zip': '00184'}
     """
     return {name: _typed(cell) for name, cell in cells.items() if cell}
@@ -109,7 +109,7 @@ def _typed(cell: str) -> str | int | float:
     return int(cell) if number[2] is None else float(cell)
 
 
-def as_they_are(fields: Mapping[str, Any]) -> dict[str, Any]:
+def json_metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a JSON object as metadata."""
     return dict(fields)
 
@@ -119,9 +119,9 @@ def _tab_separated(file: Path) -> Iterator[Record]:
 
 
 READERS: Mapping[str, tuple[Callable[[Path], Iterator[Record]], Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
-    ".jsonl": (read_json_lines, as_they_are),
-    ".ndjson": (read_json_lines, as_they_are),
-    ".csv": (read_table, typed_cells),
-    ".tsv": (_tab_separated, typed_cells),
+    ".jsonl": (read_json_lines, json_metadata),
+    ".ndjson": (read_json_lines, json_metadata),
+    ".csv": (read_table, table_metadata),
+    ".tsv": (_tab_separated, table_metadata),
 }
 """By suffix: what reads the records of a file, and what makes metadata of the fields that are left."""

@@ -17,15 +17,15 @@ from ..errors import FilterError, InputError
 from ..languages import to_adapter
 from ..text.detect import detect_languages
 from .app import app, facade
-from .index import DevicesOption, IdFieldOption, TextFieldOption, listed
+from .index import DevicesOption, IdFieldOption, TextFieldOption, parse_devices
 from .inputs import Inputs
-from .output import say_patience, say_skipped, show_json, show_results, show_table
+from .output import say_skipped, say_waiting, show_json, show_results, show_table
 from .paths import IndexArgument, RootOption, find_index
 
 if TYPE_CHECKING:
     from ..retriever import Result
 
-DETECTED_AT_ONCE = 256
+DETECTION_BATCH = 256
 MOST_ROWS = 40  # more documents than these are counted by language
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON lines, for other programs.")]
@@ -61,9 +61,9 @@ def search(
     and the passage, cut to two lines. --json has all of it.
     """
     folder = find_index(index, root)
-    condition = _parsed(filter)
-    say_patience("Loading the checkpoint")
-    model = facade().from_index(folder, verbose=0, device=listed(device))
+    condition = _parse_filter(filter)
+    say_waiting("Loading the checkpoint")
+    model = facade().from_index(folder, verbose=0, device=parse_devices(device))
     languages = model.catalog.get().query_languages(queries, language)
     found = cast(
         "list[list[Result]]",  # as many as there are queries
@@ -110,7 +110,7 @@ def languages(
     if not paths and not text:
         raise InputError("Give files or folders, --text or --index.")
     inputs = Inputs(paths, text_field=text_field, id_field=id_field) if paths else None
-    rows = _detected(text or [], inputs or [])
+    rows = _detect(text or [], inputs or [])
     if as_json:
         show_json(rows)
     else:
@@ -130,7 +130,7 @@ def _show_rows(every: list[dict[str, Any]]) -> None:
     )
 
 
-def _parsed(filter: str | None) -> dict[str, Any] | None:
+def _parse_filter(filter: str | None) -> dict[str, Any] | None:
     """Return a filter given as JSON, checked before a checkpoint is loaded."""
     if filter is None:
         return None
@@ -144,10 +144,10 @@ def _parsed(filter: str | None) -> dict[str, Any] | None:
     return value
 
 
-def _detected(texts: list[str], documents: Iterable[Document]) -> Iterator[dict[str, Any]]:
+def _detect(texts: list[str], documents: Iterable[Document]) -> Iterator[dict[str, Any]]:
     """Yield the language of each text, and of each document."""
     stream = chain((Document(text, text) for text in texts), documents)
-    while batch := list(islice(stream, DETECTED_AT_ONCE)):
+    while batch := list(islice(stream, DETECTION_BATCH)):
         detected = detect_languages([document.text for document in batch])
         for document, (language, adapter, confidence) in zip(batch, detected, strict=True):
             row = {"text": document.document_id, "language": language, "adapter": adapter, "confidence": confidence}

@@ -11,7 +11,7 @@ import typer
 from ..errors import InputError
 from .app import app, facade
 from .index import DeviceOption
-from .output import say, say_patience
+from .output import say, say_waiting
 
 if TYPE_CHECKING:
     from ..training import ExampleStream, TrainingExample
@@ -73,11 +73,11 @@ def train(
     from .. import training
     from ..evaluation.validation import RankingValidation
 
-    say_patience("Reading the training data")
-    told = None if language == "detect" else language
+    say_waiting("Reading the training data")
+    given_language = None if language == "detect" else language
     checks: Validation | None = None
     if validation is not None and validation.is_dir():
-        checks = RankingValidation(validation, told)
+        checks = RankingValidation(validation, given_language)
     elif validation is not None:
         checks = training.read_examples(validation, queries=queries, collection=collection)
     config = training.TrainingConfig(
@@ -101,7 +101,7 @@ def train(
         _examples(data, queries, collection),
         output,
         config,
-        language=told,
+        language=given_language,
         validation=checks,
         resume=resume,
         device=device,

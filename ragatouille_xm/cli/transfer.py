@@ -1,4 +1,4 @@
-"""Commands between our index format and colbert-ai's: convert, export."""
+"""Commands that copy indexes: convert, export (colbert-ai's folders), push, pull (Qdrant clusters)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from .app import app
-from .output import counted, say
+from .output import plural, say
 from .paths import IndexArgument, OverwriteOption, RootOption, find_index, index_folder
+
+KeyOption = Annotated[
+    str | None, typer.Option(help="The cluster's key.", envvar="QDRANT_API_KEY", show_envvar=True, metavar="KEY")
+]
 
 
 @app.command(
@@ -53,7 +58,7 @@ def convert(
         overwrite=overwrite,
         progress=True,
     )
-    say(f"Converted {counted(n_passages, 'passage')} to {target}.")
+    say(f"Converted {plural(n_passages, 'passage')} to {target}.")
 
 
 @app.command(
@@ -85,4 +90,73 @@ def export(
     from ..transfer.plaid import export_index
 
     n_passages = export_index(source, folder, nbits=nbits, checkpoint=checkpoint, progress=True)
-    say(f"Exported {counted(n_passages, 'passage')} to {folder}.")
+    say(f"Exported {plural(n_passages, 'passage')} to {folder}.")
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm push news --to http://host:6333
+        ragatouille-xm push news --to https://cluster.example:6333 --name news-2 --shards 3 --replicas 2
+    """
+)
+def push(
+    index: IndexArgument,
+    to: Annotated[str, typer.Option(help="Address of the cluster.", metavar="URL")],
+    name: Annotated[str | None, typer.Option(help="Name in the cluster; by default that of the folder.")] = None,
+    api_key: KeyOption = None,
+    shards: Annotated[int | None, typer.Option(help="Into how many shards it is divided.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Copies of each shard.")] = None,
+    write_consistency: Annotated[
+        int | None, typer.Option(help="Copies that must confirm a write; by default all.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="int16 or int8, as the cluster stores token vectors; by default as the folder.")
+    ] = None,
+    on_disk: Annotated[bool, typer.Option("--on-disk", help="Token vectors stay on disk, mapped.")] = False,
+    overwrite: OverwriteOption = False,
+    root: RootOption = Path(".ragatouille"),
+) -> None:
+    """Copy an index into a Qdrant cluster, without encoding its texts again.
+
+    The copy is compared with the original before it counts. A push that was broken off goes on where it was.
+    """
+    source = find_index(index, root)
+    from ..config import ClusterConfig
+    from ..index.cluster.client import Cluster
+    from ..transfer.cluster import push_index
+
+    config = ClusterConfig(shards=shards, replicas=replicas, write_consistency=write_consistency, on_disk=on_disk)
+    cluster, target = Cluster(to, api_key, config), name or source.resolve().name
+    n_passages = push_index(source, cluster, target, storage=storage, overwrite=overwrite, progress=True)
+    say(f"Pushed {plural(n_passages, 'passage')} to {cluster.url}/{target}.")
+
+
+@app.command(
+    epilog="""
+    Examples:
+
+        ragatouille-xm pull http://host:6333/news --to news/
+    """
+)
+def pull(
+    address: Annotated[str, typer.Argument(help="Address of the cluster and name of the index.", metavar="URL/NAME")],
+    to: Annotated[Path, typer.Option(help="Folder of the new index.", metavar="FOLDER")],
+    api_key: KeyOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an index in that folder, once the new one is complete.")
+    ] = False,
+) -> None:
+    """Copy an index from a Qdrant cluster into a folder, without encoding its texts again.
+
+    The copy is compared with the original before it counts. A pull that was broken off goes on where it was.
+    """
+    url, _, name = address.rpartition("/")
+    if not name or "://" not in url:
+        raise InputError(f"{address!r} is not the address of an index: give http://host:6333/NAME.")
+    from ..index.cluster.client import Cluster
+    from ..transfer.cluster import pull_index
+
+    n_passages = pull_index(Cluster(url, api_key), name, to, overwrite=overwrite, progress=True)
+    say(f"Pulled {plural(n_passages, 'passage')} to {to}.")

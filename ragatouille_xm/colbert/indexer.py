@@ -15,7 +15,7 @@ from ..pretrained import OVERWRITE
 from ..text.batching import batch_tokens_of
 from ..types import Languages
 from .data import Collection
-from .infra import ColBERTConfig, settled
+from .infra import ColBERTConfig, resolve_config
 
 
 class Indexer:
@@ -46,7 +46,7 @@ class Indexer:
     """
 
     def __init__(self, checkpoint: str | Path, config: ColBERTConfig | None = None, verbose: int = 3) -> None:
-        self.config = settled(config)
+        self.config = resolve_config(config)
         self.verbose = verbose
         self.index_path: str | None = None
         self.encoder = Encoder.from_pretrained(checkpoint, device=self.config.device)

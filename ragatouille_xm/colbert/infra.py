@@ -105,13 +105,13 @@ class ColBERTConfig(RunConfig):
     def check(self, encoder: Encoder) -> None:
         """Raise `InputError` where this asks for what the checkpoint of `encoder` is not."""
         settings = encoder.checkpoint.settings
-        settled = {
+        fixed = {
             "dim": encoder.dim,
             "similarity": "cosine",
             "mask_punctuation": settings.mask_punctuation,
             "attend_to_mask_tokens": settings.attend_to_mask_tokens,
         }
-        for name, value in settled.items():
+        for name, value in fixed.items():
             if getattr(self, name) not in (None, value):
                 raise InputError(
                     f"{name}={getattr(self, name)!r} is not what the checkpoint {encoder.checkpoint.name!r} was "
@@ -152,7 +152,7 @@ class Run:
             _CURRENT.reset(token)
 
 
-def settled(config: ColBERTConfig | None, **options: Any) -> ColBERTConfig:
+def resolve_config(config: ColBERTConfig | None, **options: Any) -> ColBERTConfig:
     """Return what holds for an indexer or a searcher: as in colbert-ai, `Run` wins over `config`.
 
     Raises

@@ -20,7 +20,7 @@ from ..retriever import Result, check_k
 from ..text.tokenizer import ColBERTTokenizer
 from ..types import Languages
 from .data import Collection, Queries, Ranking
-from .infra import ColBERTConfig, settled
+from .infra import ColBERTConfig, resolve_config
 
 Filter = Callable[[torch.Tensor], torch.Tensor]
 
@@ -73,7 +73,7 @@ class Searcher:
         verbose: int = 3,
     ) -> None:
         check_index_path(index)
-        self.config = settled(config, index_root=None if index_root is None else str(index_root))
+        self.config = resolve_config(config, index_root=None if index_root is None else str(index_root))
         named = self.config.index_folder / index
         path = named if named.is_dir() or not Path(index).is_dir() else Path(index)
         self.index = str(path)
@@ -87,7 +87,7 @@ class Searcher:
             collection=None if has_texts or given is None else list(given),
         )
         self._retriever = self.model.catalog.get()
-        self.collection = Indexed(self._retriever.index) if given is None else given
+        self.collection = IndexCollection(self._retriever.index) if given is None else given
         self.configure()
 
     def configure(self, **options: Any) -> None:
@@ -188,8 +188,8 @@ class Searcher:
         asked = Queries.cast(queries)
         texts = list(asked.values())
         if filter_fn is None and qid_to_pids is None:  # in one pass through the model
-            found = self._retriever.search(texts, k, languages=languages, config=self._how)
-            return Ranking(dict(zip(asked.keys(), map(self._scored, found), strict=True)))
+            found = self._retriever.search(texts, k, languages=languages, config=self._search_config)
+            return Ranking(dict(zip(asked.keys(), map(self._triples, found), strict=True)))
         chosen = self._retriever.query_languages(texts, languages)
         among = qid_to_pids or {}
         return Ranking(
@@ -204,7 +204,7 @@ class Searcher:
         self._retriever.close()
 
     @property
-    def _how(self) -> SearchConfig:
+    def _search_config(self) -> SearchConfig:
         return SearchConfig(candidates=self.config.ndocs, probes=self.config.ncells or None)
 
     def _search_one(
@@ -212,17 +212,17 @@ class Searcher:
     ) -> list[tuple[int, int, float]]:
         """Search; passages that do not qualify are passed over, and more are looked for until there are `k`."""
         check_k(k)
-        allowed = None if pids is None else _whole_numbers(pids)
+        allowed = None if pids is None else _check_pids(pids)
         documents = None if allowed is None else self._documents_of(sorted(allowed))
         n = k if documents is None and filter_fn is None else 10 * max(k, 10)
         while True:
-            [results] = self._retriever.search(query, n, filter=documents, config=self._how)
+            [results] = self._retriever.search(query, n, filter=documents, config=self._search_config)
             kept = [result for result in results if allowed is None or self._pid(result) in allowed]
             if filter_fn is not None and kept:
                 left = set(filter_fn(torch.tensor([self._pid(r) for r in kept], dtype=torch.int32)).tolist())
                 kept = [result for result in kept if self._pid(result) in left]
             if len(kept) >= k or len(results) < n:
-                return self._scored(kept[:k])
+                return self._triples(kept[:k])
             n *= 10
 
     def _documents_of(self, pids: Sequence[int]) -> dict[str, Any]:
@@ -238,11 +238,11 @@ class Searcher:
     def _pid(self, result: Result) -> int:
         return int(result["passage_id"]) - first_pid(self._retriever.index)
 
-    def _scored(self, results: Sequence[Result]) -> list[tuple[int, int, float]]:
+    def _triples(self, results: Sequence[Result]) -> list[tuple[int, int, float]]:
         return [(self._pid(result), rank, result["score"]) for rank, result in enumerate(results, start=1)]
 
 
-class Indexed:
+class IndexCollection:
     """The passages of an index by pid, read when they are asked for."""
 
     def __init__(self, index: PassageIndex) -> None:
@@ -264,7 +264,7 @@ class Indexed:
                 yield passage.text
 
 
-def _whole_numbers(pids: Iterable[int]) -> set[int]:
+def _check_pids(pids: Iterable[int]) -> set[int]:
     try:
         return {whole_number(pid) for pid in pids}  # NumPy's and torch's too
     except TypeError as error:

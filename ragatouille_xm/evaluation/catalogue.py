@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ..corpus.passages import Document
 from ..errors import InputError
-from .datasets import MS_MARCO_MEASURES, PYSERINI_BM25, Dataset, Query, judged, language_of
-from .extras import optional
+from .datasets import MS_MARCO_MEASURES, PYSERINI_BM25, Dataset, Query, keep_judged, language_of
+from .extras import import_extra
 
 
 class Family(NamedTuple):
@@ -57,8 +57,8 @@ def load_from_catalogue(name: str) -> Dataset:
     MissingExtraError
         If ir_datasets is not installed.
     """
-    ir_datasets = optional("ir_datasets", f"The dataset {name!r}")
-    short, family, identifier = _resolved(name)
+    ir_datasets = import_extra("ir_datasets", f"The dataset {name!r}")
+    short, family, identifier = _resolve(name)
     try:
         source = ir_datasets.load(identifier)
     except KeyError as error:
@@ -71,7 +71,7 @@ def load_from_catalogue(name: str) -> Dataset:
 _WAY_OUT = "Give mmarco/fr, mr-tydi/sw, miracl/de, another id of ir_datasets.com, or a folder of tsv files."
 
 
-def _resolved(name: str) -> tuple[str, str, str]:
+def _resolve(name: str) -> tuple[str, str, str]:
     """Return a dataset's name, family and id in ir_datasets."""
     family, _, language = name.partition("/")
     if family in FAMILIES and language and "/" not in language:
@@ -108,7 +108,7 @@ class _Source:
                 grades.setdefault(str(each.query_id), {})[str(each.doc_id)] = int(each.relevance)
         except Exception as error:
             raise self._unreadable(error) from error
-        queries, qrels = judged(found, grades, self.name)
+        queries, qrels = keep_judged(found, grades, self.name)
         english_msmarco = self.identifier.startswith("msmarco-passage")  # its published BM25 row has Pyserini's
         return Dataset(
             name=self.name,

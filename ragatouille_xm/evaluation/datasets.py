@@ -132,7 +132,7 @@ def language_of(name: str | None) -> str | None:
     return match("nl" if name == _DUTCH else name, LANGUAGES, nearest=False)
 
 
-def judged(
+def keep_judged(
     queries: Sequence[Query], qrels: Mapping[str, Mapping[str, int]], name: str
 ) -> tuple[tuple[Query, ...], dict[str, Mapping[str, int]]]:
     """Return the queries that some document is relevant to, and their judgements.

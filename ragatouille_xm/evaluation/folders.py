@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..corpus.passages import Document
 from ..errors import InputError
-from .datasets import Dataset, Query, judged, language_of
+from .datasets import Dataset, Query, keep_judged, language_of
 
 COLLECTION, QUERIES, QRELS = "collection.tsv", "queries.tsv", "qrels.tsv"
 
@@ -61,7 +61,7 @@ class _Folder:
         self._places: dict[str, int] | None = None
 
     def dataset(self) -> Dataset:
-        queries, qrels = judged(self.queries(), self.qrels(), str(self.folder))
+        queries, qrels = keep_judged(self.queries(), self.qrels(), str(self.folder))
         return Dataset(
             name=str(self.folder),
             family=self.folder.parent.name,
@@ -144,7 +144,7 @@ def _joined(folder: Path, parts: Sequence[_Folder]) -> Dataset:
         found = {d.document_id: d for name, pids in wanted.items() for d in by_name[name].texts(pids, f"{name}/")}
         return [found[each] for each in ids]
 
-    kept, judgements = judged(queries, qrels, str(folder))
+    kept, judgements = keep_judged(queries, qrels, str(folder))
     return Dataset(
         name=str(folder),
         family=f"{folder.name}, one collection",

@@ -188,6 +188,6 @@ def _digest(parameters: object) -> str:
 def _write_values(run: Path, values: dict[str, PerQuery]) -> None:
     """Keep the values of each query beside the run."""
     path = run.with_suffix(".values.json")
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

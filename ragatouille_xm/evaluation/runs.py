@@ -92,9 +92,9 @@ class RunFile:
             "bytes": self._bytes,
             "finished": self.finished,
         }
-        aside = self._notes.with_suffix(".tmp")
-        aside.write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, self._notes)
+        temporary = self._notes.with_suffix(".tmp")
+        temporary.write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, self._notes)
 
     @staticmethod
     def made_with(path: Path, parameters: Mapping[str, Any]) -> bool:

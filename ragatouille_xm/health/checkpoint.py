@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .report import FAULT, NOTE, Check, attempt, command, told
+from .report import FAULT, NOTE, Check, attempt, command, describe_error
 
 if TYPE_CHECKING:
     from ..model.checkpoint import Checkpoint
@@ -51,7 +51,7 @@ def open_checkpoint(name: str) -> Checkpoint | Check:
             return Check("checkpoint", found, NOTE)
         return load_checkpoint(folder)
     except Exception as error:  # the hub client's own errors, too
-        return Check("checkpoint", told(error), FAULT, remedy_for(name))
+        return Check("checkpoint", describe_error(error), FAULT, remedy_for(name))
 
 
 def _trained(folder: Path) -> str:

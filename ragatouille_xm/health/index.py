@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError
 from .checkpoint import open_checkpoint
-from .report import FAULT, NOTE, Check, attempt, command, told
+from .report import FAULT, NOTE, Check, attempt, command, describe_error
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
         yield from _no_manifest(folder, error)
         return
     except Exception as error:
-        yield Check("manifest", told(error), FAULT, _rebuild(folder))
+        yield Check("manifest", describe_error(error), FAULT, _rebuild(folder))
         return
     check = _manifest(folder, manifest)
     yield check
@@ -65,12 +65,12 @@ def _no_manifest(folder: Path, error: Exception) -> Iterator[Check]:
     from ..index.plaid.folder import PlaidFolder
 
     if not PlaidFolder.recognises(folder):
-        yield Check("manifest", told(error), FAULT, _rebuild(folder))
+        yield Check("manifest", describe_error(error), FAULT, _rebuild(folder))
         return
     try:
         opened = PlaidFolder.open(folder)
     except Exception as damage:
-        yield Check("files", told(damage), FAULT, f"copy the folder again, or: {_rebuild(folder)}")
+        yield Check("files", describe_error(damage), FAULT, f"copy the folder again, or: {_rebuild(folder)}")
         return
     n = sum(record is not None for record in opened.records)
     found = f"{folder}: {n:,} passages in the format of colbert-ai and RAGatouille, which is searched as it is"
@@ -98,7 +98,7 @@ def _parts(folder: Path, manifest: Manifest, full: bool) -> Iterator[Check]:
         try:
             found, n = _examine_part(folder, manifest, entry, seen, full)
         except Exception as error:
-            found, n = told(error), 0
+            found, n = describe_error(error), 0
         n_read += n
         if found is not None:
             faults += 1

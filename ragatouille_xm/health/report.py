@@ -38,21 +38,21 @@ def attempt(name: str, look: Callable[[], Check], remedy: str | None = None) -> 
     try:
         return look()
     except Exception as error:  # what is damaged fails in as many ways as there are libraries that read it
-        return Check(name, told(error), FAULT, remedy)
+        return Check(name, describe_error(error), FAULT, remedy)
 
 
-def gathered(checks: Iterable[Check]) -> list[Check]:
+def collect_checks(checks: Iterable[Check]) -> list[Check]:
     """Return checks up to the first that fails in a way that nobody foresaw, such as a missing package."""
-    seen: list[Check] = []
+    collected: list[Check] = []
     try:
         for check in checks:
-            seen.append(check)  # noqa: PERF402 (those before the failure are kept)
+            collected.append(check)  # noqa: PERF402 (those before the failure are kept)
     except Exception as error:
-        seen.append(Check("stopped", told(error), FAULT, "mend what is wrong above, and run this again"))
-    return seen
+        collected.append(Check("stopped", describe_error(error), FAULT, "mend what is wrong above, and run this again"))
+    return collected
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return the message of an error: of ours as it is, of others with their kind."""
     return str(error) if isinstance(error, RagatouilleXMError) else f"{type(error).__name__}: {error}"[:MOST]
 

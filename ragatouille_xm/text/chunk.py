@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from math import ceil
-from typing import Protocol, runtime_checkable
 
 from ..errors import InputError
 from .breaks import Span, sentences, slices
@@ -16,15 +15,6 @@ Counted = tuple[Span, int]
 _ATTEMPTS = 3
 _AT_ONCE = 1024  # strings given to the tokeniser in one call
 _FILL = 0.3  # of a chunk, is what a part of a long sentence is meant to fill: small parts pack well
-
-
-@runtime_checkable
-class Splitter(Protocol):
-    """Cuts a text into chunks."""
-
-    def split(self, text: str) -> list[str]:
-        """Return the chunks of a text, in order, at least one."""
-        ...
 
 
 class SentenceSplitter:

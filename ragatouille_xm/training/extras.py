@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import MissingExtraError
 
 
-def optional(module: str, feature: str = "Training") -> Any:
+def import_extra(module: str, feature: str = "Training") -> Any:
     """Import a package of the extra ``train``.
 
     Raises

@@ -22,7 +22,7 @@ from .batches import Batch, Collator
 from .config import TrainingConfig
 from .curves import draw_curves
 from .data import ExampleStream, Shuffled, TrainingExample
-from .extras import optional
+from .extras import import_extra
 from .gradients import batch_loss, cached_gradient, encode, plain_gradient
 from .module import TrainableColBERT
 from .runs import STATE, Run
@@ -85,7 +85,7 @@ def train(
         If accelerate is not installed.
     """
     config = config or TrainingConfig()
-    optional("matplotlib", "Drawing the curves of a run")  # before the work, not after it
+    import_extra("matplotlib", "Drawing the curves of a run")  # before the work, not after it
     accelerator = make_accelerator(config.precision, device)
     run = Run(Path(output), config, resume=resume)
     stream = examples if isinstance(examples, ExampleStream) else Shuffled(examples, config.seed)

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..model.checkpoint import Checkpoint
 from ..model.weights import Weights
 from .config import TrainingConfig
-from .extras import optional
+from .extras import import_extra
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def make_accelerator(precision: str | None, device: str | None) -> Any:
     InputError
         If there is no such device.
     """
-    accelerate = optional("accelerate")
+    accelerate = import_extra("accelerate")
     if device not in (None, "cpu", "cuda"):
         raise InputError(f'device={device!r} is not usable here. Give "cpu" or "cuda", or set CUDA_VISIBLE_DEVICES.')
     if device == "cuda" and not torch.cuda.is_available():

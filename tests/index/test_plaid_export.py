@@ -1,4 +1,4 @@
-"""What is written for colbert-ai. That colbert-ai opens it and finds the same is recorded: see test_moving.py."""
+"""What is written for colbert-ai. tests/transfer/test_plaid.py has the record that colbert-ai finds the same in it."""
 
 from __future__ import annotations
 

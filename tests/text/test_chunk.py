@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragatouille_xm.errors import InputError
-from ragatouille_xm.text.chunk import SentenceSplitter, Splitter
+from ragatouille_xm.text.chunk import SentenceSplitter
 
 Counter = Callable[[Sequence[str]], list[int]]
 
@@ -149,7 +149,3 @@ def test_monotonous_texts_are_split_too(character: str) -> None:
 def test_there_must_be_room() -> None:
     with pytest.raises(InputError, match="max_tokens=0"):
         SentenceSplitter(words, 0)
-
-
-def test_it_is_a_splitter() -> None:
-    assert isinstance(SentenceSplitter(words, 1), Splitter)

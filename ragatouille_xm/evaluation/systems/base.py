@@ -98,12 +98,12 @@ class System(Protocol):
         ...
 
 
-def routed(own: str | None, choice: str) -> str | None:
+def route_language(own: str | None, choice: str) -> str | None:
     """Return the language of a text under a routing, None where it is to be detected.
 
     Examples
     --------
-    >>> routed("fr", "dataset"), routed("fr", "detected"), routed("fr", "en")
+    >>> route_language("fr", "dataset"), route_language("fr", "detected"), route_language("fr", "en")
     ('fr', None, 'en')
     """
     return own if choice == DATASET else None if choice == DETECTED else choice

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ...errors import InputError
 from ...index.files import remove_tree
 from ..datasets import Dataset, Query
-from ..extras import optional
+from ..extras import import_extra
 from ..measure import Ranking
 from .base import Found, Settings, System
 from .words import words
@@ -68,7 +68,7 @@ class BM25Searcher:
     """
 
     def __init__(self, folder: Path) -> None:
-        bm25s = optional("bm25s", "BM25")
+        bm25s = import_extra("bm25s", "BM25")
         self._index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
         self._ids = (folder / _IDS).read_text(encoding="utf-8").split("\n")[:-1]
 
@@ -93,7 +93,7 @@ class BM25Searcher:
 
 
 def _build(dataset: Dataset, folder: Path, k1: float, b: float, progress: bool) -> None:
-    bm25s = optional("bm25s", "BM25")
+    bm25s = import_extra("bm25s", "BM25")
     vocabulary: dict[str, int] = {}
     ids: list[str] = []
     terms: list[array[int]] = []  # four bytes a word: there may be half a billion
@@ -111,9 +111,9 @@ def _build(dataset: Dataset, folder: Path, k1: float, b: float, progress: bool) 
         raise InputError(f"The documents of {dataset.name!r} have no words.")
     index = bm25s.BM25(method="lucene", k1=k1, b=b)
     index.index((terms, vocabulary), show_progress=False)
-    aside = folder.with_name(folder.name + ".tmp")
-    remove_tree(aside)
-    index.save(aside, show_progress=False)
-    (aside / _IDS).write_text("".join(f"{each}\n" for each in ids), encoding="utf-8")
+    temporary = folder.with_name(folder.name + ".tmp")
+    remove_tree(temporary)
+    index.save(temporary, show_progress=False)
+    (temporary / _IDS).write_text("".join(f"{each}\n" for each in ids), encoding="utf-8")
     remove_tree(folder)
-    aside.rename(folder)
+    temporary.rename(folder)

@@ -153,7 +153,7 @@ class Classifier:
         def forward(ids: torch.Tensor, mask: torch.Tensor, positions: list[int]) -> torch.Tensor:
             return relevance(self.model(input_ids=ids, attention_mask=mask).logits)
 
-        rows = paired(self.tokenizer, pairs)
+        rows = tokenise_pairs(self.tokenizer, pairs)
         return run_batched(rows, [""] * len(rows), self.tokenizer.pad_token_id, self.device, forward)
 
 
@@ -190,11 +190,11 @@ class MonoXM:
             first = self.model.encoder(ids, mask, [adapters[i] for i in positions])[:, 0]
             return relevance(torch.tanh(first @ dense.T + dense_bias) @ out.T + out_bias)
 
-        rows = paired(self.model.tokenizer, pairs)
+        rows = tokenise_pairs(self.model.tokenizer, pairs)
         return run_batched(rows, adapters, self.model.tokenizer.pad_token_id, self.model.device, forward)
 
 
-def paired(tokenizer: Any, pairs: Sequence[Pair]) -> list[list[int]]:
+def tokenise_pairs(tokenizer: Any, pairs: Sequence[Pair]) -> list[list[int]]:
     """Return the token ids of each pair, the longer of the two cut off where both do not fit."""
     if not pairs:
         return []

@@ -19,7 +19,7 @@ from ...index.local.index import EdgeIndex
 from ...retriever import Retriever
 from ..datasets import Dataset, Query
 from ..measure import Ranking
-from .base import Found, Settings, System, routed
+from .base import Found, Settings, System, route_language
 from .weights_id import identity_of
 
 DOCUMENTS_AT_ONCE = 8192  # taken up again after these
@@ -85,7 +85,7 @@ class LateInteraction:
                 bar.update(len(batch))
 
     def _routed(self, document: Document) -> Document:
-        return replace(document, language=routed(document.language, self.settings.document_language))
+        return replace(document, language=route_language(document.language, self.settings.document_language))
 
 
 class LateInteractionSearcher:
@@ -98,7 +98,7 @@ class LateInteractionSearcher:
     def search(self, queries: Sequence[Query], k: int) -> list[Found]:
         """Return the best `k` documents for each query."""
         index = self._retriever.index
-        languages = [routed(query.language, self._settings.query_language) for query in queries]
+        languages = [route_language(query.language, self._settings.query_language) for query in queries]
         found = self._retriever.search(
             [query.text for query in queries],
             k,

@@ -174,26 +174,26 @@ class PlainEncoder:
 
     def _encode(self, texts: Sequence[str]) -> torch.Tensor:
         def forward(ids: torch.Tensor, mask: torch.Tensor, positions: list[int]) -> torch.Tensor:
-            return pooled(self.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, self.pooling)
+            return pool(self.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, self.pooling)
 
-        rows = tokenised(self.tokenizer, texts, self.recipe.max_length)
+        rows = tokenise(self.tokenizer, texts, self.recipe.max_length)
         vectors = run_batched(rows, [""] * len(rows), self.tokenizer.pad_token_id, self.device, forward)
-        return scaled(vectors, self.recipe)
+        return normalise(vectors, self.recipe)
 
 
-def tokenised(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
+def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
     """Return the token ids of each text, specials included, cut off at `max_length`."""
     ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"] if texts else []
     return ids
 
 
-def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
     """Make one vector of the hidden states of each text: (b, L, hidden), (b, L) → (b, hidden).
 
     Examples
     --------
     >>> hidden, mask = torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]])
-    >>> pooled(hidden, mask, "mean").tolist(), pooled(hidden, mask, "cls").tolist()
+    >>> pool(hidden, mask, "mean").tolist(), pool(hidden, mask, "cls").tolist()
     ([[2.0]], [[1.0]])
     """
     if pooling == "cls":
@@ -201,6 +201,6 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tens
     return (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
 
 
-def scaled(vectors: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+def normalise(vectors: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """Return vectors of unit length, if the recipe wants that."""
     return torch.nn.functional.normalize(vectors, dim=1) if recipe.normalised else vectors

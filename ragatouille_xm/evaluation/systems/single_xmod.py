@@ -10,7 +10,7 @@ from ...corpus.passages import Document
 from ..datasets import Query
 from .base import Settings
 from .batches import device_of, run_batched
-from .single import Recipe, pooled, scaled, tokenised
+from .single import Recipe, normalise, pool, tokenise
 from .xmod import XmodCheckpoint
 
 
@@ -48,9 +48,9 @@ class XmodTextEncoder:
         adapters = self.model.adapters_for(languages)
 
         def forward(ids: torch.Tensor, mask: torch.Tensor, positions: list[int]) -> torch.Tensor:
-            return pooled(self.model.encoder(ids, mask, [adapters[i] for i in positions]), mask, self.pooling)
+            return pool(self.model.encoder(ids, mask, [adapters[i] for i in positions]), mask, self.pooling)
 
         tokenizer = self.model.tokenizer
-        rows = tokenised(tokenizer, texts, min(self.recipe.max_length, self.model.encoder.max_tokens))
+        rows = tokenise(tokenizer, texts, min(self.recipe.max_length, self.model.encoder.max_tokens))
         vectors = run_batched(rows, adapters, tokenizer.pad_token_id, self.model.device, forward)
-        return scaled(vectors, self.recipe)
+        return normalise(vectors, self.recipe)

@@ -53,9 +53,9 @@ class VectorStore:
         with open(f"{stem}.tmp", "wb") as file:
             np.save(file, vectors.float().numpy())
         os.replace(f"{stem}.tmp", f"{stem}.npy")
-        aside = stem.with_suffix(".tmp")
-        aside.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-        os.replace(aside, stem.with_suffix(".ids"))  # the ids last: a block without them does not count
+        temporary = stem.with_suffix(".tmp")
+        temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+        os.replace(temporary, stem.with_suffix(".ids"))  # the ids last: a block without them does not count
         self._note(rows)
 
     def finish(self) -> None:

@@ -15,7 +15,7 @@ from ...model.checkpoint import locate
 from ...model.weights import Weights
 from ...model.xmod import XmodEncoder
 from ...text.detect import make_detector
-from .base import routed
+from .base import route_language
 from .batches import load_pretrained
 
 MODEL_TYPE = "xmod"
@@ -68,7 +68,7 @@ class XmodCheckpoint:
         among : sequence of str, optional
             Languages that detection may answer, by default all of the checkpoint.
         """
-        given = [routed(each, choice) for each in own]
+        given = [route_language(each, choice) for each in own]
         unknown = [text for text, language in zip(texts, given, strict=True) if language is None]
         candidates = list(among or self.adapters.languages)
         detected = iter(self._detector.detect(unknown, candidates, candidates[0] if among else None))

@@ -15,7 +15,7 @@ from ragatouille_xm.index.cluster.build import build
 from ragatouille_xm.index.cluster.client import Cluster
 from ragatouille_xm.index.cluster.index import ClusterIndex
 from ragatouille_xm.index.local.index import EdgeIndex
-from ragatouille_xm.transfer import cluster as cluster_moving
+from ragatouille_xm.transfer import cluster as cluster_transfer
 from ragatouille_xm.transfer.cluster import pull_index, push_index
 from ragatouille_xm.types import TokenVectors
 
@@ -25,7 +25,7 @@ DESCRIPTION = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings":
 @pytest.fixture
 def cluster(monkeypatch):
     monkeypatch.setattr(cluster_client, "PAUSE", 0.001)
-    monkeypatch.setattr(cluster_moving, "BATCH", 40)
+    monkeypatch.setattr(cluster_transfer, "BATCH", 40)
     return Cluster(QdrantClient(":memory:"))
 
 
@@ -138,7 +138,7 @@ def test_a_push_that_was_broken_off_goes_on(folder, cluster, monkeypatch):
 
 def test_a_push_of_an_index_that_has_changed_begins_again(folder, cluster, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(cluster_moving, "_compare", broken)
+        patch.setattr(cluster_transfer, "_compare", broken)
         with pytest.raises(RuntimeError):
             push_index(folder, cluster, "news")
     index = EdgeIndex.open(folder)
@@ -157,7 +157,7 @@ def test_a_pull_that_was_broken_off_goes_on(folder, cluster, tmp_path, monkeypat
     push_index(folder, cluster, "news")
     with monkeypatch.context() as patch:
         patch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", 0.0)
-        patch.setattr(cluster_moving, "_compare", broken)
+        patch.setattr(cluster_transfer, "_compare", broken)
         with pytest.raises(RuntimeError):
             pull_index(cluster, "news", tmp_path / "back")
     read, real = [], cluster.client.scroll
@@ -167,8 +167,8 @@ def test_a_pull_that_was_broken_off_goes_on(folder, cluster, tmp_path, monkeypat
         read.extend(point for point in found if arguments["with_vectors"])
         return found, offset
 
-    monkeypatch.setattr(cluster_moving, "QUERIES_COMPARED", 0)  # which read vectors too
-    monkeypatch.setattr(cluster_moving, "_some_vectors", lambda *_: {})
+    monkeypatch.setattr(cluster_transfer, "QUERIES_COMPARED", 0)  # which read vectors too
+    monkeypatch.setattr(cluster_transfer, "_some_vectors", lambda *_: {})
     monkeypatch.setattr(cluster.client, "scroll", scroll)
     assert pull_index(cluster, "news", tmp_path / "back") == 295
     assert not read

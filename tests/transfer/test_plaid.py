@@ -31,7 +31,7 @@ from ragatouille_xm.index.local.index import EdgeIndex
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 from ragatouille_xm.transfer.plaid import convert_index, export_index
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "reference"
 RECORDED = REFERENCE / "plaid"
 ANSWERS: dict[str, Any] = json.loads((REFERENCE / "plaid.json").read_text(encoding="utf-8"))
 PASSAGES, QUERIES = ANSWERS["passages"], ANSWERS["queries"]
