@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..corpus.passages import Document
 from ..errors import InputError
-from .datasets import MS_MARCO_MEASURES, PYSERINI_BM25, Dataset, Query, keep_judged, language_of
+from .dataset import MS_MARCO_MEASURES, PYSERINI_BM25, Dataset, Query, keep_judged, language_of
 from .extras import import_extra
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..corpus.passages import Document
 from ..errors import InputError
-from .datasets import Dataset, Query, keep_judged, language_of
+from .dataset import Dataset, Query, keep_judged, language_of
 
 COLLECTION, QUERIES, QRELS = "collection.tsv", "queries.tsv", "qrels.tsv"
 

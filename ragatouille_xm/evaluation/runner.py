@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import InputError
-from .datasets import Dataset
+from .dataset import Dataset
 from .measure import PerQuery, check_measures, measure
 from .runs import RunFile, fingerprint_of, writing
 from .systems.base import System

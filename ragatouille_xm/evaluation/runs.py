@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RagatouilleXMError, StorageError
-from .datasets import Query
+from .dataset import Query
 from .systems.base import Found
 
 

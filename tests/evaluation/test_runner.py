@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ragatouille_xm.errors import InputError, StorageError
-from ragatouille_xm.evaluation.datasets import Dataset, Query, load_dataset
+from ragatouille_xm.evaluation.dataset import Dataset, Query
+from ragatouille_xm.evaluation.datasets import load_dataset
 from ragatouille_xm.evaluation.runner import evaluate
 from ragatouille_xm.evaluation.runs import RunFile, read_run
 from ragatouille_xm.evaluation.systems.base import Found, Settings, System

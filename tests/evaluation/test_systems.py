@@ -16,7 +16,8 @@ from reference.tiny import build_tiny_bert, build_tiny_xlmr, build_tiny_xmod
 
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.errors import CheckpointError, InputError, MissingExtraError
-from ragatouille_xm.evaluation.datasets import Dataset, load_dataset
+from ragatouille_xm.evaluation.dataset import Dataset
+from ragatouille_xm.evaluation.datasets import load_dataset
 from ragatouille_xm.evaluation.systems.base import Found, Settings, System
 from ragatouille_xm.evaluation.systems.registry import SYSTEMS, make_system
 from ragatouille_xm.evaluation.systems.words import words

@@ -11,7 +11,7 @@ import pytest
 
 from ragatouille_xm.corpus.passages import Document
 from ragatouille_xm.evaluation.catalogue import FAMILIES
-from ragatouille_xm.evaluation.datasets import Dataset, Query
+from ragatouille_xm.evaluation.dataset import Dataset, Query
 from ragatouille_xm.evaluation.published import published_rows, source
 from ragatouille_xm.evaluation.runner import Measured
 from ragatouille_xm.evaluation.systems.registry import SYSTEMS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..datasets import Dataset, Query
+from ..dataset import Dataset, Query
 from ..measure import Ranking
 
 Found = list[tuple[str, float]]

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ...index.files import remove_tree
-from ..datasets import Dataset, Query
+from ..dataset import Dataset, Query
 from ..extras import import_extra
 from ..measure import Ranking
 from .base import Found, Settings, System

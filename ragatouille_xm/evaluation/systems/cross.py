@@ -10,7 +10,7 @@ import torch
 
 from ...corpus.passages import Document
 from ...errors import CheckpointError
-from ..datasets import Dataset, Query
+from ..dataset import Dataset, Query
 from ..measure import Ranking
 from .base import Found, Settings, System
 from .batches import device_of, load_pretrained, run_batched

@@ -17,7 +17,7 @@ from ...encoder import Encoder
 from ...errors import IndexNotFoundError
 from ...index.local.index import EdgeIndex
 from ...retriever import Retriever
-from ..datasets import Dataset, Query
+from ..dataset import Dataset, Query
 from ..measure import Ranking
 from .base import Found, Settings, System, route_language
 from .weights_id import identity_of

@@ -59,7 +59,8 @@ def _cross(scorer: str, modular: bool = False) -> Callable[[str, Settings], Syst
 
 def _single(modular: bool = False, **recipe: str | int | bool) -> Callable[[str, Settings], System]:
     def make(name: str, settings: Settings) -> System:
-        from .single import Recipe, SingleVector
+        from .recipe import Recipe
+        from .single import SingleVector
 
         return SingleVector(name, settings, Recipe(**recipe), modular)  # type: ignore[arg-type]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,37 +12,16 @@ from tqdm import tqdm
 
 from ...corpus.passages import Document
 from ...errors import InputError
-from ..datasets import Dataset, Query
+from ..dataset import Dataset, Query
 from ..measure import Ranking
 from .base import Found, Settings, System
 from .batches import device_of, load_pretrained, run_batched
+from .recipe import POOLINGS, Recipe, normalise, pool, tokenise
+from .single_xmod import XmodTextEncoder
 from .vectors import VectorStore
 from .weights_id import identity_of
 
 DOCUMENTS_AT_ONCE = 8192
-POOLINGS = ("mean", "cls")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a single-vector system was trained to see text.
-
-    Attributes
-    ----------
-    pooling : str
-        ``"mean"`` over all tokens, or ``"cls"``, the first one.
-    normalised : bool
-        Whether vectors are scaled to unit length, so that dot products are cosines.
-    max_length : int
-        Most tokens of a text, specials included.
-    query_prefix, document_prefix : str
-    """
-
-    pooling: str = "mean"
-    normalised: bool = True
-    max_length: int = 512
-    query_prefix: str = ""
-    document_prefix: str = ""
 
 
 class TextEncoder(Protocol):
@@ -109,8 +87,6 @@ class SingleVector:
     def _encoder(self) -> TextEncoder:
         if not self.modular:
             return PlainEncoder(self.settings, self.recipe, self.pooling)
-        from .single_xmod import XmodTextEncoder
-
         return XmodTextEncoder(self.settings, self.recipe, self.pooling)
 
     def _fill(self, store: VectorStore, encoder: TextEncoder, dataset: Dataset) -> None:
@@ -179,28 +155,3 @@ class PlainEncoder:
         rows = tokenise(self.tokenizer, texts, self.recipe.max_length)
         vectors = run_batched(rows, [""] * len(rows), self.tokenizer.pad_token_id, self.device, forward)
         return normalise(vectors, self.recipe)
-
-
-def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Return the token ids of each text, specials included, cut off at `max_length`."""
-    ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"] if texts else []
-    return ids
-
-
-def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Make one vector of the hidden states of each text: (b, L, hidden), (b, L) → (b, hidden).
-
-    Examples
-    --------
-    >>> hidden, mask = torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]])
-    >>> pool(hidden, mask, "mean").tolist(), pool(hidden, mask, "cls").tolist()
-    ([[2.0]], [[1.0]])
-    """
-    if pooling == "cls":
-        return hidden[:, 0]
-    return (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
-
-
-def normalise(vectors: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Return vectors of unit length, if the recipe wants that."""
-    return torch.nn.functional.normalize(vectors, dim=1) if recipe.normalised else vectors

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from ...corpus.passages import Document
-from ..datasets import Query
+from ..dataset import Query
 from .base import Settings
 from .batches import device_of, run_batched
-from .single import Recipe, normalise, pool, tokenise
+from .recipe import Recipe, normalise, pool, tokenise
 from .xmod import XmodCheckpoint
 
 
