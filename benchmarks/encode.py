@@ -85,7 +85,7 @@ def write_plan(options: argparse.Namespace, checkpoint: Path, n_languages: int, 
     """
     import torch
 
-    from ragatouille_xm.encoder import tokens_at_once
+    from ragatouille_xm.encoder import token_budget
     from ragatouille_xm.languages import AdapterTable
     from ragatouille_xm.model.checkpoint import load_checkpoint
     from ragatouille_xm.text.batching import plan_batches
@@ -99,7 +99,7 @@ def write_plan(options: argparse.Namespace, checkpoint: Path, n_languages: int, 
     adapters = [str(table.adapter_for(table.resolve(language))) for _, language in texts]
     lengths = [len(each.ids) for each in tokens]
     torch.set_num_threads(threads)
-    budget = tokens_at_once(torch.device("cpu"))
+    budget = token_budget(torch.device("cpu"))
     batches = plan_batches(lengths, adapters, budget)
     padding = 1 - sum(lengths) / sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     wanted = options.batches * 2048 // budget

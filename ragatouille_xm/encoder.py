@@ -31,7 +31,7 @@ TOKENS_PER_THREAD = 512
 CPU_TOKENS = 2048
 
 
-def tokens_at_once(device: torch.device) -> int:
+def token_budget(device: torch.device) -> int:
     """Return how many tokens suit a device as one batch."""
     return GPU_TOKENS if device.type != "cpu" else min(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
 
@@ -206,7 +206,7 @@ class Encoder:
             raise InputError(f"{len(tokens)} texts came with {len(languages)} languages; give one for each.")
         names = [self.adapters.adapter_for(language) for language in languages]
         adapters = [name for name in names if name is not None]
-        budget = min(tokens_at_once(self.model.device), batch_tokens or sys.maxsize)
+        budget = min(token_budget(self.model.device), batch_tokens or sys.maxsize)
         batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
         rows_of_batches = ([tokens[i] for i in positions] for positions in batches)
         adapters_of_batches = ([adapters[i] for i in positions] if adapters else [] for positions in batches)

@@ -29,7 +29,7 @@ from .types import Hits, Passage
 
 logger = logging.getLogger(__name__)
 
-DOCUMENTS_AT_ONCE = 512  # for each device: enough to sort by length, little enough to keep in memory
+DOCUMENT_BATCH = 512  # for each device: enough to sort by length, little enough to keep in memory
 
 Result = dict[str, Any]
 
@@ -120,7 +120,7 @@ class Retriever:
 
     def _batches(self, documents: Iterable[Document], skip_known: bool, bar: tqdm[Any]) -> Iterator[list[Document]]:
         stream = iter(documents)
-        while batch := list(islice(stream, DOCUMENTS_AT_ONCE * len(self.encoder.replicas))):
+        while batch := list(islice(stream, DOCUMENT_BATCH * len(self.encoder.replicas))):
             if skip_known:
                 known = self.index.contains([document.document_id for document in batch])
                 batch = [document for document in batch if document.document_id not in known]

@@ -16,9 +16,9 @@ from .types import Hits
 
 logger = logging.getLogger(__name__)
 
-QUERIES_AT_ONCE = 16
-TOKENS_AT_ONCE = {"cpu": 8192}  # on the CPU, a block's similarities stay in the cache
-TOKENS_AT_ONCE_ELSEWHERE = 262_144
+QUERY_BLOCK = 16
+TOKEN_BLOCK = {"cpu": 8192}  # on the CPU, a block's similarities stay in the cache
+DEFAULT_TOKEN_BLOCK = 262_144
 
 
 def maxsim(
@@ -139,7 +139,7 @@ def _unfused(
     device = vectors.device
     starts, lengths = starts.cpu(), lengths.cpu()
     scores = torch.empty(len(queries), len(lengths), device=device)
-    block = block or TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE_ELSEWHERE)
+    block = block or TOKEN_BLOCK.get(device.type, DEFAULT_TOKEN_BLOCK)
     for passages in _blocks(lengths, block):
         sizes, count = lengths[passages], passages.stop - passages.start
         owners = torch.repeat_interleave(torch.arange(count), sizes)
@@ -148,10 +148,10 @@ def _unfused(
         if scales is not None:
             part = part * scales[tokens][:, None]
         owners = owners.to(device)
-        for first in range(0, len(queries), QUERIES_AT_ONCE):
-            some = queries[first : first + QUERIES_AT_ONCE]
+        for first in range(0, len(queries), QUERY_BLOCK):
+            some = queries[first : first + QUERY_BLOCK]
             best = _best_of_passage(part @ some.flatten(0, 1).T, owners, count)
-            scores[first : first + QUERIES_AT_ONCE, passages] = best.view(count, len(some), -1).sum(2).T
+            scores[first : first + QUERY_BLOCK, passages] = best.view(count, len(some), -1).sum(2).T
     return scores
 
 

@@ -11,8 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-ROWS_AT_ONCE = 128  # of queries, that one program compares with a passage
-TOKENS_AT_ONCE = 32  # of the passage
+ROW_BLOCK = 128  # of queries, that one program compares with a passage
+TOKEN_BLOCK = 32  # of the passage
 SMALLEST = 16  # side of a matrix product on tensor cores
 
 
@@ -30,7 +30,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     group_size: tl.constexpr,
     rows: tl.constexpr,
     width: tl.constexpr,
-    at_once: tl.constexpr,
+    token_block: tl.constexpr,
     scaled: tl.constexpr,
 ):
     # Programs of one passage follow one another, so that its vectors are still in the cache.
@@ -42,8 +42,8 @@ def _kernel(  # type: ignore[no-untyped-def]
     row = group * group_size * rows + tl.arange(0, group_size * rows)
     asked = tl.load(queries + row[:, None] * width + column[None, :])
     best = tl.full([group_size * rows], float("-inf"), tl.float32)
-    for first in range(0, length, at_once):
-        token = first + tl.arange(0, at_once)
+    for first in range(0, length, token_block):
+        token = first + tl.arange(0, token_block)
         inside = token < length
         place = start + token  # 64 bits: an index has more numbers than 32 count
         held = inside[None, :] & (column < dim)[:, None]
@@ -83,14 +83,14 @@ def maxsim(
         Shape ``(Q, n)``, float32, summed in float32.
     """
     count, rows, dim = queries.shape
-    at_once = min(max(triton.next_power_of_2(rows), SMALLEST), ROWS_AT_ONCE)
-    pieces = triton.cdiv(rows, at_once)  # of a long query
-    group = min(ROWS_AT_ONCE // at_once, triton.next_power_of_2(count * pieces))
+    row_block = min(max(triton.next_power_of_2(rows), SMALLEST), ROW_BLOCK)
+    pieces = triton.cdiv(rows, row_block)  # of a long query
+    group = min(ROW_BLOCK // row_block, triton.next_power_of_2(count * pieces))
     groups = triton.cdiv(count * pieces, group)
     width = max(triton.next_power_of_2(dim), SMALLEST)
     # Rows of zeros add nothing to a score.
-    padded = torch.zeros(groups * group, at_once, width, dtype=torch.float16, device=vectors.device)
-    padded[: count * pieces].view(count, pieces * at_once, width)[:, :rows, :dim] = queries
+    padded = torch.zeros(groups * group, row_block, width, dtype=torch.float16, device=vectors.device)
+    padded[: count * pieces].view(count, pieces * row_block, width)[:, :rows, :dim] = queries
     scores = torch.empty(len(padded), len(starts), device=vectors.device)
     if not scores.numel():
         return scores[:count]
@@ -107,9 +107,9 @@ def maxsim(
             len(starts),
             dim,
             group_size=group,
-            rows=at_once,
+            rows=row_block,
             width=width,
-            at_once=TOKENS_AT_ONCE,
+            token_block=TOKEN_BLOCK,
             scaled=scales is not None,
         )
     return scores[: count * pieces].view(count, pieces, -1).sum(1)

@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ragatouille_xm.scoring_triton import ROWS_AT_ONCE, TOKENS_AT_ONCE, _kernel
+from ragatouille_xm.scoring_triton import ROW_BLOCK, TOKEN_BLOCK, _kernel
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
@@ -26,7 +26,7 @@ def made_of(capability: int, storage: str, group: int, rows: int) -> dict[str, o
     types = {"queries": "*fp16", "vectors": stored, "scales": "*fp32" if storage == "int8" else stored}
     types |= {"starts": "*i64", "lengths": "*i64", "scores": "*fp32"}
     types |= dict.fromkeys(("groups", "passages", "dim"), "i32")
-    fixed = {"group_size": group, "rows": rows, "width": 128, "at_once": TOKENS_AT_ONCE}
+    fixed = {"group_size": group, "rows": rows, "width": 128, "token_block": TOKEN_BLOCK}
     fixed |= {"scaled": storage == "int8"}
     names = _kernel.arg_names
     aligned = [name for name, kind in types.items() if kind.startswith("*")] + ["dim"]
@@ -53,6 +53,6 @@ def made_of(capability: int, storage: str, group: int, rows: int) -> dict[str, o
 
 
 if __name__ == "__main__":
-    shapes = [(1, 32), (ROWS_AT_ONCE // 32, 32)]  # one query, and the most at once
+    shapes = [(1, 32), (ROW_BLOCK // 32, 32)]  # one query, and the most at once
     every = product(map(int, sys.argv[1:]), ("float16", "int8"), shapes)
     print(json.dumps([made_of(capability, storage, *shape) for capability, storage, shape in every]))

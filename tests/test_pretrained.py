@@ -338,7 +338,7 @@ def test_an_existing_id_is_refused_and_nothing_is_added(rag: RAGPretrainedModel)
 def test_what_is_added_in_many_batches_counts_as_a_whole(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, replace: bool
 ) -> None:
-    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENT_BATCH", 2)
     before = rag.search("book", k=10)
     texts, names = [f"A river, number {i}." for i in range(6)], ["fr", "zh", "x1", "x2", "x3", "x4"]
     names = names if replace else [f"new {name}" for name in names]
@@ -441,7 +441,7 @@ def test_a_failed_rebuild_leaves_the_old_index(rag: RAGPretrainedModel) -> None:
 def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENT_BATCH", 2)
     monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", -1.0)
     encoded: list[str] = []
     encode = rag.encoder.encode_documents
@@ -674,7 +674,7 @@ def test_the_missing_wrapper_names_its_install(rag: RAGPretrainedModel, monkeypa
 
 
 def test_preparing_ahead_changes_nothing(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENT_BATCH", 2)
     monkeypatch.setattr(type(rag.encoder), "works_ahead", True)
     rag.index(DOCUMENTS, IDS, METADATAS, index_name="ahead")
     for text in DOCUMENTS:

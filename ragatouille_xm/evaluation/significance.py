@@ -14,7 +14,7 @@ from .measure import PerQuery
 
 FLIPS = 10_000
 LEVEL = 0.05
-_AT_ONCE = 250  # flips of all queries
+_FLIP_BLOCK = 250  # flips of all queries
 
 
 class Comparison(NamedTuple):
@@ -72,8 +72,8 @@ def paired_test(first: NDArray[np.float64], second: NDArray[np.float64], *, flip
         return 1.0
     generator = np.random.default_rng(seed)
     beyond = 0
-    for start in range(0, flips, _AT_ONCE):
-        signs = generator.integers(0, 2, (min(_AT_ONCE, flips - start), len(differences))) * 2 - 1
+    for start in range(0, flips, _FLIP_BLOCK):
+        signs = generator.integers(0, 2, (min(_FLIP_BLOCK, flips - start), len(differences))) * 2 - 1
         beyond += int((np.abs(signs @ differences) >= observed * (1 - 1e-12)).sum())
     return (1 + beyond) / (1 + flips)
 

@@ -14,7 +14,7 @@ from ..scoring import maxsim
 from .folders import load_folder
 
 DEPTH = 10
-_AT_ONCE = 512  # passages encoded and scored at a time
+_PASSAGE_BATCH = 512  # passages encoded and scored at a time
 
 
 class RankingValidation:
@@ -50,8 +50,8 @@ class RankingValidation:
         self._relevant = [torch.tensor([places[each] for each in ids]) for ids in relevant]
         self._texts = [document.text for document in documents]
         self._queries = [query.text for query in dataset.queries]
-        told = [*(document.language for document in documents), *(query.language for query in dataset.queries)]
-        self._languages = [each or language for each in told]
+        given = [*(document.language for document in documents), *(query.language for query in dataset.queries)]
+        self._languages = [each or language for each in given]
 
     def __call__(self, encoder: Encoder) -> float:
         """Return MRR@10, 0 to 1; among equal scores the earlier passage of the collection is first."""
@@ -60,8 +60,8 @@ class RankingValidation:
         with torch.inference_mode():
             queries = encoder.encode_queries(self._queries, list(languages))
             parts = []
-            for start in range(0, len(self._texts), _AT_ONCE):
-                rows = slice(start, start + _AT_ONCE)
+            for start in range(0, len(self._texts), _PASSAGE_BATCH):
+                rows = slice(start, start + _PASSAGE_BATCH)
                 found = encoder.encode_documents(self._texts[rows], of_texts[rows])
                 parts.append(maxsim(queries, found.vectors, found.lengths).cpu())
         scores = torch.cat(parts, 1)

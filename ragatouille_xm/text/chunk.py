@@ -13,7 +13,7 @@ Counted = tuple[Span, int]
 """A span, and its number of tokens."""
 
 _ATTEMPTS = 3
-_AT_ONCE = 1024  # strings given to the tokeniser in one call
+_TEXT_BATCH = 1024  # strings given to the tokeniser in one call
 _FILL = 0.3  # of a chunk, is what a part of a long sentence is meant to fill: small parts pack well
 
 
@@ -104,7 +104,7 @@ class SentenceSplitter:
         return list(zip(kept, self._count([text[start:end] for start, end in kept]), strict=True))
 
     def _count(self, texts: Sequence[str]) -> list[int]:
-        batches = (texts[i : i + _AT_ONCE] for i in range(0, len(texts), _AT_ONCE))
+        batches = (texts[i : i + _TEXT_BATCH] for i in range(0, len(texts), _TEXT_BATCH))
         return [count for batch in batches for count in self.count_tokens(batch)]
 
 

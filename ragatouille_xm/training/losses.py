@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-QUERIES_AT_ONCE = 8  # bounds the similarities held at a time; their maxima are all that a gradient needs
+QUERY_BLOCK = 8  # bounds the similarities held at a time; their maxima are all that a gradient needs
 
 
 def late_interaction_scores(queries: Tensor, passages: Tensor, scored: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def late_interaction_scores(queries: Tensor, passages: Tensor, scored: Tensor) -
     """
     left_out = ~scored[None, None]
     blocks = []
-    for block in queries.split(QUERIES_AT_ONCE):
+    for block in queries.split(QUERY_BLOCK):
         similarities = torch.einsum("bqd,nld->bqnl", block, passages)
         blocks.append(similarities.masked_fill(left_out, -torch.inf).max(-1).values.sum(1))
     return torch.cat(blocks)

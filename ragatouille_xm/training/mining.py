@@ -17,8 +17,8 @@ from ..types import Passage
 logger = logging.getLogger(__name__)
 
 MAXIMUM_RANK = 110  # RAGatouille draws from the ranks up to it
-TEXTS_AT_ONCE = 512
-QUERIES_AT_ONCE = 64
+TEXT_BATCH = 512
+QUERY_BATCH = 64
 
 
 def mine_hard_negatives(
@@ -74,8 +74,8 @@ def mine_hard_negatives(
     result: dict[str, list[str]] = {}
     generator = random.Random(seed)
     short = 0
-    for start in tqdm(range(0, len(queries), QUERIES_AT_ONCE), desc="mining", disable=None if progress else True):
-        batch = list(queries[start : start + QUERIES_AT_ONCE])
+    for start in tqdm(range(0, len(queries), QUERY_BATCH), desc="mining", disable=None if progress else True):
+        batch = list(queries[start : start + QUERY_BATCH])
         vectors = encoder.encode_queries(batch, _languages(encoder, batch, language))
         k = min(len(passages), maximum_rank + max(len(known.get(query, ())) for query in batch))
         for query, pids in zip(batch, index.search(vectors, k).pids.tolist(), strict=True):
@@ -123,8 +123,8 @@ def draw_negatives(
 def _index_of(encoder: Encoder, passages: Sequence[str], language: str | None, progress: bool) -> ExactIndex:
     index = ExactIndex(encoder.dim, device=encoder.model.device, dtype=torch.float16)
     with tqdm(total=len(passages), desc="encoding", unit="passage", disable=None if progress else True) as bar:
-        for start in range(0, len(passages), TEXTS_AT_ONCE):
-            texts = list(passages[start : start + TEXTS_AT_ONCE])
+        for start in range(0, len(passages), TEXT_BATCH):
+            texts = list(passages[start : start + TEXT_BATCH])
             languages = _languages(encoder, texts, language)
             vectors = encoder.encode_documents(texts, languages, on_batch=bar.update)
             rows = enumerate(zip(texts, languages, strict=True), start=start)

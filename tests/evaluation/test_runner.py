@@ -28,7 +28,7 @@ class Alphabetical:
     """Ranks document ids by the alphabet, for every query."""
 
     first_stage: System | None = None
-    queries_at_once = 1
+    query_batch = 1
 
     def __init__(self, name: str = "alphabetical", first_stage: System | None = None) -> None:
         self.name = name

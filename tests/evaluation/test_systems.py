@@ -231,7 +231,7 @@ def test_vectors_are_not_made_twice(dataset: Dataset, tmp_path: Path, built: Any
 
     settings = Settings(str(built(build_tiny_xlmr)), device="cpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(single, "DOCUMENTS_AT_ONCE", 2)
+        patch.setattr(single, "DOCUMENT_BATCH", 2)
         whole = search(make_system("dpr-x", settings), dataset, tmp_path / "whole")
         folder = tmp_path / "cut"
         encode, calls = single.PlainEncoder.documents, []
@@ -371,7 +371,7 @@ def test_an_index_that_was_cut_off_is_filled_up(dataset: Dataset, tmp_path: Path
         return encode(self, texts, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(late, "DOCUMENTS_AT_ONCE", 2)
+        patch.setattr(late, "DOCUMENT_BATCH", 2)
         patch.setattr(Encoder, "encode_documents", dies)
         with pytest.raises(KeyboardInterrupt):
             search(make_system("colbert-xm", settings), dataset, tmp_path / "cut")

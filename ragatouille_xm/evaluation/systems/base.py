@@ -68,13 +68,13 @@ class System(Protocol):
         In `ragatouille_xm.evaluation.systems.registry`.
     first_stage : System or None
         The system whose documents this one ranks anew.
-    queries_at_once : int
+    query_batch : int
         As many are ranked before their rows are written.
     """
 
     name: str
     first_stage: System | None
-    queries_at_once: int
+    query_batch: int
 
     def parameters(self, dataset: Dataset) -> dict[str, Any]:
         """Return JSON values that tell all that the ranking depends on, the dataset apart."""

@@ -10,7 +10,7 @@ import torch
 from ...errors import CheckpointError, InputError
 from ...text.batching import plan_batches
 
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
+TOKEN_BATCH = {"cpu": 4096, "cuda": 65536}
 
 Forward = Callable[[torch.Tensor, torch.Tensor, list[int]], torch.Tensor]
 """From ids (b, L), mask (b, L) and the texts' positions to one row each, (b, …)."""
@@ -70,7 +70,7 @@ def run_batched(
     forward : callable
     """
     outputs: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-    budget = TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE["cuda"])
+    budget = TOKEN_BATCH.get(device.type, TOKEN_BATCH["cuda"])
     for positions in plan_batches([len(row) for row in rows], groups, budget):
         width = max(len(rows[i]) for i in positions)
         gaps = [width - len(rows[i]) for i in positions]

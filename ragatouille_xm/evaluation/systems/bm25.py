@@ -32,7 +32,7 @@ class BM25:
     """
 
     first_stage: System | None = None
-    queries_at_once = 500
+    query_batch = 500
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name

@@ -47,7 +47,7 @@ class CrossEncoder:
         Whether the passage's language matters.
     """
 
-    queries_at_once = 8
+    query_batch = 8
 
     def __init__(self, name: str, settings: Settings, scorer: Any, first_stage: System, modular: bool = False) -> None:
         self.name = name

@@ -22,7 +22,7 @@ from ..measure import Ranking
 from .base import Found, Settings, System, route_language
 from .weights_id import identity_of
 
-DOCUMENTS_AT_ONCE = 8192  # taken up again after these
+DOCUMENT_BATCH = 8192  # taken up again after these
 EXACT_UP_TO = 20_000  # passages: up to so many, every one is scored
 LEAST_CANDIDATES = 4096  # beyond: as many as colbert-ai looks at for 1,000 results, the depth of the published runs
 
@@ -41,7 +41,7 @@ class LateInteraction:
     """
 
     first_stage: System | None = None
-    queries_at_once = 64
+    query_batch = 64
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
@@ -77,7 +77,7 @@ class LateInteraction:
             total=dataset.total,
             disable=None if self.settings.progress else True,
         ) as bar:
-            while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
+            while batch := list(islice(stream, DOCUMENT_BATCH)):
                 there = retriever.index.contains([document.document_id for document in batch])
                 missing = [self._routed(document) for document in batch if document.document_id not in there]
                 if missing:

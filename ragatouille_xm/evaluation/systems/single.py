@@ -21,7 +21,7 @@ from .single_xmod import XmodTextEncoder
 from .vectors import VectorStore
 from .weights_id import identity_of
 
-DOCUMENTS_AT_ONCE = 8192
+DOCUMENT_BATCH = 8192
 
 
 class TextEncoder(Protocol):
@@ -50,7 +50,7 @@ class SingleVector:
     """
 
     first_stage: System | None = None
-    queries_at_once = 8192  # all vectors are read for each batch of queries
+    query_batch = 8192  # all vectors are read for each batch of queries
 
     def __init__(self, name: str, settings: Settings, recipe: Recipe, modular: bool = False) -> None:
         self.name = name
@@ -98,7 +98,7 @@ class SingleVector:
             initial=len(store),
             disable=None if self.settings.progress else True,
         ) as bar:
-            while batch := list(islice(stream, DOCUMENTS_AT_ONCE)):
+            while batch := list(islice(stream, DOCUMENT_BATCH)):
                 store.append([document.document_id for document in batch], *encoder.documents(batch))
                 bar.update(len(batch))
         store.finish()
