@@ -1,4 +1,4 @@
-"""The application: options of all commands, logging, and how errors end."""
+"""The application: global options, logging and error handling."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ..pretrained import RAGPretrainedModel
 
 BAD_INPUT = 2  # as for wrong usage
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 class _Commands(TyperGroup):
-    """Ends what was foreseen with one sentence and an exit code, in place of a traceback."""
+    """Turns expected errors into one sentence and an exit code instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -65,7 +65,7 @@ def _print_version(wanted: bool) -> None:
     """
 )
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is being done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print more messages.")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="RAGATOUILLE_XM_DEBUG", help="Show the traceback of an error.")
     ] = False,
@@ -75,8 +75,8 @@ def options(
 ) -> None:
     """Find passages in 81 languages, with a question in any of them.
 
-    Each text and each question goes through the language adapter of its own language (ColBERT-XM). An index is a
-    folder; its documents are text files, JSON lines or CSV.
+    Each text and each question goes through the adapter of its own language (ColBERT-XM). An index is a folder; its
+    documents are text files, JSON lines or CSV.
     """
     handler = RichHandler(console=messages(), show_time=False, show_path=False, markup=False)
     logger = logging.getLogger("ragatouille_xm")
@@ -85,7 +85,7 @@ def options(
 
 
 def facade() -> type[RAGPretrainedModel]:
-    """Import the model, which takes seconds, and keep the libraries below it from talking."""
+    """Import the facade, which takes seconds, and silence the libraries it uses."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

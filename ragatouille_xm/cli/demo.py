@@ -1,4 +1,4 @@
-"""The command that shows everything at work: demo."""
+"""The demo command: index and search a bundled collection."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ STAND_IN = (
 def demo(
     query: Annotated[str | None, typer.Argument(help="A question of your own, in one of the 15 languages.")] = None,
 ) -> None:
-    """Index a bundled collection in 15 languages, and search it; no network is needed.
+    """Index a bundled collection in 15 languages and search it, without a network.
 
     The documents are short texts about bees, bicycles, lighthouses, octopuses, printing, tea, tides, volcanoes, and a
-    river and a dish of each country. The checkpoint is a small stand-in for ColBERT-XM. It and the index are made once
-    and kept in the user's cache, or in $RAGATOUILLE_XM_CACHE.
+    river and a dish of each country. The checkpoint is a small stand-in for ColBERT-XM. Checkpoint and index are built
+    once and kept in the user's cache, or in $RAGATOUILLE_XM_CACHE.
     """
     from ..cache import cache_dir
     from ..demo import demo_queries, demo_sample
 
-    say_waiting("Loading the demo checkpoint, which is made the first time")
+    say_waiting("Loading the demo checkpoint (built the first time)")
     model = facade().from_pretrained("demo", index_root=str(cache_dir()))
     try:
         summary = _index_once(model, demo_sample())
@@ -65,7 +65,7 @@ def demo(
 
 
 def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> str:
-    """Index the sample, or open the index of an earlier run; return a sentence about it."""
+    """Index the sample, or open the index of an earlier run; return a summary."""
     contents = repr((model.encoder.checkpoint.fingerprint, sample))
     name = f"demo-{hashlib.sha256(contents.encode()).hexdigest()[:8]}"
     start = time.perf_counter()
@@ -86,12 +86,12 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
     languages = plural(len({document.language for document in sample}), "language")
     return (
         f"{plural(len(sample), 'document')} in {languages}, indexed {how}. The language of each was detected from its "
-        f"text, and is right for {n_right}."
+        f"text, correctly for {n_right}."
     )
 
 
 def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQuery]) -> None:
-    """Search for all bundled queries; show a few, and how many find their document."""
+    """Run all bundled queries; show a few of them, and how many find their document."""
     texts = [query.text for query in queries]
     languages = model.catalog.get().query_languages(texts, None)
     found = cast("list[list[Result]]", model.search(texts, k=K, language=languages))
@@ -104,13 +104,13 @@ def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQue
         for query, best in zip(queries, found, strict=True)
     )
     results().print(
-        f"✓ is the document that the query was written for. Of all {len(queries)} bundled queries, {first} find theirs "
-        f"first, {among} among the best {K}."
+        f"✓ marks the document that the query was written for. Of all {len(queries)} bundled queries, {first} rank it "
+        f"first, and {among} among the best {K}."
     )
 
 
 def _show_compact(query: SampleQuery, language: str, found: Sequence[Result]) -> None:
-    """Write a query, and a line for each result."""
+    """Print a query, and one line for each result."""
     table = Table.grid(padding=(0, 1))
     for _ in range(4):
         table.add_column(no_wrap=True)

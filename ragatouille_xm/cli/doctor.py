@@ -1,4 +1,4 @@
-"""The command that looks for what is wrong: doctor."""
+"""The doctor command: check the installation, checkpoints and indexes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .search import JsonOption
 
 FAULTS_FOUND = 1
 SYMBOLS = {OK: ("✓", "green"), NOTE: ("!", "yellow"), FAULT: ("✗", "bold red")}
-NAME_WIDTH = 17  # of a part's
+NAME_WIDTH = 17
 
 Section = tuple[str, Iterator[Check]]
 
@@ -49,22 +49,22 @@ Section = tuple[str, Iterator[Check]]
     """
 )
 def doctor(
-    checkpoint: Annotated[str | None, typer.Option(help="Look at this checkpoint: hub id or folder.")] = None,
-    index: Annotated[str | None, typer.Option(help="Look at this index only: its name, or its folder.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Check this checkpoint: hub id or folder.")] = None,
+    index: Annotated[str | None, typer.Option(help="Check only this index: its name or folder.")] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Read all weights and all vectors, and compare checksums; takes its time.")
+        bool, typer.Option("--full", help="Read all weights and vectors, and verify checksums. Slow.")
     ] = False,
     as_json: JsonOption = False,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
-    """Look for what is wrong, and tell what mends it.
+    """Find problems, and say how to fix them.
 
-    The installed versions, GPUs and caches; every index below --root, or the one that is named, with the checkpoint
-    that filled it; and a checkpoint. Nothing is fetched or changed. Of an index, the files of each part are compared
-    with the sizes that were recorded, passages are counted, and the vectors of some are read; of a checkpoint, names
-    and shapes of the weights are. With --full, checksums are compared too.
+    Checks the installed versions, GPUs and caches; every index below --root, or the given one, with its checkpoint;
+    and a given checkpoint. Nothing is downloaded or changed. For an index, file sizes are compared with the recorded
+    ones, passages are counted and a sample of vectors is read; for a checkpoint, the names and shapes of the weights
+    are checked. With --full, checksums are verified too.
     """
-    say_waiting("Looking")
+    say_waiting("Checking")
     sections: list[Section] = [
         ("Packages", examine_packages()),
         ("Devices", examine_devices()),
@@ -82,14 +82,14 @@ def doctor(
         else:
             _show(title, found)
     if not as_json:
-        what = f"{plural(faults, 'thing')} wrong; what mends it is below each." if faults else "Nothing is wrong."
+        what = f"{plural(faults, 'problem')} found; the fix is below each." if faults else "No problems found."
         results().print(Text(what, "bold red" if faults else "bold green"))
     if faults:
         raise typer.Exit(FAULTS_FOUND)
 
 
 def _folders(index: str | None, root: Path) -> list[Path]:
-    """Return the folders of the indexes to look at, whether or not they are whole."""
+    """Return the folders of the indexes to check, whole or not."""
     home = root / INDEXES_FOLDER
     if index is None:
         return sorted(path for path in home.glob("*") if path.is_dir())
@@ -98,7 +98,7 @@ def _folders(index: str | None, root: Path) -> list[Path]:
 
 
 def _show(title: str, checks: Sequence[Check]) -> None:
-    """Write a section to stdout: a sign, a name, what was found, and below it what mends it."""
+    """Print a section: a symbol, a name and a finding, with the fix below it."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, width=NAME_WIDTH)

@@ -1,4 +1,4 @@
-"""The command that measures how well systems find what they should: evaluate."""
+"""The evaluate command: measure how well systems retrieve."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ MeasureOption = Annotated[
 ]
 DocLanguageOption = Annotated[
     str,
-    typer.Option(help="Whose adapters documents go through: 'dataset' (as it tells), 'detected', or one language."),
+    typer.Option(help="Which adapters encode documents: 'dataset' (its own labels), 'detected', or one language."),
 ]
 PoolingOption = Annotated[
-    str | None, typer.Option(help="mean or cls, for systems of one vector a text; by default the system's own.")
+    str | None, typer.Option(help="mean or cls, for single-vector systems; by default the system's own.")
 ]
 
 
@@ -65,24 +65,24 @@ def evaluate(
     system: SystemOption,
     out: Annotated[Path, typer.Option(help="Where runs, indexes and results.json go.")] = Path("runs"),
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many documents to find for each query.")] = 1000,
-    limit_queries: Annotated[int | None, typer.Option(help="Take only so many queries of each dataset.")] = None,
+    limit_queries: Annotated[int | None, typer.Option(help="Use at most this many queries of each dataset.")] = None,
     measure: MeasureOption = None,
     doc_language: DocLanguageOption = "dataset",
-    query_language: Annotated[str, typer.Option(help="The same for queries.")] = "dataset",
+    query_language: Annotated[str, typer.Option(help="Likewise for queries.")] = "dataset",
     k1: Annotated[float | None, typer.Option("--bm25-k1", min=0, help="By default that of the published row.")] = None,
     b: Annotated[
         float | None, typer.Option("--bm25-b", min=0, max=1, help="By default that of the published row.")
     ] = None,
     pooling: PoolingOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Search again where a run is there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Search again even if a run exists.")] = False,
     device: DeviceOption = None,
 ) -> None:
     """Measure how well systems find the relevant documents of a dataset.
 
-    Each system's ranking is written as a TREC run file. A call that was interrupted goes on where it stopped, and what
-    is finished is not run again. Indexes are kept below --out. The table has the published numbers of the same
-    benchmark; letters tell which systems one is significantly better than. results.json has all of it, and each query's
-    values are beside its run.
+    Each system's ranking is written as a TREC run file. An interrupted call resumes where it stopped; finished runs are
+    not repeated. Indexes are kept below --out. The table includes the published numbers of the same benchmark; letters
+    show which systems one is significantly better than. results.json holds everything, and the values of each query
+    are next to its run.
     """
     from ..evaluation.datasets import load_dataset
     from ..evaluation.runner import evaluate as run
@@ -104,7 +104,7 @@ def evaluate(
 
 
 def _report(measured: Sequence[Measured], out: Path, k: int) -> None:
-    """Write tables to stdout, what the runs were made with to stderr, and all of it to a file."""
+    """Print tables to stdout and the settings of the runs to stderr, and write both to a file."""
     from ..evaluation.published import source
     from ..evaluation.table import as_json, make_tables
 
@@ -143,13 +143,13 @@ def _systems(names: Sequence[str], settings: Settings) -> dict[str, System]:
             _quiet_libraries()
         label = _label(written, settings, SYSTEMS[name].routed)
         if label in systems:
-            raise InputError(f"Two of the systems are both called {label!r}. Rename one of the folders.")
+            raise InputError(f"Two systems are both called {label!r}. Rename one of the folders.")
         systems[label] = system
     return systems
 
 
 def _label(written: str, settings: Settings, routed: bool) -> str:
-    """Return what a system is called: as the user wrote it, a folder by its name, and a routing of the user's."""
+    """Return the label of a system: as the user wrote it, with the folder's name and any chosen routing."""
     name, _, checkpoint = written.partition("=")
     label = f"{name}={Path(os.path.abspath(checkpoint)).name}" if os.path.isdir(checkpoint) else written
     routing = {"doc": settings.document_language, "query": settings.query_language} if routed else {}
@@ -157,7 +157,7 @@ def _label(written: str, settings: Settings, routed: bool) -> str:
 
 
 def _settings_of(measured: Measured) -> str:
-    """Return in words what a run was made with."""
+    """Describe the settings of a run."""
     parameters = measured.parameters
     parts = [f"{key} {parameters[key]}" for key in ("k1", "b", "checkpoint") if key in parameters]
     for key, texts in (("document_language", "documents"), ("query_language", "queries")):
@@ -185,7 +185,7 @@ def _quiet_libraries() -> None:
 
 
 def _show(table: Table) -> None:
-    """Write a table to stdout, as wide as it is."""
+    """Print a table in full width."""
     measured = [row for row in table.rows if not row.published]
     letter = {row.system: LETTERS[i % len(LETTERS)] for i, row in enumerate(measured)}
     rich = RichTable(title=f"{table.family}: {table.measure}, percent", title_justify="left", title_style="bold",
@@ -209,7 +209,7 @@ def _show(table: Table) -> None:
 
 
 def _cell(value: float | None, marks: str = "") -> Text:
-    """Return a number behind its letters, so that numbers stand below each other."""
+    """Return a number after its letters, so that numbers align."""
     return Text.assemble((marks, "green"), "–" if value is None else f"{value:.1f}")
 
 

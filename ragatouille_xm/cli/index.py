@@ -1,4 +1,4 @@
-"""Commands that fill and change an index: index, add, delete, optimize."""
+"""Commands that build and change an index: index, add, delete, optimize."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ from .paths import IndexArgument, RootOption, find_index, index_folder
 
 PathsArgument = Annotated[
     list[Path],
-    typer.Argument(
-        help="Text files, folders of them, JSON lines (.jsonl, .ndjson), CSV (.csv, .tsv).", metavar="PATH..."
-    ),
+    typer.Argument(help="Text files, folders, JSON lines (.jsonl, .ndjson) or CSV (.csv, .tsv).", metavar="PATH..."),
 ]
 LanguageOption = Annotated[
-    str | None, typer.Option(help="Language of the documents that do not name theirs; by default it is detected.")
+    str | None, typer.Option(help="Language of documents that do not state theirs; by default detected.")
 ]
-SplitOption = Annotated[bool, typer.Option("--split/--no-split", help="Split long documents, or cut them off.")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; by default a GPU when there is one.")]
+SplitOption = Annotated[bool, typer.Option("--split/--no-split", help="Split long documents, or truncate them.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; by default a GPU if there is one.")]
 DevicesOption = Annotated[
     str | None,
-    typer.Option(
-        "--device", help="cpu, cuda, cuda:1 …, or cuda:0,cuda:1 for both; by default a GPU when there is one."
-    ),
+    typer.Option("--device", help="cpu, cuda, cuda:1 …, or cuda:0,cuda:1 for both; by default a GPU if there is one."),
 ]
 TextFieldOption = Annotated[
-    str | None, typer.Option(help="Field of a record with its text; by default text, content or body.")
+    str | None, typer.Option(help="Field that holds a record's text; by default text, content or body.")
 ]
-IdFieldOption = Annotated[str | None, typer.Option(help="Field of a record with its id; by default id or document_id.")]
+IdFieldOption = Annotated[
+    str | None, typer.Option(help="Field that holds a record's id; by default id or document_id.")
+]
 
 
 @app.command(
@@ -47,7 +45,7 @@ IdFieldOption = Annotated[str | None, typer.Option(help="Field of a record with 
         ragatouille-xm index news.jsonl faq.csv --name news --checkpoint ./colbert-xm
         ragatouille-xm index tickets.csv --name tickets --text-field description --id-field key
 
-    The checkpoint `demo` is a small stand-in that is made on this machine.
+    The checkpoint `demo` is a small stand-in that is built on this machine.
     """
 )
 def index(
@@ -55,7 +53,7 @@ def index(
     name: Annotated[str, typer.Option(help="Name of the index.")],
     checkpoint: Annotated[str, typer.Option(help="Hub id or folder.")] = "antoinelouis/colbert-xm",
     root: RootOption = Path(".ragatouille"),
-    max_length: Annotated[int, typer.Option(min=1, help="Most tokens of a passage.")] = 256,
+    max_length: Annotated[int, typer.Option(min=1, help="Maximum tokens per passage.")] = 256,
     language: LanguageOption = None,
     split: SplitOption = True,
     text_field: TextFieldOption = None,
@@ -64,16 +62,14 @@ def index(
     overwrite: Annotated[
         bool, typer.Option(help="Replace an index of that name, once the new one is complete.")
     ] = True,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a build of that name that was broken off.")
-    ] = False,
-    storage: Annotated[str, typer.Option(help="int16, or int8 in half the space.")] = "int16",
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted build of that name.")] = False,
+    storage: Annotated[str, typer.Option(help="int16, or int8 for half the space.")] = "int16",
 ) -> None:
     """Build an index from files.
 
-    A text file is one document, named by its path below the given folder. In JSON lines and CSV every record is one:
-    its text is in text, content or body, its id in id or document_id, its language, if it has one, in language or
-    lang; the other fields are metadata, for `search --filter`.
+    A text file is one document, named by its path below the given folder. In JSON lines and CSV, each record is one:
+    its text is in text, content or body, its id in id or document_id, its language, if any, in language or lang. All
+    other fields are metadata, for `search --filter`.
     """
     folder = index_folder(root, name)
     if not overwrite and (folder / "manifest.json").exists():
@@ -111,7 +107,7 @@ def index(
 def add(
     index: IndexArgument,
     paths: PathsArgument,
-    update: Annotated[bool, typer.Option("--update", help="Replace documents that the index has.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Replace documents that are already in the index.")] = False,
     root: RootOption = Path(".ragatouille"),
     language: LanguageOption = None,
     split: SplitOption = True,
@@ -119,7 +115,7 @@ def add(
     id_field: IdFieldOption = None,
     device: DevicesOption = None,
 ) -> None:
-    """Add documents to an index; with --update, replace those of the same id."""
+    """Add documents to an index; with --update, replace those with the same id."""
     folder = find_index(index, root)
     inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
     documents = list(inputs)
@@ -154,10 +150,10 @@ def add(
 )
 def delete(
     index: IndexArgument,
-    ids: Annotated[list[str], typer.Argument(help="Ids of documents, as search shows them.", metavar="ID...")],
+    ids: Annotated[list[str], typer.Argument(help="Document ids, as search shows them.", metavar="ID...")],
     root: RootOption = Path(".ragatouille"),
 ) -> None:
-    """Delete documents from an index, all of them or, if one is not there, none."""
+    """Delete documents from an index. If one is missing, none is deleted."""
     folder = find_index(index, root)
     from ..catalog import open_passages
 
@@ -181,9 +177,9 @@ def delete(
     """
 )
 def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> None:
-    """Merge what was added to an index, free the room of what was deleted, and fit the first stage of searches anew.
+    """Merge additions, reclaim the space of deleted documents, and refit the first stage of searches.
 
-    Large changes do this by themselves. Nothing is encoded again; searches go on meanwhile.
+    Large changes do this automatically. Nothing is encoded again, and searches continue meanwhile.
     """
     folder = find_index(index, root)
     from ..catalog import open_passages
@@ -198,12 +194,12 @@ def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> N
 
 
 def parse_devices(device: str | None) -> str | list[str] | None:
-    """Return the devices of ``"cuda:0,cuda:1"`` as a list, and a single one as it is."""
+    """Return ``"cuda:0,cuda:1"`` as a list of devices; return a single device unchanged."""
     return device.split(",") if device is not None and "," in device else device
 
 
 def _read_first(inputs: Inputs) -> Iterator[Document]:
-    """Return the documents, of which the first is read already: wrong paths are told before a checkpoint is loaded."""
+    """Return the documents, the first already read, so that wrong paths fail before a checkpoint is loaded."""
     stream = iter(inputs)
     return chain([next(stream)], stream)
 
@@ -211,7 +207,7 @@ def _read_first(inputs: Inputs) -> Iterator[Document]:
 def _columns(
     documents: Iterable[Document],
 ) -> tuple[Iterator[str], Iterator[str], Iterator[dict[str, object] | None], Iterator[str | None]]:
-    """Take a stream of documents apart; the four are read in step, so that no more than one document waits."""
+    """Split a stream of documents into four columns; read in step, they buffer one document at most."""
     a, b, c, d = tee(documents, 4)
     return (
         (document.text for document in a),

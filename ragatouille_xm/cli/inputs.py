@@ -19,11 +19,11 @@ TEXT_FIELDS = ("text", "content", "body")
 ID_FIELDS = ("id", "document_id")
 LANGUAGE_FIELDS = ("language", "lang")
 
-_SNIFF_BYTES = 8192  # bytes in which a NUL gives a binary file away, as for git and grep
+_SNIFF_BYTES = 8192  # a NUL among them marks a binary file, as for git and grep
 
 
 class _NoTextError(Exception):
-    """A file holds no text; within a folder it is passed over."""
+    """A file without text; in a folder it is skipped."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -31,18 +31,18 @@ class _NoTextError(Exception):
 
 
 class Inputs:
-    """The documents of files and folders, streamed; what is passed over is counted in `skipped`.
+    """The documents of files and folders, streamed. `skipped` counts what was left out.
 
-    A text file is one document, named by its path below the given folder. A file of `READERS` has one in each record.
+    A text file is one document, named by its path below the given folder. The formats in `READERS` hold one per record.
 
     Parameters
     ----------
     paths : sequence of Path
-        Files and folders. Of a folder, files that are hidden or not UTF-8 text are passed over.
+        Files and folders. Within a folder, hidden files and files that are not UTF-8 text are skipped.
     text_field, id_field : str, optional
-        Names of a record's fields, instead of the usual ones.
+        Field names to use instead of the defaults.
     language : str, optional
-        Of documents that do not name their own.
+        Language of documents that do not state their own.
 
     Raises
     ------
@@ -76,7 +76,7 @@ class Inputs:
         Raises
         ------
         InputError
-            At the first file or record that cannot be read, or if there is no document at all.
+            At the first file or record that cannot be read, or if there are no documents.
         DuplicateDocumentError
             If two documents have the same id.
         """
@@ -120,7 +120,7 @@ class Inputs:
             with _readable(file):
                 for record in read(file):
                     yield from self._record(record, name, metadata_of)
-        except _NoTextError as error:  # its first records may be indexed already: this is no file to pass over
+        except _NoTextError as error:  # not skipped: its first records may be indexed already
             raise InputError(str(error)) from error
 
     def _record(
@@ -131,7 +131,7 @@ class Inputs:
         if text_field is None:
             wanted = " or ".join(map(repr, self._text_fields))
             found = ", ".join(map(repr, fields)) or "none"
-            raise InputError(f"{place}: there is no field {wanted} (found: {found}). Name it with --text-field.")
+            raise InputError(f"{place}: there is no field {wanted} (found: {found}). Choose one with --text-field.")
         id_field = _first_field(self._id_fields, fields)
         if id_field is None and self._must_have_id:
             raise InputError(f"{place}: there is no id in the field {self._id_fields[0]!r}.")
@@ -149,12 +149,12 @@ class Inputs:
     def _document(
         self, place: str, document_id: str, text: str, metadata: dict[str, Any], language: str | None
     ) -> Iterator[Document]:
-        """Yield a document, or nothing where there is no text."""
+        """Yield a document, or nothing if it has no text."""
         if not text.strip():
             self.skipped["without text"] += 1
             return
         if document_id in self._seen:
-            raise DuplicateDocumentError(f"{place}: the id {document_id!r} was there before. Ids must be unique.")
+            raise DuplicateDocumentError(f"{place}: the id {document_id!r} was used before. Ids must be unique.")
         self._seen.add(document_id)
         try:
             check_unicode(text, "the text")
@@ -167,7 +167,7 @@ class Inputs:
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Turn what can go wrong with reading a file into one sentence that names it."""
+    """Turn any failure to read a file into an error that names the file."""
     try:
         if file.is_file():  # a pipe can be read only once
             with file.open("rb") as opened:
@@ -183,7 +183,7 @@ def _readable(file: Path) -> Iterator[None]:
 
 
 def _first_field(names: Sequence[str], fields: Mapping[str, Any]) -> str | None:
-    """Return the first of `names` that has a value, or else the first that is there at all."""
+    """Return the first of `names` that has a value, else the first that exists."""
     there = [name for name in names if name in fields]
     return next((name for name in there if fields[name] not in (None, "")), there[0] if there else None)
 
@@ -195,7 +195,7 @@ def _string(place: str, field: str, value: object) -> str:
 
 
 def _identifier(place: str, field: str, value: object) -> str:
-    """Return an id as a string; databases number their rows."""
+    """Return an id as a string; numbers are allowed, since databases number their rows."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not _string(place, field, value).strip():
@@ -204,5 +204,5 @@ def _identifier(place: str, field: str, value: object) -> str:
 
 
 def _unicode(name: str) -> str:
-    r"""Return a name that an index can store: a file's may hold bytes that are no text, which become ``\udce9``."""
+    r"""Return a name that an index can store: bytes of a file name that are not text become ``\udce9``."""
     return name.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What users see: results on stdout, messages on stderr."""
+"""Output: results on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-LINES = 2  # of a passage
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # a passage shall not steer the terminal
+LINES = 2  # shown of a passage
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # a passage must not control the terminal
 
 
 def messages() -> Console:
@@ -29,18 +29,18 @@ def results() -> Console:
 
 
 def say(message: str, *, label: str = "", style: str = "") -> None:
-    """Write a message to stderr, on one line however wide the terminal is."""
+    """Write a message to stderr, on one line whatever the terminal's width."""
     messages().print(Text.assemble((label, f"bold {style}"), (message, "" if label else style)), soft_wrap=True)
 
 
 def say_skipped(skipped: Counter[str]) -> None:
-    """Tell what was passed over, if anything was."""
+    """Report what was skipped, if anything."""
     if skipped:
         say(f"Skipped: {format_counts(skipped)}.", style="yellow")
 
 
 def plural(n: int, thing: str) -> str:
-    """Return a number of things.
+    """Return a number with its noun.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def plural(n: int, thing: str) -> str:
 
 
 def format_counts(counts: Counter[str]) -> str:
-    """Return counts as words.
+    """Return counts as text, largest first.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def format_counts(counts: Counter[str]) -> str:
 
 
 def say_waiting(what: str) -> None:
-    """Tell on a terminal what is being waited for; a line, since downloads draw bars of their own meanwhile."""
+    """Say on a terminal what is being waited for, in a plain line: downloads draw their own progress bars."""
     if messages().is_terminal:
         say(f"{what} …", style="dim")
 
@@ -74,9 +74,9 @@ def show_json(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[str] = ()) -> None:
-    """Write a table to stdout; columns of `numeric` are flush right, the last is cut to the terminal's width."""
+    """Print a table; `numeric` columns are right-aligned, the last column is truncated to the terminal's width."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:  # the last may shrink, and its texts are cut then
+    for name in names:  # only the last may shrink
         table.add_column(name, justify="right" if name in numeric else "left", no_wrap=name != names[-1], min_width=8)
     for row in rows:
         table.add_row(*(Text(plain(cell), no_wrap=True, overflow="ellipsis") for cell in row))
@@ -84,7 +84,7 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Seq
 
 
 def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) -> None:
-    """Write a query and its results, as `RAGPretrainedModel.search` returns them, to stdout."""
+    """Print a query and its results, as `RAGPretrainedModel.search` returns them."""
     console = results()
     console.print(Text.assemble((plain(query), "bold"), (f"  ({language})", "cyan")))
     if found:
@@ -100,7 +100,7 @@ def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) 
         for line in _lines(result["content"], console.width - 6, LINES):
             console.print(Text(f"      {line}"), no_wrap=True, overflow="ellipsis", crop=True)
     if not found:
-        console.print(Text("no passage qualifies", "dim"))
+        console.print(Text("no results", "dim"))
     console.print()
 
 
@@ -116,8 +116,8 @@ def plain(text: str) -> str:
 
 
 def _lines(text: str, width: int, n: int) -> list[str]:
-    """Return the first `n` lines of a text; an ellipsis tells that there is more."""
-    rest = plain(text[: 4 * width * n])  # enough, also where accents are characters of their own
+    """Return the first `n` lines of a text, with an ellipsis if there is more."""
+    rest = plain(text[: 4 * width * n])  # enough even if accents are separate characters
     lines: list[str] = []
     while rest and len(lines) < n:
         end = _line_end(rest, width if len(lines) < n - 1 else width - 2)
@@ -129,7 +129,7 @@ def _lines(text: str, width: int, n: int) -> list[str]:
 
 
 def _line_end(text: str, width: int) -> int:
-    """Return where a line of `width` cells ends: after a word, or between characters in scripts without spaces."""
+    """Return where a line of `width` cells ends: after a word, or, in scripts without spaces, after a character."""
     cells = 0
     for position, character in enumerate(text):
         cells += cell_len(character)

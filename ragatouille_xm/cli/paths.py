@@ -1,4 +1,4 @@
-"""Where indexes are."""
+"""Locations of indexes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError, InputError
 
-INDEX_FILES = ("manifest.json", "plan.json")  # of an index of ours, and of colbert-ai's
+INDEX_FILES = ("manifest.json", "plan.json")  # of our indexes, and of colbert-ai's
 
-IndexArgument = Annotated[str, typer.Argument(help="Name of an index, or its folder.", metavar="INDEX")]
-RootOption = Annotated[Path, typer.Option(help="Where named indexes are.")]
+IndexArgument = Annotated[str, typer.Argument(help="Name or folder of an index.", metavar="INDEX")]
+RootOption = Annotated[Path, typer.Option(help="Folder that named indexes are in.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an index of that name, once the new one is complete.")
 ]
@@ -34,12 +34,12 @@ def index_folder(root: Path, name: str) -> Path:
 
 
 def find_index(index: str, root: Path) -> Path:
-    """Return the folder of the index that a user means: a named one below `root`, or a folder.
+    """Return the folder of an index, given its name below `root` or its folder.
 
     Raises
     ------
     IndexNotFoundError
-        If there is neither.
+        If there is no such index.
     """
     for folder in (_indexes_folder(root) / index, Path(index)):
         if any(os.path.exists(folder / name) for name in INDEX_FILES):  # Path.exists raises for a name that is too long

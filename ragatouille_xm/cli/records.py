@@ -26,7 +26,7 @@ class Record(NamedTuple):
         File and line, for messages.
     line : int
     fields : mapping
-        As the file has them; the cells of a table are strings.
+        As in the file; the cells of a table are strings.
     """
 
     place: str
@@ -35,7 +35,7 @@ class Record(NamedTuple):
 
 
 def read_json_lines(file: Path) -> Iterator[Record]:
-    """Yield the objects of a file, one a line; blank lines are passed over.
+    """Yield the objects of a file, one per line; blank lines are skipped.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def read_json_lines(file: Path) -> Iterator[Record]:
                 fields = json.loads(line)
             except json.JSONDecodeError as error:
                 raise InputError(f"{place}: this is not valid JSON ({error.msg}, column {error.colno}).") from error
-            except (ValueError, RecursionError) as error:  # a number of thousands of digits, or as many brackets
+            except (ValueError, RecursionError) as error:  # a number with thousands of digits, or as many brackets
                 raise InputError(f"{place}: this JSON cannot be read ({error}).") from error
             if not isinstance(fields, dict):
                 raise InputError(f'{place}: this is not a JSON object such as {{"id": "a", "text": "…"}}.')
@@ -59,12 +59,12 @@ def read_json_lines(file: Path) -> Iterator[Record]:
 
 
 def read_table(file: Path, delimiter: str = ",") -> Iterator[Record]:
-    """Yield the rows of a CSV file (RFC 4180) by the names in its first row.
+    """Yield the rows of a CSV file (RFC 4180), keyed by its header.
 
     Raises
     ------
     InputError
-        At the first row that does not have as many cells as the header.
+        At the first row whose number of cells differs from the header's.
     """
     csv.field_size_limit(2**31 - 1)  # by default 131,072 characters, less than a long document
     with file.open(encoding=UTF8, newline="") as lines:
@@ -77,7 +77,7 @@ def read_table(file: Path, delimiter: str = ",") -> Iterator[Record]:
                     header = _header(cells, place)
                     continue
                 if len(cells) != len(header):
-                    raise InputError(f"{place}: the row has {len(cells)} cells where the header has {len(header)}.")
+                    raise InputError(f"{place}: the row has {len(cells)} cells, but the header has {len(header)}.")
                 yield Record(place, rows.line_num, dict(zip(header, cells, strict=True)))
         except csv.Error as error:
             raise InputError(f"{file}, line {rows.line_num}: this is not valid CSV ({error}).") from error
@@ -92,7 +92,7 @@ def _header(cells: list[str], place: str) -> list[str]:
 
 
 def table_metadata(cells: Mapping[str, str]) -> dict[str, str | int | float]:
-    """Return the cells of a row as metadata: numbers as numbers, so that filters can compare them; no empty cells.
+    """Return the non-empty cells of a row as metadata, numbers as numbers so that filters can compare them.
 
     Examples
     --------
@@ -124,4 +124,4 @@ READERS: Mapping[str, tuple[Callable[[Path], Iterator[Record]], Callable[[Mappin
     ".csv": (read_table, table_metadata),
     ".tsv": (_tab_separated, table_metadata),
 }
-"""By suffix: what reads the records of a file, and what makes metadata of the fields that are left."""
+"""By suffix: the reader of a file's records, and the function that turns the remaining fields into metadata."""

@@ -1,4 +1,4 @@
-"""Commands that find and show: search, languages."""
+"""Commands that read: search, languages."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ..retriever import Result
 
 DETECTION_BATCH = 256
-MOST_ROWS = 40  # more documents than these are counted by language
+MAX_ROWS = 40  # beyond this many documents, languages are counted instead
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON lines, for other programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
 @app.command(
@@ -43,22 +43,22 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON lines, for 
 def search(
     index: IndexArgument,
     queries: Annotated[list[str], typer.Argument(help="One or more questions.", metavar="QUERY...")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many passages to find for each.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of passages to find for each.")] = 10,
     language: Annotated[
         str | None, typer.Option(help="Language of the questions; by default detected among those in the index.")
     ] = None,
     filter: Annotated[
-        str | None, typer.Option(help="JSON: only passages whose metadata, language or document_id agree.")
+        str | None, typer.Option(help="JSON: only passages whose metadata, language or document_id match.")
     ] = None,
     as_json: JsonOption = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower in a large index.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower on a large index.")] = False,
     root: RootOption = Path(".ragatouille"),
     device: DevicesOption = None,
 ) -> None:
     """Search an index.
 
-    For each question: rank, score, relevance (the score, as a share of the highest possible), language and document,
-    and the passage, cut to two lines. --json has all of it.
+    Shows rank, score, relevance (the score as a share of the maximum), language, document and two lines of each
+    passage. --json shows everything.
     """
     folder = find_index(index, root)
     condition = _parse_filter(filter)
@@ -90,7 +90,7 @@ def languages(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Files and folders, as for index.", metavar="[PATH]...")
     ] = None,
-    text: Annotated[list[str] | None, typer.Option("--text", help="A text; may be given again.")] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="A text; may be repeated.")] = None,
     index: Annotated[str | None, typer.Option(help="Count the passages of this index instead.")] = None,
     text_field: TextFieldOption = None,
     id_field: IdFieldOption = None,
@@ -99,8 +99,8 @@ def languages(
 ) -> None:
     """Show the language of texts, files or an index, and the adapter that encodes it.
 
-    The confidence goes from 0 to 1. It is 0 where a text does not decide: a fallback is taken then. More than 40
-    documents are counted by language; --json lists them all.
+    The confidence ranges from 0 to 1. At 0, the text was inconclusive and a fallback was used. More than 40 documents
+    are counted by language; --json lists them all.
     """
     if index is not None:
         if paths or text:
@@ -120,7 +120,7 @@ def languages(
 
 
 def _show_rows(every: list[dict[str, Any]]) -> None:
-    if len(every) > MOST_ROWS:
+    if len(every) > MAX_ROWS:
         _show_counts(Counter(row["language"] for row in every), "documents", False)
         return
     show_table(
@@ -131,7 +131,7 @@ def _show_rows(every: list[dict[str, Any]]) -> None:
 
 
 def _parse_filter(filter: str | None) -> dict[str, Any] | None:
-    """Return a filter given as JSON, checked before a checkpoint is loaded."""
+    """Parse a filter given as JSON, before a checkpoint is loaded."""
     if filter is None:
         return None
     try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..training import ExampleStream, TrainingExample
     from ..training.loop import Validation
 
-CheckpointOption = Annotated[str, typer.Option(help="Hub id or folder of what to start from.")]
+CheckpointOption = Annotated[str, typer.Option(help="Hub id or folder of the checkpoint to start from.")]
 DataOption = Annotated[str, typer.Option(help="A .tsv or .jsonl file of training data (.gz too), or ir_datasets:NAME.")]
 
 
@@ -38,38 +38,40 @@ def train(
     data: DataOption,
     output: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log.jsonl, curves.png.")],
     checkpoint: CheckpointOption = "antoinelouis/colbert-xm",
-    queries: Annotated[Path | None, typer.Option(help="Texts of query ids: a tsv file of ids and texts.")] = None,
-    collection: Annotated[Path | None, typer.Option(help="The same for passage ids.")] = None,
-    language: Annotated[str, typer.Option(help="Of the data, or 'detect' for that of each text.")] = "en",
+    queries: Annotated[Path | None, typer.Option(help="Texts of the query ids: a tsv file of ids and texts.")] = None,
+    collection: Annotated[Path | None, typer.Option(help="Likewise for passage ids.")] = None,
+    language: Annotated[str, typer.Option(help="Language of the data, or 'detect' for each text.")] = "en",
     steps: Annotated[int, typer.Option(min=1)] = 50_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Queries of a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Highest; it rises for a tenth of the steps, and falls.")] = 3e-6,
-    negatives: Annotated[int, typer.Option(min=1, help="Negative passages of each query.")] = 1,
-    in_batch: Annotated[bool, typer.Option(help="Other queries' passages are negatives too.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Queries per step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Peak; rises over a tenth of the steps, then falls.")] = 3e-6,
+    negatives: Annotated[int, typer.Option(min=1, help="Negative passages per query.")] = 1,
+    in_batch: Annotated[bool, typer.Option(help="Use other queries' passages as negatives too.")] = True,
     distillation: Annotated[
-        bool, typer.Option("--distillation", help="Follow the teacher's scores in the data.")
+        bool, typer.Option("--distillation", help="Learn from the teacher's scores in the data.")
     ] = False,
-    accumulation: Annotated[int, typer.Option(min=1, help="Parts that a batch is cut into.")] = 1,
+    accumulation: Annotated[int, typer.Option(min=1, help="Number of parts a batch is split into.")] = 1,
     chunk_size: Annotated[
-        int | None, typer.Option(min=1, help="Texts at a time: a whole batch's gradient in less memory.")
+        int | None, typer.Option(min=1, help="Texts encoded at a time: the gradient of a whole batch in less memory.")
     ] = None,
-    doc_maxlen: Annotated[int, typer.Option(help="Most tokens of a passage.")] = 256,
+    doc_maxlen: Annotated[int, typer.Option(help="Maximum tokens per passage.")] = 256,
     dim: Annotated[int | None, typer.Option(help="Width of a token vector, for a checkpoint without a head.")] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; by default bf16 on a GPU.")] = None,
     validation: Annotated[
         Path | None,
-        typer.Option(help="To choose by: data in the form of --data (its loss), or a folder as of evaluate (MRR@10)."),
+        typer.Option(
+            help="Selects the best checkpoint: data as for --data (loss) or a folder as for evaluate (MRR@10)."
+        ),
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints, and between validations.")] = 1000,
     seed: Annotated[int, typer.Option()] = 0,
     device: DeviceOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --output.")] = False,
 ) -> None:
-    """Train a checkpoint for retrieval, by ColBERT-XM's recipe: embeddings and language adapters stay as they are.
+    """Train a checkpoint for retrieval by ColBERT-XM's recipe, with embeddings and language adapters frozen.
 
-    The settings' defaults are the paper's. A run that was killed goes on with --resume, and ends as if it had not been.
+    The defaults are the paper's. A killed run continues with --resume and ends as if it had never stopped.
     """
-    facade()  # keeps the libraries below from talking
+    facade()  # silences the libraries it uses
     from .. import training
     from ..evaluation.validation import RankingValidation
 
@@ -127,21 +129,21 @@ def _examples(data: str, queries: Path | None, collection: Path | None) -> Seque
     """
 )
 def add_language(
-    language: Annotated[str, typer.Argument(help="A code as 'yo', or an adapter's name as 'yo_NG'.")],
-    texts: Annotated[Path, typer.Option(help="Raw text, a paragraph a line.")],
+    language: Annotated[str, typer.Argument(help="A code such as 'yo', or an adapter name such as 'yo_NG'.")],
+    texts: Annotated[Path, typer.Option(help="Raw text, one paragraph per line.")],
     output: Annotated[Path, typer.Option(help="Folder of the new checkpoint.")],
     checkpoint: CheckpointOption = "antoinelouis/colbert-xm",
     steps: Annotated[int, typer.Option(min=1)] = 1000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Highest.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Peak.")] = 1e-4,
     start_from: Annotated[
-        str | None, typer.Option(help="Language to begin as a copy of, or 'zeros'; by default the nearest relative.")
+        str | None, typer.Option(help="Language to copy at the start, or 'zeros'; by default the nearest relative.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; by default bf16 on a GPU.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     device: DeviceOption = None,
 ) -> None:
-    """Train the adapter of a language on raw text, and write a checkpoint that has it; all else stays as it is."""
+    """Train a language adapter on raw text, and write a checkpoint that has it; all other weights stay frozen."""
     facade()
     from .. import training
 

@@ -31,20 +31,20 @@ def convert(
     name: Annotated[str, typer.Option(help="Name of the new index.")],
     root: RootOption = Path(".ragatouille"),
     collection: Annotated[
-        Path | None, typer.Option(help="The texts, .tsv or .json, for a folder that has none.")
+        Path | None, typer.Option(help="The texts (.tsv or .json), for a folder without them.")
     ] = None,
     language: Annotated[
         str | None, typer.Option(help="Language of the passages; by default that of the checkpoint's default adapter.")
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Hub id or folder, if the one that filled the index has moved.")
+        str | None, typer.Option(help="Hub id or folder, if the index's checkpoint has moved.")
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Move an index of RAGatouille or colbert-ai into our format, without encoding its texts again.
+    """Convert an index of RAGatouille or colbert-ai into our format, without encoding its texts again.
 
-    The folder is not changed. One language goes for all passages and so for the questions, since colbert-ai encodes
-    everything through one adapter; to have each text go through its own, index the texts again.
+    The folder is not changed. All passages, and so all questions, share one language, since colbert-ai encodes
+    everything through one adapter. To use the adapter of each text, index the texts again.
     """
     target = index_folder(root, name)
     from ..transfer.plaid import convert_index
@@ -71,20 +71,20 @@ def convert(
 )
 def export(
     index: IndexArgument,
-    folder: Annotated[Path, typer.Argument(help="Where to write it; must not exist.", metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(help="Target folder; must not exist.", metavar="FOLDER")],
     nbits: Annotated[
         int | None,
-        typer.Option(help="Bits for each dimension: 1, 2, 4 or 8; by default 4 below 10,000 passages, otherwise 2."),
+        typer.Option(help="Bits per dimension: 1, 2, 4 or 8; by default 4 below 10,000 passages, otherwise 2."),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Name of the checkpoint to write down, if others have it elsewhere.")
+        str | None, typer.Option(help="Checkpoint name to record, if it is elsewhere for others.")
     ] = None,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
     """Write an index as a folder that colbert-ai and RAGatouille open.
 
-    Its vectors are compressed. The passages are those of the index, from 0 without gaps. colbert-ai sends every
-    question through the checkpoint's default adapter.
+    Its vectors are compressed, and its passages are numbered from 0 without gaps. colbert-ai encodes every question
+    through the checkpoint's default adapter.
     """
     source = find_index(index, root)
     from ..transfer.plaid import export_index
@@ -106,21 +106,21 @@ def push(
     to: Annotated[str, typer.Option(help="Address of the cluster.", metavar="URL")],
     name: Annotated[str | None, typer.Option(help="Name in the cluster; by default that of the folder.")] = None,
     api_key: KeyOption = None,
-    shards: Annotated[int | None, typer.Option(help="Into how many shards it is divided.")] = None,
-    replicas: Annotated[int | None, typer.Option(help="Copies of each shard.")] = None,
+    shards: Annotated[int | None, typer.Option(help="Number of shards.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Copies per shard.")] = None,
     write_consistency: Annotated[
         int | None, typer.Option(help="Copies that must confirm a write; by default all.")
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="int16 or int8, as the cluster stores token vectors; by default as the folder.")
+        str | None, typer.Option(help="int16 or int8, for token vectors in the cluster; by default as in the folder.")
     ] = None,
-    on_disk: Annotated[bool, typer.Option("--on-disk", help="Token vectors stay on disk, mapped.")] = False,
+    on_disk: Annotated[bool, typer.Option("--on-disk", help="Keep token vectors on disk, memory-mapped.")] = False,
     overwrite: OverwriteOption = False,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
     """Copy an index into a Qdrant cluster, without encoding its texts again.
 
-    The copy is compared with the original before it counts. A push that was broken off goes on where it was.
+    The copy is verified against the original before it is published. An interrupted push resumes where it stopped.
     """
     source = find_index(index, root)
     from ..config import ClusterConfig
@@ -141,7 +141,7 @@ def push(
     """
 )
 def pull(
-    address: Annotated[str, typer.Argument(help="Address of the cluster and name of the index.", metavar="URL/NAME")],
+    address: Annotated[str, typer.Argument(help="Cluster address and index name.", metavar="URL/NAME")],
     to: Annotated[Path, typer.Option(help="Folder of the new index.", metavar="FOLDER")],
     api_key: KeyOption = None,
     overwrite: Annotated[
@@ -150,11 +150,11 @@ def pull(
 ) -> None:
     """Copy an index from a Qdrant cluster into a folder, without encoding its texts again.
 
-    The copy is compared with the original before it counts. A pull that was broken off goes on where it was.
+    The copy is verified against the original before it is published. An interrupted pull resumes where it stopped.
     """
     url, _, name = address.rpartition("/")
     if not name or "://" not in url:
-        raise InputError(f"{address!r} is not the address of an index: give http://host:6333/NAME.")
+        raise InputError(f"{address!r} is not an index address: give http://host:6333/NAME.")
     from ..index.cluster.client import Cluster
     from ..transfer.cluster import pull_index
 

@@ -59,7 +59,7 @@ def test_all_is_well(run: Run, shared: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     lines = [line.rstrip() for line in result.stdout.splitlines()]
     assert [line for line in lines if line and not line.startswith(" ")] == [
-        "Packages", "Devices", "Caches", "Index mine", "Nothing is wrong.",
+        "Packages", "Devices", "Caches", "Index mine", "No problems found.",
     ]  # fmt: skip
     assert f"  ✓ torch             {version('torch')}" in lines
     assert any(line.startswith("  ✓ python") for line in lines)
@@ -124,7 +124,7 @@ def test_a_missing_manifest(run: Run, index: Path) -> None:
     assert "it has no manifest.json" in damaged(run, index)["manifest"]["found"]
     result = run("doctor", "--root", index.parents[2])
     assert result.exit_code == 1, "also without being named"
-    assert "1 thing wrong; what mends it is below each." in result.stdout
+    assert "1 problem found; the fix is below each." in result.stdout
     assert "→ ragatouille-xm index PATH --name mine" in result.stdout
 
 
@@ -471,7 +471,7 @@ def test_without_a_package_there_is_still_a_diagnosis(shared: Path, checkpoint: 
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "wrong; what mends it is below each." in done.stdout
+    assert "found; the fix is below each." in done.stdout
     assert module in done.stdout
 
 

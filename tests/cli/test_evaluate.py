@@ -129,7 +129,7 @@ def test_two_checkpoints_of_one_name(run: Run, data: Path, checkpoint: Path, tmp
         (tmp_path / name / "model").symlink_to(checkpoint)
     both = [f"colbert-xm={tmp_path / name / 'model'}" for name in ("one", "two")]
     message = error(run("evaluate", "--dataset", data / "en", "--system", both[0], "--system", both[1]))
-    assert message == "Two of the systems are both called 'colbert-xm=model'. Rename one of the folders."
+    assert message == "Two systems are both called 'colbert-xm=model'. Rename one of the folders."
 
 
 @pytest.mark.parametrize(

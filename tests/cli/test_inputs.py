@@ -108,7 +108,7 @@ def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
 def test_one_id_twice_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a" / "readme.md", "one")
     write(tmp_path / "b" / "readme.md", "two")
-    with pytest.raises(DuplicateDocumentError, match=r"b/readme\.md: the id 'readme\.md' was there before"):
+    with pytest.raises(DuplicateDocumentError, match=r"b/readme\.md: the id 'readme\.md' was used before"):
         read(tmp_path / "a", tmp_path / "b")
 
 
@@ -208,8 +208,8 @@ def test_records_in_a_folder_are_read_and_named_by_file_and_line(tmp_path: Path)
         ("t.jsonl", '{"text": "x", "n": NaN}', "t.jsonl, line 1: Metadata 'n'"),
         ("t.jsonl", '{"text": "\\ud800"}', "t.jsonl, line 1: the text has a lone surrogate"),
         ("t.jsonl", b'{"text": "x"}\n{"text": "caf\xe9"}', "t.jsonl' is not UTF-8 text."),
-        ("t.csv", "id,text\n1,a,b\n", "t.csv, line 2: the row has 3 cells where the header has 2."),
-        ("t.csv", "id,text\n1\n", "t.csv, line 2: the row has 1 cells where the header has 2."),
+        ("t.csv", "id,text\n1,a,b\n", "t.csv, line 2: the row has 3 cells, but the header has 2."),
+        ("t.csv", "id,text\n1\n", "t.csv, line 2: the row has 1 cells, but the header has 2."),
         ("t.csv", 'id,text\n1,"a\n', "t.csv, line 2: this is not valid CSV (unexpected end of data)."),
         ("t.csv", "text,text\na,b\n", "t.csv, line 1: the header has the column 'text' twice."),
         ("t.csv", "title;words\na;b\n", "t.csv, line 2: there is no field 'text' or"),
@@ -227,4 +227,4 @@ def test_an_id_that_is_no_unicode_is_made_one(tmp_path: Path) -> None:
 
 def test_one_id_twice_in_a_file_is_told_by_line(tmp_path: Path) -> None:
     file = write(tmp_path / "t.jsonl", '{"id": 1, "text": "x"}\n{"id": "1", "text": "y"}')
-    assert "t.jsonl, line 2: the id '1' was there before" in refusal(file)
+    assert "t.jsonl, line 2: the id '1' was used before" in refusal(file)

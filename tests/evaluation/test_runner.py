@@ -194,7 +194,7 @@ def test_a_first_stage_made_otherwise_is_made_anew(dataset: Dataset, tmp_path: P
 
 
 def test_two_of_one_name(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Two of the systems are both called 'a b'"):
+    with pytest.raises(InputError, match="Two systems are both called 'a b'"):
         evaluate([dataset], {"a b": Alphabetical(), "a-b": Alphabetical()}, tmp_path)
     with pytest.raises(InputError, match="Two of the datasets are both called 'data/en'"):
         evaluate([dataset, dataset], {"a": Alphabetical()}, tmp_path)
