@@ -1,4 +1,4 @@
-"""Where this package keeps what it makes once and uses again."""
+"""The cache folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ENVIRONMENT_VARIABLE = "RAGATOUILLE_XM_CACHE"
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: ``$RAGATOUILLE_XM_CACHE``, else the platform's place for the user's caches.
+    """Return the cache folder: ``$RAGATOUILLE_XM_CACHE``, else the platform's user cache.
 
     It need not exist yet. Deleting it is safe.
 

@@ -1,18 +1,18 @@
-"""Small value objects for settings. Each belongs to one room; none is mutable."""
+"""Settings, as small immutable value objects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-DEFAULT_ROOT = ".ragatouille/"  # where RAGatouille keeps indexes, and below it:
+DEFAULT_ROOT = ".ragatouille/"  # as in RAGatouille, like the folder below it
 INDEXES_FOLDER = "colbert/indexes"
-# Found on 10,000 to a million passages, to have 0.98 of the exact top 10: benchmarks/search.py.
+# Chosen on 10,000 to a million passages to keep 0.98 of the exact top 10: benchmarks/search.py.
 LEAST_CANDIDATES, SUITED_UP_TO, CANDIDATES_GROW = 1000, 10_000, 0.55
 LEAST_PROBES, PROBES_UP_TO, PROBES_GROW = 64, 100_000, 0.6
-EXACT_BELOW = 2000  # passages: an index of up to so many has no first stage
-FAST_CANDIDATES, FAST_PROBES = 0.15, 0.25  # of these
-STORAGES = ("int16", "int8")  # of token vectors on disk: 2 bytes for each number, or 1 and a scale for each vector
+EXACT_BELOW = 2000  # passages: an index of up to this many has no first stage
+FAST_CANDIDATES, FAST_PROBES = 0.15, 0.25  # fractions of the defaults
+STORAGES = ("int16", "int8")  # of token vectors on disk: 2 bytes per number, or 1 plus a scale per vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class SearchConfig:
     Attributes
     ----------
     exact : bool
-        Score every passage that qualifies, without a first stage.
+        Score every qualifying passage, without a first stage.
     fast : bool
-        Fewer candidates and probes than by default: 0.15 of the ones, at least 10 k, and a quarter of the others.
+        Use 0.15 of the default candidates, at least 10 k, and a quarter of the default probes.
     candidates : int or None
-        Passages that the first stage hands to MaxSim; by default as many as the size of the index asks for (1,000 up to
-        10,000 passages, and 3.5 times as many for ten times the passages), and at least 20 k.
+        Passages that the first stage hands to MaxSim; by default chosen by the size of the index (1,000 up to 10,000
+        passages, and 3.5 times as many for ten times the passages), at least 20 k.
     probes : int or None
-        Centroids looked up for each query token; by default 64 up to 100,000 passages, and four times as many for ten
-        times the passages.
+        Centroids probed per query token; by default 64 up to 100,000 passages, and four times as many for ten times
+        the passages.
     """
 
     exact: bool = False
@@ -39,7 +39,7 @@ class SearchConfig:
     probes: int | None = None
 
     def candidates_for(self, k: int, passages: int) -> int:
-        """Return how many candidates to score for the best `k` of an index of so many passages.
+        """Return the number of candidates to score for the best `k` of an index with this many passages.
 
         Examples
         --------
@@ -56,7 +56,7 @@ class SearchConfig:
         return max(int(suited * FAST_CANDIDATES), 10 * k) if self.fast else max(int(suited), 20 * k)
 
     def probes_for(self, passages: int) -> int:
-        """Return how many centroids to look up for a query token in an index of so many passages.
+        """Return the number of centroids to probe per query token in an index with this many passages.
 
         Examples
         --------
@@ -69,23 +69,23 @@ class SearchConfig:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """How an index is kept in a Qdrant cluster, and how the cluster is spoken to.
+    """Storage of an index in a Qdrant cluster, and the connection to it.
 
     Attributes
     ----------
     shards, replicas, write_consistency : int or None
-        Of a new index: into how many shards it is divided, how many copies of each there are, and how many of them
-        must confirm a write. None leaves it to the cluster.
+        For a new index: the number of shards, of copies of each, and of copies that must confirm a write. None leaves
+        the choice to the cluster.
     on_disk : bool
-        Of a new index: token vectors stay on disk, mapped, instead of in memory.
+        For a new index: keep token vectors on disk, memory-mapped, instead of in memory.
     read_consistency : int, str or None
-        How many copies a read asks: a number, ``"majority"``, ``"quorum"`` or ``"all"``; None is one of them.
+        Copies that a read consults: a number, ``"majority"``, ``"quorum"`` or ``"all"``; None means one.
     timeout : int
-        Seconds that one request may take.
+        Timeout of a request, in seconds.
     attempts : int
-        How many times a request is sent before a cluster that does not answer, or is overloaded, counts as failed.
+        Times a request is sent before a cluster that is unreachable or overloaded counts as failed.
     parallel : int
-        Requests on their way at the same time.
+        Number of concurrent requests.
     """
 
     shards: int | None = None

@@ -3,22 +3,22 @@
 ::
 
     RagatouilleXMError
-    ├── InputError (ValueError)         a value given by the user is not usable
+    ├── InputError (ValueError)         a value given by the user is invalid
     │   ├── FilterError                 a metadata filter
-    │   ├── LanguageError               a language that no adapter stands for
-    │   └── DuplicateDocumentError      a document id that the index already has
+    │   ├── LanguageError               an unknown language, or one without an adapter
+    │   └── DuplicateDocumentError      a document id that is already in the index
     ├── CheckpointError                 a checkpoint is missing, damaged or of an unknown kind
     ├── PassageIndexError               an index …
-    │   ├── IndexNotFoundError          … is not where it should be (an InputError too)
-    │   ├── IndexDamagedError           … has a missing or unreadable part
-    │   ├── IndexFormatError            … is of a newer format, or of another checkpoint
+    │   ├── IndexNotFoundError          … does not exist (also an InputError)
+    │   ├── IndexDamagedError           … is damaged: something is missing or unreadable
+    │   ├── IndexFormatError            … has a newer format, or another checkpoint
     │   ├── IndexLockedError            … is being written by another process
-    │   ├── ReadOnlyIndexError          … is of another program's format, which is searched only
-    │   ├── ClusterError                … is in a cluster that does not answer, refuses the key, or fails
+    │   ├── ReadOnlyIndexError          … has another program's format, which is read-only
+    │   ├── ClusterError                … is in a cluster that is unreachable, rejects the key, or fails
     │   └── StorageError                … could not be written (disk full, no permission)
     └── MissingExtraError (ImportError) an optional package is not installed
 
-Every message names the value and the way out.
+Every message names the value and a way out.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class RagatouilleXMError(Exception):
 
 
 class InputError(RagatouilleXMError, ValueError):
-    """A value given by the user is not usable."""
+    """A value given by the user is invalid."""
 
 
 class FilterError(InputError):
-    """A metadata filter cannot be understood."""
+    """A metadata filter is invalid."""
 
 
 class LanguageError(InputError):
-    """A language that is not known, or that no adapter stands for."""
+    """A language is unknown, or has no adapter."""
 
 
 class DuplicateDocumentError(InputError):
-    """A document id is given twice, or the index already has it."""
+    """A document id is given twice, or is already in the index."""
 
 
 class CheckpointError(RagatouilleXMError):
@@ -49,19 +49,19 @@ class CheckpointError(RagatouilleXMError):
 
 
 class PassageIndexError(RagatouilleXMError):
-    """Base of what can go wrong with an index."""
+    """Base of all index errors."""
 
 
 class IndexNotFoundError(PassageIndexError, InputError, FileNotFoundError):
-    """There is no index at that place or of that name."""
+    """There is no index at that path or of that name."""
 
 
 class IndexDamagedError(PassageIndexError):
-    """A part of the index is missing or cannot be read."""
+    """Something in the index is missing or cannot be read."""
 
 
 class IndexFormatError(PassageIndexError):
-    """The index was written by a newer version, or by another checkpoint."""
+    """The index was written by a newer version or with another checkpoint."""
 
 
 class IndexLockedError(PassageIndexError):
@@ -69,11 +69,11 @@ class IndexLockedError(PassageIndexError):
 
 
 class ReadOnlyIndexError(PassageIndexError):
-    """The index is of another program's format: it can be searched, not changed."""
+    """The index has another program's format: it can be searched but not changed."""
 
 
 class ClusterError(PassageIndexError, ConnectionError):
-    """The cluster that has the index does not answer, refuses the key, or fails."""
+    """The cluster that holds the index is unreachable, rejects the key, or fails."""
 
 
 class StorageError(PassageIndexError, OSError):

@@ -15,7 +15,7 @@ from .types import Languages
 
 
 class EncodedDocuments:
-    """Documents in memory, each one passage, found by their position.
+    """Documents in memory, each a single passage, identified by position.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class EncodedDocuments:
         batch_tokens: int | None = None,
         progress: bool = False,
     ) -> None:
-        """Encode documents and append them; each is cut off at `max_length` tokens."""
+        """Encode documents and append them; each is truncated to `max_length` tokens."""
         ids = map(str, count(len(self._index)))
         checked = list(read_documents(documents, ids, metadatas, languages))
         length = self._encoder.tokenizer.max_tokens if max_length is None else max_length
@@ -47,7 +47,7 @@ class EncodedDocuments:
     def search(
         self, queries: Sequence[str], k: int, *, languages: Languages = None, filter: Mapping[str, Any] | None = None
     ) -> list[list[Result]]:
-        """Return the best documents for each query, as `Retriever.search` does, by ``result_index``."""
+        """Return the best documents for each query, as `Retriever.search` does, with their ``result_index``."""
         retriever = Retriever(self._encoder, self._index, self._encoder.tokenizer.max_tokens)
         found = retriever.search(queries, k, languages=languages, filter=filter)
         return [[_by_position(result) for result in results] for results in found]
@@ -63,13 +63,13 @@ def rerank(
     document_languages: Languages = None,
     batch_tokens: int | None = None,
 ) -> list[list[Result]]:
-    """Order documents by how well they answer each query; nothing is kept."""
+    """Rank documents by how well they answer each query."""
     encoded = EncodedDocuments(encoder)
     encoded.add(documents, None, document_languages, batch_tokens=batch_tokens)
     return encoded.search(queries, k, languages=languages)
 
 
 def _by_position(result: Result) -> Result:
-    """Replace the ids of a result by ``result_index``, the position of a document among those given."""
+    """Replace the ids of a result by ``result_index``, the position of its document."""
     kept = {key: value for key, value in result.items() if key not in ("document_id", "passage_id")}
     return {**kept, "result_index": int(result["document_id"])}

@@ -1,4 +1,4 @@
-"""`RAGPretrainedModel`: RAGatouille's interface. It delegates; what happens is in the modules below."""
+"""`RAGPretrainedModel`: RAGatouille's interface. It only delegates to the modules below."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ Results = list[Result] | list[list[Result]]
 
 
 class RAGPretrainedModel:
-    """A pretrained late-interaction model, and the indexes built with it.
+    """A pretrained late-interaction model and its indexes.
 
-    The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists where this one differs and why. Make one with
-    `from_pretrained` or `from_index`. Searching is safe from many threads.
+    The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists the differences and the reasons. Create a model with
+    `from_pretrained` or `from_index`. Searching is thread-safe.
 
     Examples
     --------
@@ -85,27 +85,27 @@ class RAGPretrainedModel:
         Parameters
         ----------
         pretrained_model_name_or_path : str or Path
-            Hub id, local folder, or ``"demo"`` for the small stand-in that is made on this machine (``"./demo"`` for a
-            folder of that name).
+            Hub id, local folder, or ``"demo"`` for a small stand-in that is built on this machine (``"./demo"`` means
+            a folder of that name).
         n_gpu : int
-            0 keeps to the CPU. `device` says more.
+            0 uses only the CPU. `device` gives finer control.
         verbose : int
             0 shows no progress bars.
         index_root : str, optional
-            Where indexes are, by default ``.ragatouille/``.
+            Folder for indexes, by default ``.ragatouille/``.
         device : str, torch.device or sequence of them, optional
-            ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU when there is one. ``["cuda:0", "cuda:1"]`` encodes on
-            both: each holds the model, and batches go to whichever is free.
+            ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU if there is one. ``["cuda:0", "cuda:1"]`` encodes on
+            both: each holds the model, and each batch goes to the one that is free.
         dtype : str or torch.dtype, optional
             By default float32 on the CPU and bfloat16 on a GPU.
         language_detector : str, callable or LanguageDetector
             ``"py3langid"`` (the default), ``"langdetect"``, or a function from a text to a language code.
         quantize : {"int8"}, optional
-            Encode in 8-bit integers, on the CPU: faster, a little less exact. Indexes and queries need not agree on it.
+            Encode with 8-bit integers on the CPU: faster, slightly less exact. Indexes and queries may differ in this.
         search_device : str or torch.device, optional
-            Hold the token vectors of indexes (of ours, in a folder) in the memory of this device, say ``"cuda"``, from
-            the first search on, and score every passage there (with ``force_fast``, candidates of the first stage,
-            which the CPU finds). Where the device is not there or has no room, the index is searched as without it.
+            From the first search on, hold the token vectors of local indexes in the memory of this device, for example
+            ``"cuda"``, and score every passage there. With ``force_fast``, only the candidates of the first stage,
+            which runs on the CPU, are scored. If the device is missing or full, the index is searched without it.
 
         Raises
         ------
@@ -142,26 +142,26 @@ class RAGPretrainedModel:
         api_key: str | None = None,
         cluster: ClusterConfig | None = None,
     ) -> RAGPretrainedModel:
-        """Open an index together with the checkpoint that filled it; other parameters as for `from_pretrained`.
+        """Open an index together with its checkpoint; other parameters as for `from_pretrained`.
 
         Parameters
         ----------
         index_path : str or Path
-            An index of ours, or of colbert-ai or RAGatouille, which is searched as it is and not changed.
+            An index of ours, or one of colbert-ai or RAGatouille, which is searched in place and never changed.
         checkpoint : str or Path, optional
-            Where the checkpoint is now, if it has moved.
+            The checkpoint's new location, if it has moved.
         language, collection : optional
-            Of a colbert-ai folder: the language of all passages, by default the checkpoint's default adapter's; the
-            texts (a list, or a ``.tsv`` or ``.json`` file), if the folder has none.
+            For a colbert-ai folder: the language of all passages, by default that of the checkpoint's default adapter;
+            and the texts (a list, or a ``.tsv`` or ``.json`` file), if the folder has none.
         index_url, api_key, cluster : optional
-            Open the index of the name `index_path` in the Qdrant cluster at ``"http://host:6333"``: see `index`.
+            Open the index named `index_path` in the Qdrant cluster at ``"http://host:6333"``: see `index`.
 
         Raises
         ------
         IndexNotFoundError, IndexDamagedError, IndexFormatError
             If there is no usable index at `index_path`.
         CheckpointError
-            If its checkpoint is no longer to be found.
+            If its checkpoint cannot be found.
         InputError
             If an option is not usable.
         """
@@ -206,7 +206,7 @@ class RAGPretrainedModel:
         api_key: str | None = None,
         cluster: ClusterConfig | None = None,
     ) -> str:
-        """Build an index; one of the same name is replaced in one step, once the new one is complete.
+        """Build an index. An existing one of the same name is replaced atomically, once the new one is complete.
 
         Parameters
         ----------
@@ -217,33 +217,33 @@ class RAGPretrainedModel:
         document_metadatas : iterable of dict, optional
             JSON values, returned with results and usable in filters.
         index_name : str, optional
-            By default made from the checkpoint's name.
+            By default derived from the checkpoint's name.
         overwrite_index : bool or str
-            False refuses to replace an index. ``"resume"`` goes on with a build of that name that was broken off:
-            documents that it has already, by their ids, are not encoded again. ``"reuse"`` leaves an index of that name
-            as it is, and nothing is encoded. ``"force_silent_overwrite"`` is True.
+            False refuses to replace an index. ``"resume"`` continues an interrupted build of that name: documents that
+            it already has, by id, are not encoded again. ``"reuse"`` keeps an existing index of that name unchanged and
+            encodes nothing. ``"force_silent_overwrite"`` means True.
         max_document_length : int
-            Most tokens of a passage, specials included; longer documents are split.
+            Maximum tokens per passage, including special tokens; longer documents are split.
         split_documents : bool
-            False cuts documents off at `max_document_length` instead of splitting them.
+            False truncates documents at `max_document_length` instead of splitting them.
         document_splitter_fn : callable, "sentences" or None
             RAGatouille's hook, ``fn(documents, document_ids, chunk_size=…) -> [{"document_id", "content"}]``, or
             ``fn(text) -> [chunk]``; None does not split. By default whole sentences are packed, in every script.
         preprocessing_fn : callable or list of callables, optional
             RAGatouille's hook, called after splitting.
         bsize : int
-            Most passages of full length that go through the model at once.
+            Maximum number of full-length passages per batch.
         use_faiss : bool
-            Fit the codebooks of the index by faiss's k-means (extra ``[faiss]``), on GPUs if it is a build for these,
-            instead of ours, which takes a fraction of the time: `benchmarks/codebooks.py` compares what they find.
+            Fit the index's codebooks with faiss's k-means (extra ``[faiss]``; on GPUs, if that build of it supports
+            them) instead of ours, which takes a fraction of the time: `benchmarks/codebooks.py` compares them.
         languages : str or sequence of (str or None), optional
             Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
         storage : str
-            How token vectors are stored: ``"int16"``, or ``"int8"`` in half the space, a little less exactly.
+            How token vectors are stored: ``"int16"``, or ``"int8"`` for half the space and slightly less precision.
         index_url : str or qdrant_client.QdrantClient, optional
             Keep the index in the Qdrant cluster at ``"http://host:6333"``.
         api_key : str, optional
-            Of the cluster.
+            Key of the cluster.
         cluster : ClusterConfig, optional
             Shards, replicas and more: see `ragatouille_xm.config.ClusterConfig`.
 
@@ -282,7 +282,7 @@ class RAGPretrainedModel:
         return str(path)
 
     def _reuse(self, name: str, place: Cluster | None) -> str:
-        """Make an index that is there the one used last; return its folder, or its address in the cluster."""
+        """Make an existing index the current one; return its folder, or its address in the cluster."""
         if place is not None:
             index = open_in_cluster(place, name)
             self.catalog.register(name, index)
@@ -304,14 +304,14 @@ class RAGPretrainedModel:
         *,
         languages: Languages = None,
     ) -> None:
-        """Add documents to an index; parameters as for `index`. They are found as soon as it returns.
+        """Add documents to an index; parameters as for `index`. They are searchable once this returns.
 
-        A codebook that has to be fitted anew is so as when the index was built, whatever `use_faiss` is.
+        `use_faiss` has no effect: a codebook is always refitted the way it was fitted when the index was built.
 
         Raises
         ------
         DuplicateDocumentError
-            If the index has one of the documents already; nothing is added then.
+            If the index already has one of the documents; nothing is added then.
         """
         retriever = self.catalog.get(index_name)
         documents = read_documents(new_collection, new_document_ids, new_document_metadatas, languages)
@@ -331,7 +331,7 @@ class RAGPretrainedModel:
         *,
         languages: Languages = None,
     ) -> None:
-        """Replace documents by id, and add those that the index does not have; parameters as for `index`."""
+        """Replace documents by id, and add those that are new; parameters as for `index`."""
         retriever = self.catalog.get(index_name)
         documents = read_documents(collection, document_ids, document_metadatas, languages)
         options = SplitOptions(retriever.max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
@@ -340,7 +340,7 @@ class RAGPretrainedModel:
     def _add(
         self, retriever: Retriever, documents: Iterable[Document], options: SplitOptions, bsize: int, *, replace: bool
     ) -> None:
-        checked = list(documents)  # all are checked before any is added
+        checked = list(documents)  # checks all of them before any is added
         retriever.add(
             checked,
             split=self._splitter(options),
@@ -355,14 +355,14 @@ class RAGPretrainedModel:
         return make_splitter(options, tokenizer.count, tokenizer.room(options.max_document_length))
 
     def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
-        """Delete documents by id; return how many passages went. Unknown ids are warned of through `logging`."""
+        """Delete documents by id; return the number of passages deleted. Unknown ids are logged as a warning."""
         return self.catalog.get(index_name).delete(document_ids)
 
     def optimize_index(self, index_name: str | None = None) -> None:
-        """Merge what was added to an index, free the room of what was deleted, and fit its first stage anew.
+        """Merge additions, reclaim the space of deleted documents, and refit the first stage of searches.
 
-        Large changes do this by themselves; after many small ones it makes searches faster. Nothing is encoded again,
-        searches go on meanwhile, and if the process dies the index is as it was.
+        Large changes do this automatically; after many small ones, calling it makes searches faster. Nothing is encoded
+        again, searches continue meanwhile, and if the process dies the index is unchanged.
 
         Raises
         ------
@@ -390,23 +390,23 @@ class RAGPretrainedModel:
         Parameters
         ----------
         query : str or list of str
-            Several are encoded in one pass.
+            Several queries are encoded in one pass.
         index_name : str, optional
             By default the one that was built, opened or named last.
         k : int
-            How many results to return; fewer only where fewer passages qualify.
+            Number of results; fewer only if fewer passages qualify.
         force_fast : bool
-            Look at fewer candidates: faster, and some of the best passages are missed.
+            Score fewer candidates: faster, but some of the best passages are missed.
         zero_index_ranks : bool
-            Count ranks from 0 instead of 1.
+            Number ranks from 0 instead of 1.
         doc_ids : str or list of str, optional
-            Search only in this document, or in these.
+            Search only these documents.
         language : str or list of (str or None), optional
-            Language of the query, or of each; by default detected among the languages in the index.
+            Language of the query, or of each; by default detected among the languages of the index.
         filter : mapping, optional
             ``{"year": {"$gte": 2020}, "language": "fr"}``: see `ragatouille_xm.corpus.filters`.
         min_score : float, optional
-            Leave out what scores less.
+            Omit results that score less.
         exact : bool
             Score every passage.
 
@@ -414,7 +414,7 @@ class RAGPretrainedModel:
         -------
         list of dict, or list of lists for a list of queries
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
-            number of query tokens, 0 to 1), and ``document_metadata`` where the document has some.
+            number of query tokens, 0 to 1), and ``document_metadata`` if the document has any.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -431,25 +431,25 @@ class RAGPretrainedModel:
         return await asyncio.to_thread(self.search, query, *arguments, **options)
 
     def get_passages(self, document_ids: str | Iterable[str], index_name: str | None = None) -> list[dict[str, Any]]:
-        """Return what the index holds of documents, by their ids, as it is stored.
+        """Return the stored passages of documents, by document id.
 
         Parameters
         ----------
         document_ids : str or list of str
-            Ids that the index does not have are passed over.
+            Unknown ids are ignored.
         index_name : str, optional
             By default the one that was built, opened or named last.
 
         Returns
         -------
         list of dict
-            Each with ``content, document_id, passage_id, language``, and ``document_metadata`` where the document has
-            some; documents in the order of `document_ids`, the passages of each in the order of its text.
+            Each with ``content, document_id, passage_id, language``, and ``document_metadata`` if the document has any;
+            documents in the order of `document_ids`, their passages in the order of the text.
         """
         return self.catalog.get(index_name).passages_of(document_ids)
 
     def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:
-        """Return the language, adapter and confidence (0 to 1) that each text would be encoded with."""
+        """Return each text's detected language, the adapter it would be encoded with, and the confidence (0 to 1)."""
         found = self.encoder.detect(list_of_strings(texts, "texts"))
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
@@ -465,22 +465,22 @@ class RAGPretrainedModel:
         language: Languages = None,
         languages: Languages = None,
     ) -> Results:
-        """Order documents by how well they answer a query, without an index.
+        """Rank documents by how well they answer a query, without an index.
 
         Parameters
         ----------
         query : str or list of str
         documents : list of str
-            Each is cut off at what the model takes.
+            Each is truncated to what the model accepts.
         k : int
-            How many to return; all where there are fewer.
+            Number of results; all documents if there are fewer.
         language, languages : optional
-            Of the queries, and of the documents; by default detected.
+            Languages of the queries and of the documents; by default detected.
 
         Returns
         -------
         list of dict, or list of lists for a list of queries
-            As for `search`, with ``result_index``, the position in `documents`, in place of ids.
+            As for `search`, with ``result_index``, the position in `documents`, instead of ids.
         """
         found = rerank(
             self.encoder,
@@ -503,14 +503,14 @@ class RAGPretrainedModel:
         *,
         languages: Languages = None,
     ) -> None:
-        """Encode documents into memory, after those of earlier calls, for `search_encoded_docs`.
+        """Encode documents into memory for `search_encoded_docs`, in addition to those of earlier calls.
 
         Parameters
         ----------
         max_document_length : "auto" or int
-            Tokens at which documents are cut off; by default what the model takes.
+            Maximum tokens per document, the rest is truncated; by default what the model accepts.
         languages : optional
-            Of all documents, or of each; by default detected.
+            Language of all documents, or of each; by default detected.
         """
         encoded = self._encoded or EncodedDocuments(self.encoder)
         encoded.add(
@@ -537,12 +537,12 @@ class RAGPretrainedModel:
         Returns
         -------
         list of dict, or list of lists for a list of queries
-            As for `rerank`, with ``document_metadata`` where the document has some.
+            As for `rerank`, with ``document_metadata`` if the document has any.
 
         Raises
         ------
         InputError
-            If nothing is encoded.
+            If no documents are encoded.
         """
         if self._encoded is None:
             raise InputError("No documents are encoded. Call encode(documents) first.")
@@ -550,7 +550,7 @@ class RAGPretrainedModel:
         return unwrap_single(found, query, False)
 
     def clear_encoded_docs(self, force: bool = False) -> None:
-        """Forget the documents that `encode` holds in memory, at once; `force` is accepted for compatibility."""
+        """Discard the documents that `encode` holds in memory; `force` is accepted for compatibility."""
         self._encoded = None
 
     def as_langchain_retriever(self, **kwargs: Any) -> Any:
@@ -586,12 +586,12 @@ class RAGPretrainedModel:
         return _import_wrapper("The LlamaIndex retriever", *LLAMA_INDEX).RagatouilleXMRetriever(model=self, **kwargs)
 
     def close(self) -> None:
-        """Release all indexes; they open again when they are used."""
+        """Close all indexes; they reopen when used."""
         self.catalog.close()
 
 
 def check_index_path(path: object) -> None:
-    """Raise `InputError` unless `path` may say where an index is."""
+    """Raise `InputError` unless `path` can name an index."""
     if not isinstance(path, (str, Path)) or not str(path).strip():
         raise InputError(f"The index is {path!r}. Give its folder, or its name.")
 
@@ -604,7 +604,7 @@ def _with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | N
 
 
 def list_of_queries(queries: object) -> list[str]:
-    """Return a list of what may be one query or several."""
+    """Return one query or several as a list."""
     if isinstance(queries, str):
         return [queries]
     if not isinstance(queries, Sequence):
@@ -613,7 +613,7 @@ def list_of_queries(queries: object) -> list[str]:
 
 
 def unwrap_single(found: list[list[Result]], query: object, zero_index_ranks: bool) -> Results:
-    """Return one list of results for one query, a list of lists for a list."""
+    """Return one list of results for a single query, a list of lists for several."""
     if zero_index_ranks:
         for results in found:
             for result in results:

@@ -1,4 +1,4 @@
-"""The values that the rooms hand to each other."""
+"""Values shared by the subpackages."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:  # importing the package must not import torch
     from numpy.typing import NDArray
 
 Languages = str | Iterable[str | None] | None
-"""Languages of texts: one for all, or one for each, None where it is to be detected."""
+"""Languages of texts: one for all, or one for each; None to detect it."""
 
 
 class Detection(NamedTuple):
-    """What a language detector says of one text.
+    """The language detected for one text.
 
     Attributes
     ----------
     language : str
         BCP-47 code, as in `ragatouille_xm.languages` (``"fr"``, ``"zh-TW"``).
     confidence : float
-        0 to 1; 0 when the text itself did not decide and a fallback was taken.
+        0 to 1; 0 if the text was inconclusive and a fallback was used.
     """
 
     language: str
@@ -31,14 +31,14 @@ class Detection(NamedTuple):
 
 
 class DetectedLanguage(NamedTuple):
-    """What `detect_languages` says of one text.
+    """A result of `detect_languages`.
 
     Attributes
     ----------
     language : str
         BCP-47 code.
     adapter : str or None
-        The adapter that the text would be encoded with; None for a checkpoint without adapters.
+        The adapter that would encode the text; None for a checkpoint without adapters.
     confidence : float
         As in `Detection`.
     """
@@ -50,14 +50,14 @@ class DetectedLanguage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk of a document: the unit that is encoded, stored and found.
+    """A chunk of a document: the unit of encoding, storage and search.
 
     Attributes
     ----------
     pid : int
-        Passage id, growing, never used again within an index.
+        Passage id; ids increase and are never reused within an index.
     document_id : str
-        Id of the document that the passage was cut from.
+        Id of the passage's document.
     text : str
         What was encoded.
     language : str
@@ -75,7 +75,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class TokenVectors:
-    """The token vectors of `n` passages, one after the other.
+    """The token vectors of `n` passages, concatenated.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class TokenVectors:
     lengths : torch.Tensor
         Shape ``(n,)``, int64, on the CPU: tokens of each passage, at least 1; sums to ``T``.
     ids : torch.Tensor or None
-        Shape ``(T,)``, int64: the vocabulary id behind each row.
+        Shape ``(T,)``, int64: the vocabulary id of each row.
     """
 
     vectors: torch.Tensor
@@ -105,12 +105,12 @@ class TokenVectors:
 
 
 class Hits(NamedTuple):
-    """What a search found, best first; ties go to the smaller pid.
+    """The results of a search, best first; ties go to the smaller pid.
 
     Attributes
     ----------
     pids : numpy.ndarray
-        Shape ``(Q, k)``, int64, padded with -1 where fewer than `k` passages qualify.
+        Shape ``(Q, k)``, int64, padded with -1 if fewer than `k` passages qualify.
     scores : numpy.ndarray
         Shape ``(Q, k)``, float32, descending, padded with -inf.
     """
