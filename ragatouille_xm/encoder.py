@@ -26,25 +26,26 @@ logger = logging.getLogger(__name__)
 Devices: TypeAlias = str | torch.device | Sequence[str | torch.device]
 
 GPU_TOKENS = 32768
-# Measured on one thread at the base size: more is no faster, in 8-bit integers slower, and takes memory.
+# Measured on one thread at base size: more is no faster (slower with 8-bit integers) and takes memory.
 TOKENS_PER_THREAD = 512
 CPU_TOKENS = 2048
 
 
 def token_budget(device: torch.device) -> int:
-    """Return how many tokens suit a device as one batch."""
+    """Return the number of tokens that suits a device as one batch."""
     return GPU_TOKENS if device.type != "cpu" else min(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
 
 
 class Encoder:
-    """A checkpoint ready to encode: tokeniser, model, adapters, language detector. Thread-safe.
+    """A loaded checkpoint: tokeniser, model, adapters and language detector. Thread-safe.
 
     Parameters
     ----------
     checkpoint : Checkpoint
     device : str, torch.device or sequence of them, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU when there is one. Of several, ``["cuda:0", "cuda:1"]``,
-        each holds the model, batches go to whichever is free, and vectors come back on the first. Training uses one.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU if there is one. With several, ``["cuda:0", "cuda:1"]``,
+        each holds the model, each batch goes to the one that is free, and vectors are returned on the first. Training
+        uses one.
     dtype : torch.dtype, optional
         By default float32 on the CPU and bfloat16 on a GPU.
     language_detector : str, callable or LanguageDetector
@@ -91,20 +92,20 @@ class Encoder:
     ) -> Encoder:
         """Load a hub id, a local folder, or ``"demo"`` for inference; other parameters as for the class.
 
-        On the CPU, weights are laid out for speed, so that they cannot be trained: to train, make the class itself.
+        On the CPU, weights are packed for speed and cannot be trained: for training, call the constructor.
 
         Parameters
         ----------
         quantize : {"int8"}, optional
-            Compute the linear layers in 8-bit integers, on the CPU: faster, and a little less exact. Vectors stay
-            comparable: texts encoded with it can be searched by queries encoded without it, and the other way round.
+            Compute the linear layers with 8-bit integers, on the CPU: faster, slightly less exact. Vectors stay
+            comparable: queries encoded without it can search texts encoded with it, and vice versa.
 
         Raises
         ------
         CheckpointError
             If it cannot be found or is damaged.
         InputError
-            If `quantize` is unknown, or cannot be done on that device; if devices are of several kinds, or none.
+            If `quantize` is unknown or not supported by the device; if there are no devices, or of several kinds.
         """
         encoder = cls(load_checkpoint(name), device=device, dtype=dtype, language_detector=language_detector)
         for replica in encoder.replicas:
@@ -124,12 +125,12 @@ class Encoder:
     def detect(
         self, texts: Sequence[str], candidates: Sequence[str] | None = None, hint: str | None = None
     ) -> list[Detection]:
-        """Detect the language of each text among `candidates`, by default all that the checkpoint has adapters for."""
+        """Detect the language of each text among `candidates`, by default all languages with an adapter."""
         return self.detector.detect(texts, self.adapters.languages if candidates is None else candidates, hint)
 
     @property
     def works_ahead(self) -> bool:
-        """Whether a thread prepares what comes next: a CPU has nothing to gain, as its cores are the model's."""
+        """Whether a thread prepares the next batch. On a CPU it would compete with the model for cores."""
         return self.model.device.type != "cpu"
 
     def tokenise(self, texts: Sequence[str], max_length: int | None = None) -> list[Tokens]:
@@ -152,15 +153,15 @@ class Encoder:
         Parameters
         ----------
         texts, languages : sequence of str
-            As many of each; languages as `AdapterTable.resolve` gives them.
+            Of equal length; languages as `AdapterTable.resolve` returns them.
         max_length : int, optional
-            Most tokens of a passage, specials included; by default the checkpoint's.
+            Maximum tokens per passage, including special tokens; by default the checkpoint's.
         batch_tokens : int, optional
-            Most tokens that go through the model at once, if fewer than what suits the device.
+            Maximum tokens per batch, if less than what suits the device.
         on_batch : callable, optional
-            Told how many passages a batch had, once it is encoded.
+            Called with the number of passages of each encoded batch.
         tokens : sequence of Tokens, optional
-            What `tokenise` made of `texts` before.
+            `texts` as tokenised by `tokenise`.
 
         Returns
         -------
@@ -171,7 +172,7 @@ class Encoder:
             tokens = self.tokenise(texts, max_length)
         blocks: list[torch.Tensor] = [torch.empty(0)] * len(tokens)
         for positions, vectors, scored in self._forward(tokens, languages, batch_tokens):
-            kept = vectors[scored.to(vectors.device)].split(scored.sum(1).tolist())  # one selection for the batch
+            kept = vectors[scored.to(vectors.device)].split(scored.sum(1).tolist())  # one selection per batch
             for position, block in zip(positions, kept, strict=True):
                 blocks[position] = block
             if on_batch is not None:
@@ -188,8 +189,8 @@ class Encoder:
         Returns
         -------
         torch.Tensor
-            Shape ``(Q, q_len, dim)``, float32, on the (first) device; where one query is longer than the others, their
-            rows are filled with zeros, which add nothing to a MaxSim score.
+            Shape ``(Q, q_len, dim)``, float32, on the (first) device; shorter queries are padded with rows of zeros,
+            which add nothing to a MaxSim score.
         """
         tokens = self.tokenizer.queries(texts)
         width = max((len(each.ids) for each in tokens), default=self.checkpoint.settings.query_maxlen)
@@ -201,7 +202,7 @@ class Encoder:
     def _forward(
         self, tokens: Sequence[Tokens], languages: Sequence[str], batch_tokens: int | None
     ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
-        """Yield batches: positions (b,), vectors (b, L, dim), and which of them count (b, L)."""
+        """Yield batches: positions (b,), vectors (b, L, dim), and the mask of scored tokens (b, L)."""
         if len(tokens) != len(languages):
             raise InputError(f"{len(tokens)} texts came with {len(languages)} languages; give one for each.")
         names = [self.adapters.adapter_for(language) for language in languages]
@@ -238,7 +239,7 @@ def _devices(device: Devices | None) -> list[torch.device]:
     if len({each.type for each in devices}) != 1:
         named = ", ".join(map(str, devices)) or "none"
         raise InputError(
-            f"device is a sequence of {named}, but needs one or more devices of one kind, on which vectors come out "
+            f"device is a sequence of {named}; it takes one or more devices of one kind, so that vectors come out "
             'alike. Give ["cuda:0", "cuda:1"], or leave it out.'
         )
     return devices

@@ -1,7 +1,7 @@
-"""Language codes and the adapters that stand for them.
+"""Language codes and their adapters.
 
 A *language* is a BCP-47 code (``fr``, ``zh-TW``), an *adapter* a name in a checkpoint's ``config.json`` (``fr_XX``,
-``zh_TW``). The tables hold the 81 adapters of ColBERT-XM; `AdapterTable` is the view of one checkpoint, which may have
+``zh_TW``). The tables hold the 81 adapters of ColBERT-XM; `AdapterTable` describes one checkpoint, which may have
 fewer, others, or none.
 """
 
@@ -30,7 +30,7 @@ ADAPTERS: tuple[str, ...] = _words(
     "mn_MN kn_IN ne_NP sw_KE si_LK mr_IN af_ZA gu_IN cy_GB eo_EO km_KH ky_KG uz_UZ ps_AF pa_IN ga_IE ha_NG am_ET lo_LA "
     "ku_TR so_SO my_MM or_IN sa_IN"
 )
-"""ColBERT-XM's adapters, in the order in which they are stored."""
+"""ColBERT-XM's adapters, in the order of the checkpoint."""
 
 _LANGUAGE = {adapter: "zh-TW" if adapter == "zh_TW" else adapter.split("_")[0] for adapter in ADAPTERS}
 _ADAPTER = {language: adapter for adapter, language in _LANGUAGE.items()}
@@ -51,7 +51,7 @@ def _invert(table: dict[str, str]) -> dict[str, str]:
     return {code: target for target, codes in table.items() for code in _words(codes)}
 
 
-# Other names of one language: ISO 639-2 and -3, deprecated codes, the members of a macrolanguage.
+# Other codes of a language: ISO 639-2 and -3, deprecated codes, the members of a macrolanguage.
 _ALIAS = _invert(
     {
         "af": "afr", "am": "amh", "ar": "ara arb arz ary apc ajp acm ars aeb arq acq afb", "az": "aze azj", "be": "bel",
@@ -78,19 +78,19 @@ _ALIAS = _invert(
     }
 )  # fmt: skip
 
-# Varieties written as another language is.
+# Varieties written like another language.
 _VARIETY = {
     **_invert({"hr": "bs sh cnr", "zh": "wuu gan hsn", "zh-TW": "yue nan hak lzh"}),
     **{f"{language}-cyrl": "sr" for language in ("bs", "sh", "cnr")},
 }
 
-# The right language in a script that its adapter never saw: the nearest by script.
+# Languages in a script that their adapter never saw: the nearest by script.
 _OTHER_SCRIPT = {
     "ku-arab": "fa", "az-arab": "fa", "az-cyrl": "kk", "uz-cyrl": "kk", "uz-arab": "ps", "pa-arab": "ur",
     "ms-arab": "ar", "kk-arab": "ar", "kk-latn": "tr", "ha-arab": "ar",
 }  # fmt: skip
 
-# No adapter: the nearest relative. A linguistic guess, in line with what the detector picks for such text.
+# Languages without an adapter: the nearest relative. A linguistic guess, in line with the detector's choices.
 _RELATIVE = _invert(
     {
         "am": "ti", "ar": "ug", "bn": "as", "ca": "oc", "cy": "br kw", "de": "lb gsw bar ksh pfl", "el": "grc",
@@ -105,7 +105,7 @@ _RELATIVE = _invert(
 
 
 class _Tag(NamedTuple):
-    """A language tag taken apart: lower case, the primary subtag without aliases."""
+    """A parsed language tag, in lower case, with aliases of the language resolved."""
 
     language: str
     script: str
@@ -114,7 +114,7 @@ class _Tag(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _parse(tag: str) -> _Tag | None:
-    """Take a tag apart; None if it does not have the form of one."""
+    """Parse a tag; return None if it is malformed."""
     parts = tag.strip().replace("_", "-").lower().split("-")
     if not all(re.fullmatch("[a-z0-9]{1,8}", part) for part in parts) or not re.fullmatch("[a-z]{2,8}", parts[0]):
         return None
@@ -129,7 +129,7 @@ def _parse(tag: str) -> _Tag | None:
 
 
 def _language_of(tag: str, nearest: bool) -> str | None:
-    """Return the language, among `LANGUAGES`, that a tag stands for."""
+    """Return the language, among `LANGUAGES`, that a tag means."""
     parsed = _parse(tag)
     if parsed is None:
         return None
@@ -153,14 +153,14 @@ def to_adapter(tag: str, *, nearest: bool = True) -> str | None:
     Parameters
     ----------
     tag : str
-        Any BCP-47 tag, detector code or adapter name, in any case, with ``-`` or ``_``.
+        Any BCP-47 tag, detector code or adapter name, in upper or lower case, with ``-`` or ``_``.
     nearest : bool
-        Take the nearest relative for a language without an adapter of its own, or in another script.
+        Use the nearest relative for a language without an adapter, or in another script.
 
     Returns
     -------
     str or None
-        None for ``und`` and whatever else stands for none of them.
+        None for ``und`` and anything else without an adapter.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def to_language(adapter: str) -> str:
 
 
 def match(tag: str, languages: Collection[str], *, nearest: bool = True) -> str | None:
-    """Return the one of `languages` that a tag stands for, or, with `nearest`, its nearest relative among them.
+    """Return the one of `languages` that a tag means, or, with `nearest`, its nearest relative among them.
 
     Examples
     --------
@@ -217,13 +217,13 @@ class AdapterTable:
     adapters : sequence of str
         As in ``config.json``; none for a checkpoint without language adapters.
     default : str or None
-        The adapter for text of no known language; one of `adapters`.
+        The adapter for text of unknown language; one of `adapters`.
 
     Attributes
     ----------
     adapters : tuple of str
     languages : tuple of str
-        The code of each adapter, in the same order. This is what is stored with a passage.
+        The language code of each adapter, in the same order. Passages are stored with these codes.
     default : str or None
 
     Examples
@@ -256,10 +256,10 @@ class AdapterTable:
         return f"AdapterTable({len(self.adapters)} adapters, default={self.default!r})"
 
     def resolve(self, tag: str) -> str:
-        """Return the language code for a tag that a user gave.
+        """Return the language code for a tag given by a user.
 
-        A language without an adapter of its own becomes its nearest relative that has one, or the default's, with one
-        warning for each language. In a checkpoint without adapters every language is kept.
+        A language without an adapter is replaced by its nearest relative that has one, or the default, with one warning
+        per language. A checkpoint without adapters keeps every language.
 
         Parameters
         ----------
@@ -306,7 +306,7 @@ class AdapterTable:
     def adapter_for(self, language: str) -> str | None:
         """Return the adapter that encodes a language, or None in a checkpoint without adapters.
 
-        A language that is not one of `languages` is resolved as `resolve` does.
+        A language that is not in `languages` is resolved first.
         """
         if not self.adapters:
             return None

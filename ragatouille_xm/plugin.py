@@ -1,7 +1,7 @@
-"""Inside RAGatouille: its `RAGPretrainedModel` gives back ours where a checkpoint has language adapters.
+"""A plugin for RAGatouille: its `RAGPretrainedModel` returns ours for checkpoints with language adapters.
 
-RAGatouille and colbert-ai put every text through ``en_XX``. Once `install` was called, code that says
-``from ragatouille import RAGPretrainedModel`` gets the right adapters without another line changed.
+RAGatouille and colbert-ai encode every text through ``en_XX``. After `install`, code that imports
+``RAGPretrainedModel`` from ``ragatouille`` uses the right adapters without further changes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .errors import MissingExtraError
 
 
 class _Switch(classmethod):  # type: ignore[type-arg]
-    """A class method in the place of one of RAGatouille's, which it remembers: there is no other state.
+    """Replaces one of RAGatouille's class methods and remembers it. There is no other state.
 
     Parameters
     ----------
     original : classmethod
-        RAGatouille's.
+        RAGatouille's method.
     is_ours : callable
-        Told the first argument; whether the method of this name of `ragatouille_xm.RAGPretrainedModel` answers.
+        From the first argument to whether `ragatouille_xm.RAGPretrainedModel` handles the call.
     """
 
     def __init__(self, original: Any, is_ours: Callable[[str | Path], bool]) -> None:
@@ -46,18 +46,17 @@ class _Switch(classmethod):  # type: ignore[type-arg]
 
 
 def install() -> None:
-    """Have RAGatouille give back our models for checkpoints with language adapters, and for indexes of ours.
+    """Make RAGatouille return our models for checkpoints with language adapters, and for our indexes.
 
-    ``ragatouille.RAGPretrainedModel.from_pretrained`` returns `ragatouille_xm.RAGPretrainedModel` where the
-    checkpoint's ``config.json`` says ``"model_type": "xmod"``, and ``from_index`` where the folder has a
-    ``manifest.json``; whatever else is asked for stays RAGatouille's. The class itself is changed, so that it does not
-    matter who imported it before. What is returned has RAGatouille's interface, but is no instance of its class.
-    Calling this twice does no harm.
+    ``ragatouille.RAGPretrainedModel.from_pretrained`` returns a `ragatouille_xm.RAGPretrainedModel` if the checkpoint's
+    ``config.json`` has ``"model_type": "xmod"``, and ``from_index`` does if the folder has a ``manifest.json``; all
+    else remains RAGatouille's. The class itself is patched, so it does not matter who imported it before. The returned
+    model has RAGatouille's interface, but is not an instance of its class. Calling this twice is harmless.
 
     Raises
     ------
     MissingExtraError
-        If RAGatouille is not installed, or cannot be imported beside what is.
+        If RAGatouille is not installed, or cannot be imported.
 
     Examples
     --------
@@ -75,7 +74,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Put back exactly what `install` replaced; without it, nothing happens.
+    """Restore exactly what `install` replaced, if anything.
 
     Raises
     ------
@@ -102,7 +101,7 @@ def _upstream() -> Any:
 
 
 def _has_adapters(checkpoint: str | Path) -> bool:
-    """Return whether a checkpoint is an X-MOD: of a hub id, no more than ``config.json`` is fetched."""
+    """Return whether a checkpoint is an X-MOD. For a hub id, only ``config.json`` is downloaded."""
     from .model.checkpoint import DEMOS
 
     if checkpoint in DEMOS:
@@ -125,7 +124,7 @@ def _fetch_config(repo_id: str) -> Path | None:
 
     try:
         return Path(hf_hub_download(repo_id, "config.json"))
-    except Exception:  # no such id, no connection, …: RAGatouille says what it has to say about it
+    except Exception:  # no such id, no connection, …: left to RAGatouille to report
         return None
 
 
@@ -134,4 +133,4 @@ def _is_our_index(path: str | Path) -> bool:
 
 
 _OURS: dict[str, Callable[[str | Path], bool]] = {"from_pretrained": _has_adapters, "from_index": _is_our_index}
-"""RAGatouille's class methods that are replaced, and what decides which of the two classes answers."""
+"""RAGatouille's class methods that are replaced, and the test for whether ours takes the call."""

@@ -1,4 +1,4 @@
-"""MaxSim, and the best of many scores. Pure functions, but for what a GPU is found to do."""
+"""MaxSim, and top-k selection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .types import Hits
 logger = logging.getLogger(__name__)
 
 QUERY_BLOCK = 16
-TOKEN_BLOCK = {"cpu": 8192}  # on the CPU, a block's similarities stay in the cache
+TOKEN_BLOCK = {"cpu": 8192}  # on the CPU, so that a block's similarities fit into the cache
 DEFAULT_TOKEN_BLOCK = 262_144
 
 
@@ -39,15 +39,15 @@ def maxsim(
     queries : torch.Tensor
         Shape ``(Q, q, dim)``, floating. A row of zeros adds nothing.
     vectors : torch.Tensor
-        Shape ``(T, dim)``: the token vectors of passages, one after the other.
+        Shape ``(T, dim)``: the concatenated token vectors of passages.
     lengths : torch.Tensor
         Shape ``(n,)``, int64: tokens of each passage, at least 1.
     starts : torch.Tensor, optional
-        Shape ``(n,)``, int64: the first token vector of each passage, growing; by default they follow one another.
+        Shape ``(n,)``, int64: the first token vector of each passage, increasing; by default passages are adjacent.
     scales : torch.Tensor, optional
-        Shape ``(T,)``, float32: what each token vector, which may be of integers, is to be multiplied by.
+        Shape ``(T,)``, float32: a factor for each token vector, which may hold integers.
     block : int, optional
-        Tokens of passages compared at a time. At most ``16 · q · block`` similarities are held at once.
+        Passage tokens compared at a time. At most ``16 · q · block`` similarities are held at once.
 
     Returns
     -------
@@ -63,8 +63,8 @@ def maxsim(
     100 tokens on average, 32 query rows, dim 128) it takes 15 µs a passage, where the matrix product alone takes 14;
     padding the similarities to a rectangle takes 18, `segment_reduce` 21. With two threads, at 20,000 passages, it was
     the fastest too: 8 to 12, 13 and 17 to 20.
-    The maximum does not depend on the order of its operands, so the result is deterministic.
-    On a GPU, vectors of float16 or int8 are scored by one fused kernel where that works and is faster: see
+    A maximum does not depend on the order of its operands, so the result is deterministic.
+    On a GPU, float16 or int8 vectors are scored by a fused kernel if that works and is faster: see
     `ragatouille_xm.scoring_triton`. It rounds queries to float16.
 
     Examples
@@ -89,7 +89,7 @@ Kernel: TypeAlias = Callable[
 
 @cache
 def fused_on(device: torch.device, dtype: torch.dtype, dim: int) -> Kernel | None:
-    """Return the fused kernel, if on that device it scores such vectors as is done without it, and is faster."""
+    """Return the fused kernel if, on that device, its scores for such vectors are correct and it is faster."""
     if device.type != "cuda" or dtype not in (torch.float16, torch.int8):
         return None
     try:
@@ -98,28 +98,28 @@ def fused_on(device: torch.device, dtype: torch.dtype, dim: int) -> Kernel | Non
         lengths = torch.arange(1, 160, device=device).repeat(64)
         starts = lengths.cumsum(0) - lengths
         vectors = normalize(torch.randn(int(lengths.sum()), dim, device=device), dim=1)
-        queries = vectors[: 4 * 32].view(4, 32, dim)  # as many rows as the kernel compares at once
+        queries = vectors[: 4 * 32].view(4, 32, dim)  # as many rows as one program of the kernel compares
         scales = None if dtype == torch.float16 else vectors.abs().amax(1) / 127
         stored = vectors.to(dtype) if scales is None else (vectors / scales[:, None]).round().to(dtype)
         given = queries, stored, starts, lengths, scales
         if not torch.allclose(kernel(*given), _unfused(*given), atol=1e-2):
             raise RuntimeError("its scores are wrong")
 
-        def scored(score: Kernel) -> None:
+        def run(score: Kernel) -> None:
             score(*given)
             torch.cuda.synchronize(device)
 
-        return kernel if seconds(lambda: scored(kernel)) < seconds(lambda: scored(_unfused)) else None
-    except Exception as error:  # of a compiler and a driver: anything
+        return kernel if seconds(lambda: run(kernel)) < seconds(lambda: run(_unfused)) else None
+    except Exception as error:  # a compiler or a driver may raise anything
         logger.warning(
-            "the fused kernel does not work on %s for %s vectors of %d numbers, which are scored the slower way: %s",
+            "the fused kernel does not work on %s for %s vectors of %d dimensions; they are scored without it: %s",
             device, dtype, dim, error,
         )  # fmt: skip
         return None
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Return what a call takes, the best of three."""
+    """Return the seconds a call takes, the best of three."""
     taken = []
     for _ in range(3):
         start = time.perf_counter()
@@ -149,14 +149,14 @@ def _unfused(
             part = part * scales[tokens][:, None]
         owners = owners.to(device)
         for first in range(0, len(queries), QUERY_BLOCK):
-            some = queries[first : first + QUERY_BLOCK]
-            best = _best_of_passage(part @ some.flatten(0, 1).T, owners, count)
-            scores[first : first + QUERY_BLOCK, passages] = best.view(count, len(some), -1).sum(2).T
+            block_queries = queries[first : first + QUERY_BLOCK]
+            best = _best_of_passage(part @ block_queries.flatten(0, 1).T, owners, count)
+            scores[first : first + QUERY_BLOCK, passages] = best.view(count, len(block_queries), -1).sum(2).T
     return scores
 
 
 def _blocks(lengths: torch.Tensor, block: int) -> Iterator[slice]:
-    """Yield passages in runs of at most `block` tokens, or of one passage."""
+    """Yield runs of passages of at most `block` tokens, or of a single passage."""
     ends = torch.cumsum(lengths, 0)
     first, start = 0, 0
     while first < len(lengths):
@@ -168,7 +168,7 @@ def _blocks(lengths: torch.Tensor, block: int) -> Iterator[slice]:
 def _tokens(
     starts: torch.Tensor, lengths: torch.Tensor, owners: torch.Tensor, device: torch.device
 ) -> slice | torch.Tensor:
-    """Return where the token vectors of passages are: a slice, which copies nothing, if they follow one another."""
+    """Return the rows of passages' token vectors: a slice, which copies nothing, if they are adjacent."""
     first, end = int(starts[0]), int(starts[-1] + lengths[-1])
     if end - first == len(owners):
         return slice(first, end)
@@ -176,7 +176,7 @@ def _tokens(
 
 
 def _best_of_passage(similarities: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the maximum of the rows of each owner: ``(tokens, columns)`` → ``(count, columns)``."""
+    """Return the maximum over the rows of each owner: ``(tokens, columns)`` → ``(count, columns)``."""
     best = similarities.new_full((count, similarities.shape[1]), -torch.inf)
     return best.scatter_reduce_(0, owners[:, None].expand_as(similarities), similarities, "amax")
 
@@ -191,7 +191,7 @@ def top_k(scores: torch.Tensor, pids: torch.Tensor, k: int) -> Hits:
     pids : torch.Tensor
         Shape ``(n,)``, int64, distinct, in any order.
     k : int
-        At least 1. Where `n` is smaller, the hits are padded with pid -1 and score -inf.
+        At least 1. If `n` is smaller, the hits are padded with pid -1 and score -inf.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def top_k(scores: torch.Tensor, pids: torch.Tensor, k: int) -> Hits:
     hits = Hits(np.full((count, k), -1, dtype=np.int64), np.full((count, k), -np.inf, dtype=np.float32))
     if n == 0:
         return hits
-    # torch.topk breaks ties as it likes, so it only gives the score that must be reached.
+    # torch.topk breaks ties arbitrarily, so it only gives the threshold.
     reached = scores >= scores.topk(min(k, n)).values[:, -1:]
     pids = pids.to(scores.device)
     for i in range(count):

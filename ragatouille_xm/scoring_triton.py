@@ -1,8 +1,8 @@
-"""MaxSim on a GPU as one Triton kernel: the similarities of tokens never leave the chip.
+"""MaxSim on a GPU as one Triton kernel: token similarities never leave the chip.
 
-Without it they are written to memory and read again, which for many queries at once is several times what the vectors
-themselves take. The idea is that of Pony et al., "Flash-MaxSim: IO-Aware Fused Kernels for Late-Interaction Retrieval",
-2026, arXiv:2605.29517. This one takes passages of any lengths wherever they are, and vectors of 8-bit integers.
+Otherwise they are written to memory and read back, which for many queries is several times the traffic of the vectors
+themselves. The idea is from Pony et al., "Flash-MaxSim: IO-Aware Fused Kernels for Late-Interaction Retrieval",
+2026, arXiv:2605.29517. This kernel takes passages of any length at any offset, and vectors of 8-bit integers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-ROW_BLOCK = 128  # of queries, that one program compares with a passage
-TOKEN_BLOCK = 32  # of the passage
+ROW_BLOCK = 128  # query rows that one program compares with a passage
+TOKEN_BLOCK = 32  # passage tokens compared at a time
 SMALLEST = 16  # side of a matrix product on tensor cores
 
 
@@ -33,7 +33,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     token_block: tl.constexpr,
     scaled: tl.constexpr,
 ):
-    # Programs of one passage follow one another, so that its vectors are still in the cache.
+    # Programs of one passage are adjacent, so that its vectors are still in the cache.
     passage = tl.program_id(0) // groups
     group = tl.program_id(0) % groups
     start = tl.load(starts + passage)
@@ -45,7 +45,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     for first in range(0, length, token_block):
         token = first + tl.arange(0, token_block)
         inside = token < length
-        place = start + token  # 64 bits: an index has more numbers than 32 count
+        place = start + token  # 64 bits: an index may exceed 32
         held = inside[None, :] & (column < dim)[:, None]
         some = tl.load(vectors + place[None, :] * dim + column[:, None], mask=held, other=0)
         similarity = tl.dot(asked, some.to(asked.dtype))
@@ -71,11 +71,11 @@ def maxsim(
     queries : torch.Tensor
         Shape ``(Q, q, dim)``, floating; rounded to float16.
     vectors : torch.Tensor
-        Shape ``(T, dim)``: float16 or int8. Copied where they are not contiguous.
+        Shape ``(T, dim)``: float16 or int8. Copied if not contiguous.
     starts, lengths : torch.Tensor
-        Shape ``(n,)``, int64: the first token vector of each passage, and how many it has.
+        Shape ``(n,)``, int64: the first token vector of each passage, and their number.
     scales : torch.Tensor, optional
-        Shape ``(T,)``, float32: of each token vector.
+        Shape ``(T,)``, float32: the scale of each token vector.
 
     Returns
     -------
@@ -94,8 +94,8 @@ def maxsim(
     scores = torch.empty(len(padded), len(starts), device=vectors.device)
     if not scores.numel():
         return scores[:count]
-    vectors = vectors.contiguous()  # the kernel knows no strides
-    with torch.cuda.device_of(vectors):  # Triton takes the current one
+    vectors = vectors.contiguous()  # the kernel assumes no strides
+    with torch.cuda.device_of(vectors):  # Triton uses the current device
         _kernel[(groups * len(starts),)](
             padded,
             vectors,

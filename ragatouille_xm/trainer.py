@@ -1,4 +1,4 @@
-"""`RAGTrainer`: RAGatouille's names over `ragatouille_xm.training`."""
+"""`RAGTrainer`: RAGatouille's interface over `ragatouille_xm.training`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class RAGTrainer:
     """Trains a late-interaction model from pairs, labelled pairs or triplets.
 
     The interface is RAGatouille 0.0.9's. The recipe is ColBERT-XM's (Louis et al. 2024, arXiv 2402.15059): embeddings
-    and language adapters stay frozen, so that what is learnt in one language holds for all. ``docs/training.md`` tells
-    how to train, resume, and add a language; ``docs/parity.md`` where this differs from RAGatouille.
+    and language adapters stay frozen, so that what is learnt in one language transfers to all. ``docs/training.md``
+    explains training, resuming and adding a language; ``docs/parity.md`` lists the differences from RAGatouille.
 
     Parameters
     ----------
     model_name : str
-        Name of the model to be; its run goes to ``.ragatouille/training/<model_name>``.
+        Name of the new model; its run is stored in ``.ragatouille/training/<model_name>``.
     pretrained_model_name : str
-        Hub id, folder, or ``"demo"``: a ColBERT to train further, or an encoder that has no head yet.
+        Hub id, folder, or ``"demo"``: a ColBERT to train further, or an encoder without a head.
     language_code : str or None
-        Language of the training data; None detects that of each text.
+        Language of the training data; None detects it for each text.
     n_usable_gpus : int
-        0 keeps to the CPU; -1 takes what there is. More than one GPU needs ``accelerate launch``.
+        0 uses only the CPU; -1 uses a GPU if there is one. Several GPUs need ``accelerate launch``.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class RAGTrainer:
         self._device = "cpu" if n_usable_gpus == 0 else None
 
     def add_documents(self, documents: list[str]) -> None:
-        """Add passages that negatives may be drawn from."""
+        """Add passages to draw negatives from."""
         self.collection += documents
 
     def prepare_training_data(
@@ -83,7 +83,7 @@ class RAGTrainer:
         positive_label: int | str = 1,
         negative_label: int | str = 0,
     ) -> str:
-        """Make triplets of raw data, with new negatives, and write them in colbert-ai's form.
+        """Turn raw data into triplets with new negatives, and write them in colbert-ai's format.
 
         Parameters
         ----------
@@ -97,11 +97,11 @@ class RAGTrainer:
         num_new_negatives : int
             For each query.
         hard_negative_minimum_rank : int
-            Best passages that are passed over in mining, since they may answer too.
+            Number of top passages that mining skips, since they may be relevant.
         mine_hard_negatives : bool
-            Take negatives from what the model to be trained ranks high, or else at random.
+            Take negatives that the model to be trained ranks high, instead of random ones.
         hard_negative_model_size : str
-            Only ``"small"``: RAGatouille mines with another model, of that size; here it is the model itself.
+            Only ``"small"``: RAGatouille mines with another model of that size, this package with the trained model.
         pairs_with_labels, positive_label, negative_label
             Labels of ``(query, passage, label)``.
 
@@ -117,7 +117,7 @@ class RAGTrainer:
         """
         if hard_negative_model_size != "small":
             raise InputError(
-                f"hard_negative_model_size={hard_negative_model_size!r} has no use here: negatives are mined with the "
+                f"hard_negative_model_size={hard_negative_model_size!r} has no effect: negatives are mined with the "
                 "model that is trained. Leave it out."
             )
         if isinstance(num_new_negatives, bool) or not isinstance(num_new_negatives, int) or num_new_negatives < 0:
@@ -183,35 +183,35 @@ class RAGTrainer:
         precision: str | None = None,
         seed: int = 0,
     ) -> str:
-        """Train, and return the checkpoint to load; settings of the paper where RAGatouille has others.
+        """Train, and return the checkpoint to load. Defaults are the paper's where they differ from RAGatouille's.
 
         Parameters
         ----------
         batch_size : int
-            Queries of a step (RAGatouille: 32).
+            Queries per step (RAGatouille: 32).
         nbits : int
-            Bits of colbert-ai's compression, written into the checkpoint for it; our own indexes have no use for it.
+            Bits of colbert-ai's compression, recorded in the checkpoint; our indexes do not use it.
         maxsteps : int
-            Most steps (RAGatouille: 500,000). Prepared data is gone through once at most.
+            Maximum steps (RAGatouille: 500,000). Prepared data is used once at most.
         use_ib_negatives : bool
             Add the softmax over the other queries' passages.
         learning_rate : float
-            Highest (RAGatouille: 5e-6).
+            Peak learning rate (RAGatouille: 5e-6).
         dim : int, optional
-            Width of a token vector; by default the checkpoint's, or 128 where it has no head yet.
+            Width of a token vector; by default the checkpoint's, or 128 if it has no head.
         doc_maxlen : int
-            Most tokens of a passage.
+            Maximum tokens per passage.
         use_relu : bool
-            Only False: no checkpoint of ColBERT's format has a ReLU.
+            Only False: checkpoints in ColBERT's format have no ReLU.
         warmup_steps : int or "auto"
             By default a tenth of the steps.
         accumsteps : int
-            Parts that a batch is cut into.
+            Number of parts a batch is split into.
         examples : sequence of TrainingExample, or ExampleStream, optional
-            Train on these, for `maxsteps` steps, in place of prepared data: see `ragatouille_xm.training.files`.
+            Train on these for `maxsteps` steps, instead of prepared data: see `ragatouille_xm.training.files`.
         validation, resume, chunk_size, precision, seed : optional
-            As for `ragatouille_xm.training.train` and `TrainingConfig`. Validated and saved ten times, or every 1,000
-            steps if that is more often.
+            As for `ragatouille_xm.training.train` and `TrainingConfig`. The model is validated and saved ten times, or
+            every 1,000 steps if that is more often.
         output : str or Path, optional
             Folder of the run, by default ``.ragatouille/training/<model_name>``.
 
@@ -273,15 +273,15 @@ class RAGTrainer:
         *,
         start_from: str | None = None,
     ) -> str:
-        """Train the adapter of a language on raw text, and go on from the checkpoint that has it.
+        """Train a language adapter on raw text, and continue from the resulting checkpoint.
 
         Parameters
         ----------
         language : str
-            New (``"yo"``), or one that the checkpoint has.
+            A new one (``"yo"``), or one of the checkpoint's.
         texts : sequence of str
         output : str or Path
-            Folder of the new checkpoint; it must not exist.
+            Folder for the new checkpoint; must not exist.
         config, start_from
             As for `ragatouille_xm.training.train_language_adapters`.
 
@@ -295,7 +295,7 @@ class RAGTrainer:
         InputError
             If there is no text, or `output` exists.
         LanguageError
-            If it is no language, or the checkpoint has no adapters.
+            If it is not a language, or the checkpoint has no adapters.
         """
         path = train_language_adapters(
             self.pretrained_model_name, {language: texts}, output, config, start_from=start_from, device=self._device

@@ -420,7 +420,7 @@ def test_a_collection_from_a_file(checkpoint: Path, inside: Path, tmp_path: Path
 @pytest.mark.parametrize("content", ["1\tThe book.\n", "The book.\n", "0\ta\n2\tb\n", "0\ta\n\n"])
 def test_a_collection_whose_pids_are_not_positions(tmp_path: Path, content: str) -> None:
     (tmp_path / "c.tsv").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"c\.tsv, line [12]: a line is '[01]<tab>passage'"):
+    with pytest.raises(InputError, match=r"c\.tsv, line [12]: expected '[01]<tab>passage'"):
         Collection(path=tmp_path / "c.tsv")
 
 
@@ -438,8 +438,8 @@ def test_queries_from_files(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"id": 1}\n', encoding="utf-8")
     (tmp_path / "latin.tsv").write_bytes(b"7\tcaf\xe9\n")
     for name, message in [
-        ("twice.tsv", "7 comes twice"),
-        ("bad.tsv", "line 1: a line is 'number<tab>query'"),
+        ("twice.tsv", "7 is used twice"),
+        ("bad.tsv", "line 1: expected 'number<tab>query'"),
         ("bad.json", "line 1: .* an object with qid and question"),
         ("latin.tsv", "cannot be read"),
         ("absent.tsv", "cannot be read"),

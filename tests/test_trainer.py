@@ -126,7 +126,7 @@ def test_a_trainer_that_cannot_be(checkpoint: str, options: dict[str, Any], mess
     ("options", "message"),
     [
         ({"raw_data": []}, "raw_data is empty"),
-        ({"raw_data": PAIRS, "hard_negative_model_size": "large"}, "hard_negative_model_size='large' has no use here"),
+        ({"raw_data": PAIRS, "hard_negative_model_size": "large"}, "hard_negative_model_size='large' has no effect"),
         ({"raw_data": PAIRS, "num_new_negatives": -1}, "num_new_negatives=-1 is not usable"),
         ({"raw_data": PAIRS, "num_new_negatives": 0}, "No query has both"),
         ({"raw_data": PAIRS[:1], "mine_hard_negatives": False}, "No query has both"),

@@ -1,7 +1,7 @@
-"""colbert-ai's usage, with every text through its own language's adapter.
+"""colbert-ai's interface, with every text encoded through its own language's adapter.
 
-Code written for colbert-ai runs when ``colbert`` becomes ``ragatouille_xm.colbert`` in its imports; the names are in
-the same places (`infra`, `data`), and all of them here too. ``docs/migration.md`` says what each option does.
+Code written for colbert-ai runs once its imports say ``ragatouille_xm.colbert`` instead of ``colbert``. The names are
+in the same modules (`infra`, `data`), and all of them here too. ``docs/migration.md`` explains each option.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Passages, queries and rankings as colbert-ai has them, from and to its tab-separated files."""
+"""colbert-ai's passages, queries and rankings, and its tab-separated files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Scored = tuple[int, int, float]  # pid, rank, score
 
 
 class Collection:
-    """Passages by their position, the pid.
+    """Passages by position, which is their pid.
 
     Parameters
     ----------
     path : str or Path, optional
-        Lines of ``pid``, passage and, if there is one, title, separated by tabs; pids count from 0.
+        Lines of ``pid``, passage and optional title, separated by tabs; pids count from 0.
     data : sequence of str, optional
         The passages themselves.
 
     Raises
     ------
     InputError
-        If the file is not there, or a line of it is not of that form.
+        If the file does not exist, or a line is malformed.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Collection:
 
     @classmethod
     def cast(cls, obj: Any) -> Collection:
-        """Return a collection of a path or a list of passages; a collection itself as it is."""
+        """Return a path or a list of passages as a collection; return a collection unchanged."""
         if isinstance(obj, cls):
             return obj
         if isinstance(obj, (str, Path)):
@@ -75,7 +75,7 @@ class Queries:
     Raises
     ------
     InputError
-        If the file is not there, a line of it is not of that form, or an id comes twice.
+        If the file does not exist, a line is malformed, or an id is used twice.
 
     Examples
     --------
@@ -91,12 +91,12 @@ class Queries:
         self.data: dict[Any, str] = {}
         for qid, query in pairs:
             if qid in self.data:
-                raise InputError(f"The query id {qid!r} comes twice.")
+                raise InputError(f"The query id {qid!r} is used twice.")
             self.data[qid] = query["question"] if isinstance(query, Mapping) else query
 
     @classmethod
     def cast(cls, obj: Any) -> Queries:
-        """Return the queries of a path, a mapping or a list (whose positions are the ids); queries as they are."""
+        """Return a path, a mapping or a list (ids are positions) as queries; return queries unchanged."""
         if isinstance(obj, cls):
             return obj
         if isinstance(obj, (str, Path)):
@@ -130,14 +130,14 @@ class Queries:
 
 
 class Ranking:
-    """What several queries found.
+    """The results of several queries.
 
     Attributes
     ----------
     data : dict
         For each query id, a list of (pid, rank, score), best first.
     flat_ranking : list of tuple
-        All of it: (query id, pid, rank, score).
+        All results: (query id, pid, rank, score).
 
     Examples
     --------
@@ -150,29 +150,29 @@ class Ranking:
         self.flat_ranking = [(qid, *scored) for qid, found in self.data.items() for scored in found]
 
     def todict(self) -> dict[Any, Sequence[Scored]]:
-        """Return what each query found."""
+        """Return the results of each query."""
         return dict(self.data)
 
     def tolist(self) -> list[tuple[Any, int, int, float]]:
-        """Return all of it, a tuple for each passage found."""
+        """Return all results, one tuple for each."""
         return list(self.flat_ranking)
 
     def items(self) -> Iterable[tuple[Any, Sequence[Scored]]]:
-        """Return query ids and what they found."""
+        """Return query ids and results."""
         return self.data.items()
 
     def save(self, new_path: str | Path) -> str:
-        """Write lines of query id, pid, rank and score, separated by tabs; return the file.
+        """Write tab-separated lines of query id, pid, rank and score; return the file.
 
         Parameters
         ----------
         new_path : str or Path
-            A ``.tsv`` file; a relative path begins at ``<root>/<experiment>/`` of `Run`.
+            A ``.tsv`` file; a relative path is below the ``<root>/<experiment>/`` of `Run`.
 
         Raises
         ------
         InputError
-            If it does not end in ``.tsv``, or is there already.
+            If it does not end in ``.tsv``, or exists.
         """
         path = Run().config.folder / new_path
         if path.suffix != ".tsv":
@@ -185,7 +185,7 @@ class Ranking:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a file, each after what to call it in a message."""
+    """Yield the lines of a file, each with its position for messages."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -198,7 +198,7 @@ def _read_passages(path: Path) -> Iterator[str]:
     for position, (place, line) in enumerate(_lines(path)):
         pid, *cells = line.split("\t")
         if not cells or pid.strip() != str(position):
-            raise InputError(f"{place}: a line is '{position}<tab>passage' or '{position}<tab>passage<tab>title' here.")
+            raise InputError(f"{place}: expected '{position}<tab>passage' or '{position}<tab>passage<tab>title'.")
         passage, *title = cells
         yield f"{title[0]} | {passage}" if title else passage
 
@@ -214,5 +214,5 @@ def _read_queries(path: Path) -> Iterator[tuple[Any, Any]]:
                 yield int(qid), query
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{place}: a line is 'number<tab>query', or in .json an object with qid and question."
+                f"{place}: expected 'number<tab>query', or in .json an object with qid and question."
             ) from error

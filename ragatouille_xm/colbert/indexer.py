@@ -1,4 +1,4 @@
-"""`Indexer`: colbert-ai's way to build an index."""
+"""`Indexer`: building indexes with colbert-ai's interface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .infra import ColBERTConfig, resolve_config
 
 
 class Indexer:
-    """Builds indexes in the folder of the experiment that `Run` says.
+    """Builds indexes in the folder of the current experiment: see `Run`.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Indexer:
     CheckpointError
         If the checkpoint cannot be found or is damaged.
     InputError
-        If `config` asks for what the checkpoint is not.
+        If `config` contradicts the checkpoint.
 
     Examples
     --------
@@ -53,40 +53,40 @@ class Indexer:
         self.config.check(self.encoder)
 
     def configure(self, **options: Any) -> None:
-        """Change options of the configuration."""
+        """Change configuration options."""
         self.config = self.config.updated(ColBERTConfig(**options))
         self.config.check(self.encoder)
 
     def get_index(self) -> str | None:
-        """Return the folder of the index that was built last."""
+        """Return the folder of the last index built."""
         return self.index_path
 
     def index(self, name: str, collection: Any, overwrite: bool | str = False, *, languages: Languages = None) -> str:
         """Build an index.
 
-        Every passage is one of the index, cut off at ``doc_maxlen`` tokens, and goes through the adapter of its own
+        Each passage is stored whole, truncated at ``doc_maxlen`` tokens, and encoded through the adapter of its own
         language. Its pid is its position.
 
         Parameters
         ----------
         name : str
         collection : list of str, str, Path or Collection
-            The passages, or a file of them.
+            The passages, or a file with them.
         overwrite : bool or str
             False refuses to replace an index; True and ``"force_silent_overwrite"`` do, once the new one is complete;
-            ``"reuse"`` and ``"resume"`` keep the one that is there (a build that was interrupted leaves none).
+            ``"reuse"`` and ``"resume"`` keep an existing one (an interrupted build leaves none).
         languages : str or sequence of (str or None), optional
             Language of all passages, or of each (BCP-47 code or adapter id); by default detected.
 
         Returns
         -------
         str
-            The index's folder, which `ragatouille_xm.RAGPretrainedModel.from_index` opens too.
+            The index's folder, which `ragatouille_xm.RAGPretrainedModel.from_index` also opens.
 
         Raises
         ------
         InputError
-            If there is such an index already, or something is not usable.
+            If the index exists, or a value is invalid.
         """
         if overwrite not in OVERWRITE:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Where an experiment's indexes are, and the options of indexing and searching: colbert-ai's names."""
+"""colbert-ai's configuration: the place of an experiment's indexes, and the options of indexing and searching."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ C = TypeVar("C", bound="RunConfig")
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Where things are kept, and what they run on. None is "not given".
+    """Folders and devices. None means "not given".
 
     Attributes
     ----------
     root, experiment : str or None
         Indexes are in ``<root>/<experiment>/indexes/``; by default ``experiments`` and ``default``.
     index_root : str or None
-        Indexes are there instead.
+        Folder for indexes, instead of the above.
     gpus : int or None
-        0 keeps to the CPU; otherwise one GPU is used when there is one.
+        0 uses only the CPU; otherwise a GPU is used if there is one.
     nranks, rank, name, amp, overwrite, avoid_fork_if_possible
-        Accepted for compatibility; they change nothing here, where nothing is forked.
+        Accepted for compatibility, without effect: nothing is forked here.
     """
 
     root: str | None = None
@@ -50,41 +50,41 @@ class RunConfig:
 
     @property
     def index_folder(self) -> Path:
-        """The folder that indexes are in."""
+        """The folder for indexes."""
         return self.folder / "indexes" if self.index_root is None else Path(self.index_root)
 
     @property
     def device(self) -> str | None:
-        """The device to run on; None leaves it to what there is."""
+        """The device to run on; None chooses automatically."""
         return "cpu" if self.gpus == 0 else None
 
     def updated(self: C, other: RunConfig | None) -> C:
-        """Return this configuration with what `other` gives."""
+        """Return this configuration, updated with the values given in `other`."""
         given = {} if other is None else {f.name: getattr(other, f.name) for f in fields(other)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColBERTConfig(RunConfig):
-    """Options of indexing and searching. None is "not given".
+    """Options of indexing and searching. None means "not given".
 
     Attributes
     ----------
     doc_maxlen : int or None
-        Most tokens of a passage, specials included; the rest is cut off. By default the checkpoint's.
+        Maximum tokens per passage, including special tokens; the rest is truncated. By default the checkpoint's.
     query_maxlen : int or None
-        Tokens that a query is filled up to with ``<mask>``; a longer one keeps all of its own. By default the
+        Tokens that a query is filled up to with ``<mask>``; a longer query keeps all its tokens. By default the
         checkpoint's.
     index_bsize : int or None
-        Most passages of full length that go through the model at once.
+        Maximum number of full-length passages per batch.
     ncells : int or None
-        Centroids looked up for each query token.
+        Centroids probed per query token.
     ndocs : int or None
-        Passages that the first stage hands to MaxSim, which scores every one of them.
+        Passages that the first stage hands to MaxSim, all of which are scored.
     dim, similarity, mask_punctuation, attend_to_mask_tokens
-        Settled by the checkpoint: another value than its own is refused.
+        Fixed by the checkpoint; any other value is refused.
     nbits, bsize, kmeans_niters, centroid_score_threshold, load_index_with_mmap
-        Accepted for compatibility; they change nothing here, where token vectors are kept in float16.
+        Accepted for compatibility, without effect on our indexes.
     """
 
     doc_maxlen: int | None = None
@@ -103,7 +103,7 @@ class ColBERTConfig(RunConfig):
     load_index_with_mmap: bool | None = None
 
     def check(self, encoder: Encoder) -> None:
-        """Raise `InputError` where this asks for what the checkpoint of `encoder` is not."""
+        """Raise `InputError` if this contradicts the checkpoint of `encoder`."""
         settings = encoder.checkpoint.settings
         fixed = {
             "dim": encoder.dim,
@@ -123,9 +123,9 @@ _CURRENT: ContextVar[RunConfig] = ContextVar("ragatouille_xm.colbert.run", defau
 
 
 class Run:
-    """The configuration that holds where this is called.
+    """The current configuration.
 
-    It belongs to the thread or task that entered `context`: another one begins with the defaults.
+    It belongs to the thread or task that entered `context`; others start with the defaults.
 
     Examples
     --------
@@ -139,12 +139,12 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """What holds here."""
+        """The current configuration."""
         return _CURRENT.get()
 
     @contextmanager
     def context(self, runconfig: RunConfig, inherit_config: bool = True) -> Iterator[None]:
-        """Have `runconfig` hold, upon what holds already unless `inherit_config` is off."""
+        """Apply `runconfig`, on top of the current configuration unless `inherit_config` is off."""
         token = _CURRENT.set((self.config if inherit_config else RunConfig()).updated(runconfig))
         try:
             yield
@@ -153,12 +153,12 @@ class Run:
 
 
 def resolve_config(config: ColBERTConfig | None, **options: Any) -> ColBERTConfig:
-    """Return what holds for an indexer or a searcher: as in colbert-ai, `Run` wins over `config`.
+    """Return the configuration of an indexer or a searcher. As in colbert-ai, `Run` overrides `config`.
 
     Raises
     ------
     InputError
-        If `config` is no configuration.
+        If `config` is not a configuration.
     """
     if config is not None and not isinstance(config, RunConfig):
         raise InputError(f"config is a {type(config).__name__}; give a ColBERTConfig.")

@@ -1,4 +1,4 @@
-"""`Searcher`: colbert-ai's way to search an index."""
+"""`Searcher`: searching with colbert-ai's interface."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Filter = Callable[[torch.Tensor], torch.Tensor]
 class Searcher:
     """Searches an index of `Indexer`, or any that `ragatouille_xm.RAGPretrainedModel.from_index` opens.
 
-    pids are positions in the collection; of an index that `Indexer` has not built they are its passage ids.
+    pids are positions in the collection; for an index not built by `Indexer` they are its passage ids.
 
     Parameters
     ----------
     index : str or Path
-        Name of an index of the experiment that `Run` says, or a folder.
+        Name of an index of the current experiment (see `Run`), or a folder.
     checkpoint : str or Path, optional
-        By default the one that filled the index; to be given where that has moved.
+        By default the index's; needed if that has moved.
     collection : list of str, str, Path or Collection, optional
-        What ``searcher.collection[pid]`` looks passages up in; by default the index. To be given for a folder of
-        colbert-ai that has no texts.
+        Source of the passages ``searcher.collection[pid]``; by default the index. Required for a folder of colbert-ai
+        without texts.
     config : ColBERTConfig, optional
     index_root : str or Path, optional
         Folder that the index is in.
@@ -48,11 +48,11 @@ class Searcher:
     Raises
     ------
     IndexNotFoundError, IndexDamagedError, IndexFormatError
-        If there is no usable index, or it is of another checkpoint.
+        If there is no usable index, or it belongs to another checkpoint.
     CheckpointError
-        If its checkpoint is no longer to be found.
+        If its checkpoint cannot be found.
     InputError
-        If `config` asks for what the checkpoint is not.
+        If `config` contradicts the checkpoint.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class Searcher:
         self.configure()
 
     def configure(self, **options: Any) -> None:
-        """Change options of the configuration."""
+        """Change configuration options."""
         self.config = self.config.updated(ColBERTConfig(**options))
         self.config.check(self._retriever.encoder)
         if self.config.query_maxlen is not None:
@@ -105,7 +105,7 @@ class Searcher:
         Returns
         -------
         torch.Tensor
-            Shape ``(Q, q_len, dim)``, float32, on the CPU; rows of zeros fill up what is shorter than the longest.
+            Shape ``(Q, q_len, dim)``, float32, on the CPU; shorter queries are padded with rows of zeros.
         """
         return self._retriever.encode(list_of_queries(text), language).cpu()
 
@@ -125,12 +125,12 @@ class Searcher:
         Parameters
         ----------
         text : str
-            The query; ``query=`` says the same.
+            The query; also accepted as ``query=``.
         k : int
         filter_fn : callable, optional
-            From pids (int32 tensor) to those of them that may be found.
+            From pids (int32 tensor) to those of them that are admitted.
         full_length_search : bool
-            Accepted for compatibility: no query is cut off here.
+            Accepted for compatibility: queries are never truncated here.
         pids : iterable of int, optional
             Search only among these.
         language : str, optional
@@ -140,7 +140,7 @@ class Searcher:
         -------
         pids : list of int
         ranks : list of int
-            1, 2, …: as many as there are pids.
+            1, 2, …, one for each pid.
         scores : list of float
         """
         asked = query if text is None else text
@@ -155,7 +155,7 @@ class Searcher:
         filter_fn: Filter | None = None,
         pids: Iterable[int] | None = None,
     ) -> tuple[list[int], list[int], list[float]]:
-        """Search for one query that `encode` has encoded, of shape ``(1, q_len, dim)``; otherwise as `search`."""
+        """Search for one query encoded by `encode`, of shape ``(1, q_len, dim)``; otherwise like `search`."""
         if not isinstance(Q, torch.Tensor) or Q.ndim != 3 or len(Q) != 1:
             given = tuple(Q.shape) if isinstance(Q, torch.Tensor) else type(Q).__name__
             raise InputError(f"Q is {given}; give one query as encode(text) makes it, of shape (1, q_len, dim).")
@@ -177,9 +177,9 @@ class Searcher:
         Parameters
         ----------
         queries : Queries, mapping, list, str or Path
-            What `Queries.cast` takes.
+            Anything that `Queries.cast` accepts.
         qid_to_pids : dict, optional
-            For each query id, the pids to search among; None for all.
+            The pids to search among for each query id; None for all.
         languages : str or sequence of (str or None), optional
             Of all queries, or of each; by default detected.
         k, filter_fn, full_length_search
@@ -210,7 +210,7 @@ class Searcher:
     def _search_one(
         self, query: torch.Tensor, k: int, filter_fn: Filter | None, pids: Iterable[int] | None
     ) -> list[tuple[int, int, float]]:
-        """Search; passages that do not qualify are passed over, and more are looked for until there are `k`."""
+        """Search, widening the search until `k` passages qualify."""
         check_k(k)
         allowed = None if pids is None else _check_pids(pids)
         documents = None if allowed is None else self._documents_of(sorted(allowed))
@@ -226,7 +226,7 @@ class Searcher:
             n *= 10
 
     def _documents_of(self, pids: Sequence[int]) -> dict[str, Any]:
-        """Return the filter that admits the documents that passages belong to."""
+        """Return a filter that admits the documents of passages."""
         try:
             passages = self._retriever.index.fetch([pid + first_pid(self._retriever.index) for pid in pids])
         except KeyError as error:
@@ -243,7 +243,7 @@ class Searcher:
 
 
 class IndexCollection:
-    """The passages of an index by pid, read when they are asked for."""
+    """The passages of an index by pid, read on demand."""
 
     def __init__(self, index: PassageIndex) -> None:
         self._index = index
@@ -272,12 +272,12 @@ def _check_pids(pids: Iterable[int]) -> set[int]:
 
 
 def first_pid(index: PassageIndex) -> int:
-    """Return the pid of the first passage of the collection; asked for each time, for an index may be replaced."""
+    """Return the pid of the collection's first passage. Not cached, since an index may be replaced."""
     return int(getattr(index, "first_pid", 0))
 
 
 def _fill_queries_to(length: int, encoder: Encoder) -> None:
-    """Have an encoder fill queries up to another length than its checkpoint says."""
+    """Make an encoder fill queries up to another length than its checkpoint's."""
     most = encoder.tokenizer.max_tokens
     if isinstance(length, bool) or not isinstance(length, int) or not 3 <= length <= most:
         raise InputError(f"query_maxlen={length!r} is not usable: give a whole number from 3 to {most}.")

@@ -1,18 +1,18 @@
-"""Metadata filters: one form, one meaning.
+"""Metadata filters.
 
-A filter is written as MongoDB's are, parsed once into a small tree, and compiled by each engine into its own
-conditions. What it means is settled here, by `matches`: every engine finds exactly the passages that it admits.
+A filter is written in MongoDB's syntax, parsed once into a small tree, and compiled by each engine into its own
+conditions. `matches` defines its meaning: every engine finds exactly the passages that it admits.
 
-**Fields.** ``language`` and ``document_id`` are the passage's own. Any other name is a key of the metadata; dots
-descend into nested objects (``"author.name"``), and a key that has dots itself is reached by the same name.
-``metadata.language`` reaches a metadata key that one of the two reserved names hides.
+**Fields.** ``language`` and ``document_id`` are the passage's own. Any other name is a metadata key; dots descend into
+nested objects (``"author.name"``), and a key that itself contains dots is addressed by the same name.
+``metadata.language`` addresses a metadata key that one of the two reserved names hides.
 
-**Values.** A list stands for its elements: it matches when any of them does. An empty list counts as missing. A boolean
-never equals a number; numbers are equal across int and float. Objects, and lists inside lists, equal nothing.
+**Values.** A list matches if any of its elements does. An empty list counts as missing. A boolean never equals a
+number; numbers compare equal across int and float. Objects, and lists inside lists, equal nothing.
 
 **Operators.** ``$eq`` ``$in``: exact equality; ``None`` stands for null or missing. ``$gt`` ``$gte`` ``$lt`` ``$lte``:
-a number is compared with numbers, as 64-bit floats; a `datetime`, `date` or ISO 8601 string with strings that hold an
-ISO 8601 date, where a missing time is midnight and a missing zone is UTC. A missing field is in no range. ``$ne``
+numbers are compared with numbers, as 64-bit floats; a `datetime`, `date` or ISO 8601 string with strings that hold an
+ISO 8601 date, where a missing time means midnight and a missing zone UTC. A missing field is in no range. ``$ne``
 ``$nin`` ``$not`` are exact negations, so they admit passages without the field. ``$and`` and ``$or`` take a list of
 filters.
 """
@@ -60,7 +60,7 @@ class Compare:
     op : str
         ``$eq``, ``$in``, ``$gt``, ``$gte``, ``$lt`` or ``$lte``; ``$ne`` and ``$nin`` are parsed into `Not`.
     value : scalar, tuple of scalars or datetime.datetime
-        A tuple for ``$in``; in a range an int, a float or a datetime with a zone.
+        A tuple for ``$in``; for a range, an int, a float or a datetime with a zone.
     """
 
     field: str
@@ -70,14 +70,14 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of `parts`, of which there is at least one."""
+    """All of `parts`, at least one."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Any of `parts`, of which there is at least one."""
+    """Any of `parts`, at least one."""
 
     parts: tuple[Condition, ...]
 
@@ -93,12 +93,12 @@ Condition: TypeAlias = "Compare | And | Or | Not"
 
 
 def parse_filter(filter: Mapping[str, Any] | None) -> Condition | None:
-    """Parse a filter, or nothing for a filter that is None or empty.
+    """Parse a filter; return None if it is None or empty.
 
     Raises
     ------
     FilterError
-        If the filter cannot be understood; the message names the part and what is allowed.
+        If the filter is invalid; the message names the part and what is allowed.
 
     Examples
     --------
@@ -114,7 +114,7 @@ Not(part=Compare(field='metadata.year', op='$eq', value=2022))))
 
 
 def matches(condition: Condition | None, passage: Passage) -> bool:
-    """Return whether `condition` admits `passage`: the meaning that every engine agrees with.
+    """Return whether `condition` admits `passage`. This defines the meaning for every engine.
 
     Examples
     --------
@@ -147,17 +147,17 @@ def _holds(condition: Condition, fields: Mapping[str, list[Scalar]]) -> bool:
 
 
 def _parse_all(filter: object, depth: int) -> Condition:
-    """Parse a filter: everything in it must hold."""
+    """Parse a filter, all of whose entries must hold."""
     if not isinstance(filter, Mapping):
         raise FilterError(f'A filter must be a mapping such as {{"year": {{"$gte": 2020}}}}, not {_show(filter)}.')
     if not filter:
-        raise FilterError("A filter inside another must not be empty: leave it out to admit everything.")
+        raise FilterError("A nested filter must not be empty: leave it out to admit everything.")
     if depth > MAX_DEPTH:
         raise FilterError(f"The filter is nested deeper than {MAX_DEPTH} levels.")
     parts: list[Condition] = []
     for key, value in filter.items():
         if not isinstance(key, str) or not storable(key):
-            raise FilterError(f"A field name must be a string of Unicode, not {_show(key)}.")
+            raise FilterError(f"A field name must be a valid Unicode string, not {_show(key)}.")
         parts += _parse_top(key, value, depth) if key.startswith("$") else _parse_field(key, value, depth)
     return parts[0] if len(parts) == 1 else And(tuple(parts))
 
@@ -166,10 +166,8 @@ def _parse_top(op: str, value: object, depth: int) -> list[Condition]:
     if op == "$not":
         return [Not(_parse_all(value, depth + 1))]
     if op not in _TOP_OPERATORS:
-        hint = f" {op} belongs behind a field, as in {{'year': {{'{op}': …}}}}." if op in _FIELD_OPERATORS else ""
-        raise FilterError(
-            f"Unknown operator {op!r} in the place of a field: {_listed(_TOP_OPERATORS)} may stand there.{hint}"
-        )
+        hint = f" {op} belongs after a field, as in {{'year': {{'{op}': …}}}}." if op in _FIELD_OPERATORS else ""
+        raise FilterError(f"Unknown operator {op!r} in place of a field: use {_listed(_TOP_OPERATORS)} there.{hint}")
     if not isinstance(value, (list, tuple)) or not value:
         raise FilterError(f"{op} takes a list of one or more filters, not {_show(value)}.")
     parts = tuple(_parse_all(part, depth + 1) for part in value)
@@ -191,7 +189,7 @@ def _parse_operator(name: str, field: str, op: object, value: object, depth: int
     if not isinstance(op, str) or op not in _FIELD_OPERATORS:
         raise FilterError(
             f"Unknown operator {op!r} on {name!r}: use {_listed(_FIELD_OPERATORS)}. "
-            'Reach into a nested object with dots, as in {"author.name": …}.'
+            'Address nested objects with dots, as in {"author.name": …}.'
         )
     if op in _NEGATED:
         return Not(_parse_operator(name, field, _NEGATED[op], value, depth))
@@ -212,12 +210,12 @@ def _parse_operator(name: str, field: str, op: object, value: object, depth: int
 
 
 def _scalar(name: str, op: str, value: object) -> Scalar:
-    """Return a value for equality as one of the plain types, also when it is of a subclass such as an enum's."""
+    """Return a value for equality as a plain type, even if it is of a subclass such as an enum."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         if not storable(value):
-            raise FilterError(f"{op} on {name!r}: {_show(value)} has a lone surrogate, which no field can hold.")
+            raise FilterError(f"{op} on {name!r}: {_show(value)} has a lone surrogate, which no field can contain.")
         return str.__str__(value)
     if isinstance(value, (int, float)):
         return _number(name, op, value)
@@ -225,12 +223,12 @@ def _scalar(name: str, op: str, value: object) -> Scalar:
         raise FilterError(f"{op} on {name!r} takes one value, not {_show(value)}: use $in for any of several values.")
     raise FilterError(
         f"{op} on {name!r} takes a string, a number, a boolean or None, not {_show(value)}. "
-        "A date is compared by $gt, $gte, $lt or $lte."
+        "Compare dates with $gt, $gte, $lt or $lte."
     )
 
 
 def _bound(name: str, op: str, value: object) -> int | float | datetime:
-    """Return a bound of a range: a plain number, or a datetime with a zone."""
+    """Return the bound of a range: a plain number, or a datetime with a zone."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _number(name, op, value)
     if isinstance(value, datetime):

@@ -1,7 +1,7 @@
-"""Metadata: what it may hold, and the fields that filters see in it.
+"""Metadata: its valid values, and the fields that filters see.
 
-An engine that cannot call Python on every passage stores what `fields_of` returns, put by `equality_key`, `range_value`
-and `instant` into texts and numbers, and compiles a filter into look-ups of the same.
+An engine that cannot call Python for every passage stores the values of `fields_of`, converted to texts and numbers by
+`equality_key`, `range_value` and `instant`, and compiles a filter into look-ups of these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of `metadata` made of plain JSON values, which every engine can store and give back.
+    """Return a copy of `metadata` as plain JSON values, which every engine can store.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def fits_int64(value: int) -> bool:
-    """Return whether `value` fits into 64 bits with a sign."""
+    """Return whether `value` is a signed 64-bit integer."""
     return -(2**63) <= value < 2**63
 
 
 def storable(text: str) -> bool:
-    """Return whether `text` is Unicode that can be written down: Python's strings may hold lone surrogates."""
+    """Return whether `text` can be encoded: Python's strings may contain lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -72,13 +72,13 @@ def storable(text: str) -> bool:
 
 
 def check_unicode(text: str, what: str) -> None:
-    """Raise `InputError` if `text`, which users know as `what`, has a lone surrogate."""
+    """Raise `InputError` if `text`, named `what` in the message, has a lone surrogate."""
     if not storable(text):
         raise InputError(f"{what} {_SURROGATE}")
 
 
 def _plain(value: object, where: str, depth: int) -> Any:
-    """Return `value` as plain types, also when it is of a subclass such as an enum's."""
+    """Return `value` as plain types, even if it is of a subclass such as an enum."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str) and storable(value):
@@ -95,7 +95,9 @@ def _plain(value: object, where: str, depth: int) -> Any:
         for key in value:
             if not isinstance(key, str) or not storable(key):
                 kind = type(key).__name__
-                raise InputError(f"Metadata {where!r} has the key {key!r} ({kind}): keys must be strings of Unicode.")
+                raise InputError(
+                    f"Metadata {where!r} has the key {key!r} ({kind}): keys must be valid Unicode strings."
+                )
         prefix = f"{where}." if where else ""
         return {str.__str__(key): _plain(inner, prefix + key, depth + 1) for key, inner in value.items()}
     raise InputError(f"Metadata {where!r} has a value that cannot be stored: {_complaint(value)}")
@@ -119,7 +121,7 @@ def _complaint(value: object) -> str:
 def fields_of(passage: Passage) -> dict[str, list[Scalar]]:
     """Return the scalar values of every field that the passage has, as filters see them.
 
-    A field with no entry is missing; one with an empty list holds only objects or lists, which equal nothing.
+    A field without an entry is missing; one with an empty list holds only objects or lists, which equal nothing.
 
     Examples
     --------

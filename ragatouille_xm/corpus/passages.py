@@ -1,4 +1,4 @@
-"""Documents → passages: what users give, checked, and split into what is encoded."""
+"""Documents: reading and checking what users give."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a user gives.
+    """A document, as given by a user.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Document:
     metadata : dict or None
         JSON values.
     language : str or None
-        As given by the user; None to have it detected.
+        As given by the user; None to detect it.
     """
 
     document_id: str
@@ -40,7 +40,7 @@ def read_documents(
     metadatas: Iterable[Mapping[str, Any] | None] | None = None,
     languages: str | Iterable[str | None] | None = None,
 ) -> Iterator[Document]:
-    """Join what belongs together, checking each document as it passes.
+    """Zip texts, ids, metadata and languages into documents, checking each.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ def read_documents(
         Unique and not blank; by default random UUIDs.
     metadatas : iterable of mapping or None, optional
     languages : str or iterable of (str or None), optional
-        One for all, or one for each; None to have it detected.
+        One for all, or one for each; None to detect it.
 
     Raises
     ------
     InputError
-        At the first document that is not usable; it is named by its position.
+        At the first invalid document; the message names its position.
     DuplicateDocumentError
-        If an id comes twice.
+        If an id is used twice.
 
     Examples
     --------
@@ -108,6 +108,6 @@ def _check(position: int, text: object, document_id: object, language: object) -
 
 
 def check_language(language: object, name: str) -> None:
-    """Raise `InputError` unless `language`, which users know as `name`, is a string or None."""
+    """Raise `InputError` unless `language`, named `name` in the message, is a string or None."""
     if language is not None and not isinstance(language, str):
         raise InputError(f"{name} is {language!r}; give a code such as 'fr', or None to detect it.")

@@ -1,4 +1,4 @@
-"""How documents are split into chunks: by whole sentences, by a user's function, or not at all."""
+"""Splitting documents into chunks: by sentences, by a user's function, or not at all."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def whole(documents: Sequence[Document]) -> list[Chunk]:
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """How a user wants documents split.
+    """How to split documents.
 
     Attributes
     ----------
     max_document_length : int
-        Most tokens of a passage, specials included.
+        Maximum tokens per passage, including special tokens.
     split_documents : bool
-        False takes each document whole, whatever `document_splitter_fn` is.
+        False keeps each document whole, whatever `document_splitter_fn` is.
     document_splitter_fn : callable, "sentences" or None
-        None takes each document whole.
+        None keeps each document whole.
     preprocessing_fn : callable, list of callables or None
-        Changes the chunks.
+        Transforms the chunks.
     """
 
     max_document_length: int
@@ -45,7 +45,7 @@ class SplitOptions:
 
 
 def make_splitter(options: SplitOptions, count_tokens: Callable[[Sequence[str]], list[int]], room: int) -> Splitter:
-    """Return the function that splits documents as the user asks.
+    """Return the function that splits documents.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def make_splitter(options: SplitOptions, count_tokens: Callable[[Sequence[str]],
     count_tokens : callable
         From texts to the number of tokens of each.
     room : int
-        Most tokens of a passage's own text, without what every passage carries.
+        Maximum tokens of a passage's own text, without special tokens and marker.
 
     Raises
     ------
     InputError
-        If the splitter or the preprocessing is neither a function nor one of the other choices.
+        If the splitter or the preprocessing is not a valid choice.
     """
     splitter_fn = options.document_splitter_fn if options.split_documents else None
     preprocessing_fn = options.preprocessing_fn

@@ -1,4 +1,4 @@
-"""What `ragatouille-xm doctor` looks at: the installation, a checkpoint, an index.
+"""The checks of `ragatouille-xm doctor`: the installation, a checkpoint, an index.
 
 Importing it imports neither torch nor transformers.
 """

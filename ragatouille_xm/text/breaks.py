@@ -1,8 +1,8 @@
-"""Where a text may be cut: after sentences, after clauses, between words, between characters; in every script.
+"""Places to cut a text: after sentences, after clauses, between words, between characters; in every script.
 
-A sentence ends at a mark that means nothing else (``。``, ``।``, ``؟``, …), at a blank line, or at ``. ! ? …`` before a
-blank, unless what stands before is an initial, an abbreviation or an ordinal, or what follows begins in lower case.
-Thai, Lao, Khmer and Burmese put blanks between phrases: those count as blanks between words do.
+A sentence ends at an unambiguous mark (``。``, ``।``, ``؟``, …), at a blank line, or at ``. ! ? …`` before whitespace,
+unless an initial, an abbreviation or an ordinal precedes it, or a lower-case letter follows. Thai, Lao, Khmer and
+Burmese put spaces between phrases; these count as spaces between words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 Span = tuple[int, int]
-"""First character, and the one after the last."""
+"""Start and end, exclusive."""
 
 _CLOSING = r"[\"'“”‘’«»‹›」』】〉》〕〗）］｝)\]}]*"
 _FULL_STOPS = "。！？；｡‼⁇⁈⁉।॥؟۔።፧፨။។៕։།༎෴᠃\u037e"  # the last is the Greek question mark
@@ -26,7 +26,7 @@ _SENTENCE_END = re.compile(
 )
 _LAST_WORD = re.compile(r"[^\W_]+$")
 _NEXT_WORD = re.compile(r"[\"'“„«‹‘(\[{¿¡\-–—]*(\w?)")
-# What stands before capitals (names) and before numbers; before lower case no abbreviation needs to be known.
+# Abbreviations before capitals (names) and before numbers; before lower case, none needs to be known.
 _TITLES = frozenset(
     re.findall(
         r"\w+",
@@ -41,7 +41,7 @@ _BEFORE_NUMBERS = frozenset(
     )
 )
 
-# Better places first. Zero-width space, Ethiopic wordspace and Tibetan tsheg stand between words, as a blank does.
+# Better places first. Zero-width space, Ethiopic wordspace and Tibetan tsheg separate words, as a space does.
 _CUTS = (
     re.compile(r"\n\s*"),
     re.compile(rf"[,;:.!?…–—]{_CLOSING}\s+|[，、；：،؛၊፣፤፥៖·]{_CLOSING}\s*"),
@@ -54,7 +54,7 @@ _EXTENDING = frozenset(
 
 
 def sentences(text: str) -> Iterator[Span]:
-    """Yield the span of each sentence, blanks after it included; together they cover the text.
+    """Yield the span of each sentence, including trailing whitespace; together they cover the text.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
 def slices(text: str, start: int, end: int, width: int) -> Iterator[Span]:
     """Cut a span into spans of at most `width` characters at good places.
 
-    A span is longer only where one user-perceived character is.
+    Only a single user-perceived character may make a longer span.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def slices(text: str, start: int, end: int, width: int) -> Iterator[Span]:
     start, end : int
         The span to cut.
     width : int
-        At least 1. Each span but the last has at least about half of it.
+        At least 1. Each span but the last has at least about half this width.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def slices(text: str, start: int, end: int, width: int) -> Iterator[Span]:
 
 
 def _best_cut(text: str, start: int, stop: int, end: int) -> int:
-    """Return the best place to cut in the second half of ``(start, stop]``, or the nearest possible to `stop`."""
+    """Return the best place to cut in the second half of ``(start, stop]``, else the possible one nearest to `stop`."""
     middle = (start + stop) // 2
     for pattern in _CUTS:
         places: list[int] = [found.end() for found in pattern.finditer(text, middle, stop)]
@@ -130,10 +130,10 @@ def _best_cut(text: str, start: int, stop: int, end: int) -> int:
 
 
 def is_character_break(text: str, i: int, start: int = 0) -> bool:
-    """Return whether the text may be cut before position `i` without tearing a user-perceived character.
+    """Return whether the text may be cut before position `i` without splitting a user-perceived character.
 
-    A short form of the rules for grapheme clusters (Unicode Standard Annex 29): marks, joiners, conjunct consonants,
-    Hangul jamo, flags, emoji sequences and surrogate pairs stay whole.
+    A simplified form of the rules for grapheme clusters (Unicode Standard Annex 29): marks, joiners, conjunct
+    consonants, Hangul jamo, flags, emoji sequences and surrogate pairs stay whole.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def is_character_break(text: str, i: int, start: int = 0) -> bool:
     i : int
         At least 1, less than the length of the text.
     start : int
-        An earlier position where a character begins: no need to look further back.
+        An earlier position where a character begins; the search stops there.
 
     Examples
     --------
@@ -169,7 +169,7 @@ _HANGUL_JOINS = frozenset(["LL", "LV", "LS", "VV", "VT", "TT", "SV", "ST"])
 
 
 def _hangul(character: str) -> str:
-    """Return the kind of a leading, vowel or trailing jamo, or of a whole syllable; empty for anything else."""
+    """Return the kind of a leading, vowel or trailing jamo, or of a syllable; empty for anything else."""
     if "\u1100" <= character <= "\u115f" or "\ua960" <= character <= "\ua97c":
         return "L"
     if "\u1160" <= character <= "\u11a7" or "\ud7b0" <= character <= "\ud7c6":

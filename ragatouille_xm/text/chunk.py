@@ -10,26 +10,26 @@ from ..errors import InputError
 from .breaks import Span, sentences, slices
 
 Counted = tuple[Span, int]
-"""A span, and its number of tokens."""
+"""A span and its number of tokens."""
 
 _ATTEMPTS = 3
-_TEXT_BATCH = 1024  # strings given to the tokeniser in one call
-_FILL = 0.3  # of a chunk, is what a part of a long sentence is meant to fill: small parts pack well
+_TEXT_BATCH = 1024  # strings per call of the tokeniser
+_FILL = 0.3  # target size of a long sentence's parts, relative to a chunk: small parts pack well
 
 
 class SentenceSplitter:
-    """Packs whole sentences into chunks, as many as fit.
+    """Packs as many whole sentences as fit into each chunk.
 
-    A sentence that alone is too long is cut after a line, a clause, a word, or at last a character. Nothing is lost:
-    the chunks are the text but for the blanks between them. Each part of a text goes through the tokeniser about
-    twice, however long the text is.
+    A sentence that is too long by itself is cut after a line, a clause, a word, or finally a character. The chunks are
+    the whole text except for whitespace between them. Each part of a text passes through the tokeniser about twice,
+    whatever the length of the text.
 
     Parameters
     ----------
     count_tokens : callable
-        From texts to the number of tokens of each, without specials.
+        From texts to the number of tokens of each, without special tokens.
     max_tokens : int
-        Most tokens of a chunk. Only a single character of more tokens makes a longer one.
+        Maximum tokens per chunk. Only a single character of more tokens may exceed it.
 
     Raises
     ------
@@ -52,19 +52,19 @@ class SentenceSplitter:
     def split(self, text: str) -> list[str]:
         """Return the chunks of a text, in order.
 
-        A text that fits comes back untouched as the only chunk, and so does one that is blank. (A text of more than
-        16 characters a token is not counted as a whole: it fits if the sum of its sentences does.)
+        A text that fits, or is blank, is returned unchanged as the only chunk. (A text of more than 16 characters per
+        token is not counted as a whole: it fits if the sum of its sentences does.)
         """
         if not text.strip() or (len(text) <= 16 * self.max_tokens and self._count([text])[0] <= self.max_tokens):
             return [text]
-        width = 4 * self.max_tokens  # so that no monster reaches the tokeniser
+        width = 4 * self.max_tokens  # keeps huge texts away from the tokeniser
         parts = (part for start, end in sentences(text) for part in slices(text, start, end, width))
         pieces = self._fit(text, self._measure(text, parts))
         chunks = self._fit(text, self._joined(text, pieces))
         return [text[start:end] for (start, end), _ in chunks] if len(chunks) > 1 else [text]
 
     def _fit(self, text: str, pieces: list[Counted]) -> list[Counted]:
-        """Cut the pieces that are too long, until none is."""
+        """Cut pieces until none is too long."""
         while any(count > self.max_tokens for _, count in pieces):
             cuts = [self._cut(text, span, count) for span, count in pieces]
             smaller = iter(self._measure(text, (part for parts in cuts if len(parts) > 1 for part in parts)))
@@ -76,7 +76,7 @@ class SentenceSplitter:
         return pieces
 
     def _cut(self, text: str, span: Span, count: int) -> list[Span]:
-        """Return a span that fits as it is, and a longer one in parts (one only, if it is a single character)."""
+        """Return a span that fits unchanged, a longer one in parts (only one, if it is a single character)."""
         if count <= self.max_tokens:
             return [span]
         start, end = span
@@ -86,7 +86,7 @@ class SentenceSplitter:
     def _joined(self, text: str, pieces: list[Counted]) -> list[Counted]:
         """Join neighbours as long as they fit.
 
-        The sum of the pieces' tokens is a good estimate for most tokenisers. Where it proves too low, all is joined
+        The sum of the pieces' tokens is a good estimate for most tokenisers. If it proves too low, everything is joined
         again with less room.
         """
         alone = {span for span, _ in pieces}
@@ -123,7 +123,7 @@ def _pack(pieces: Iterable[Counted], room: int) -> list[Span]:
 
 
 def _stripped(text: str, spans: Iterable[Span]) -> list[Span]:
-    """Take the blanks at both ends off each span; leave out those that are nothing else."""
+    """Strip whitespace from both ends of each span; drop spans that are only whitespace."""
     result = []
     for start, end in spans:
         piece = text[start:end]

@@ -1,7 +1,7 @@
-"""Which language a text is in, among those that may be answered.
+"""Language detection.
 
-The default, `Py3LangIdDetector`, lets the script decide as far as it can and a naive Bayes model over byte n-grams
-(py3langid) choose among the languages of that script. ``benchmarks/languages.py`` compares it with langdetect.
+The default, `Py3LangIdDetector`, decides by script where it can; a naive Bayes model over byte n-grams (py3langid)
+chooses among the languages of that script. ``benchmarks/languages.py`` compares it with langdetect.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ __all__ = [
 ]  # fmt: skip
 
 MIN_CONFIDENCE = 0.2  # below, most texts are names, products and code
-ABOVE_CHANCE = 1.25  # times the probability of any: with few candidates, even a text without features has more than 0.2
+ABOVE_CHANCE = 1.25  # times the chance level: with few candidates, even a featureless text exceeds 0.2
 
 _loading = Lock()
 
 
 class Py3LangIdDetector(Detector):
-    """Script first, then py3langid among the languages of that script; the default. Deterministic, offline.
+    """The default: first the script, then py3langid among the languages of that script. Deterministic, offline.
 
     Rules, in order, over the first 300 characters without web and e-mail addresses:
 
     1. Without letters: the fallback (see `ragatouille_xm.text.detector.Detector.fall_back`).
-    2. One candidate is written in the script: it. None is: the fallback.
-    3. Kana makes a text Japanese. Han without kana is Japanese if a character is used in Japan alone, or if the hint
-       says so and no character speaks against it; otherwise Chinese, simplified or traditional by the characters that
-       only one of GB 2312 and Big5 has.
-    4. py3langid's probabilities over the candidates of the script and "no language". If that wins, or the best has less
-       than 0.2, or hardly more than by chance: the fallback, which is a language of the script.
+    2. If one candidate is written in the script: that one. If none is: the fallback.
+    3. Kana means Japanese. Han without kana is Japanese if it has a character used only in Japan, or if the hint is
+       Japanese and no character contradicts it; otherwise Chinese, simplified or traditional by the characters that
+       exist in only one of GB 2312 and Big5.
+    4. py3langid's probabilities over the candidates of the script and "no language". If "no language" wins, or the best
+       is below 0.2 or barely above chance: the fallback, which is a language of the script.
 
     Parameters
     ----------
     languages, fallback
-        All languages that may ever be answered, and one for undetectable text. Both optional.
+        All languages that may be returned, and one for undetectable text. Both optional.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def _identifier() -> LanguageIdentifier:
 
 @lru_cache(maxsize=16)  # about 10 MB for all languages in Latin script, less for fewer
 def _restricted(languages: tuple[str, ...]) -> tuple[LanguageIdentifier, dict[str, str]]:
-    """Return py3langid for some languages only, and which of them each of its labels means."""
+    """Return py3langid restricted to some languages, and the language of each of its labels."""
     with _loading:
         base = _identifier()
     language_of = labels_for(tuple(base.labels), languages)
@@ -150,7 +150,7 @@ def make_detector(
     spec : str, callable or LanguageDetector
         ``"py3langid"``, ``"langdetect"``, a function as `CallableDetector` takes it, or a detector, returned as it is.
     languages : collection of str, optional
-        All languages that may ever be answered.
+        All languages that may be returned.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def detect_languages(
     ----------
     texts : str or sequence of str
     candidates : collection of str, optional
-        The languages that may be answered, as any tags; by default the 81 of ColBERT-XM.
+        Possible languages, as any tags; by default the 81 of ColBERT-XM.
     detector : str, callable or LanguageDetector
         As for `make_detector`.
 
@@ -206,7 +206,7 @@ def detect_languages(
 
 
 def list_of_strings(given: str | Iterable[str], name: str) -> list[str]:
-    """Return a list of what may be one string or several, which users know as `name`.
+    """Return one string or several as a list; `name` is the parameter's name in messages.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a language detector is, and what all of ours share: which languages may be answered, and the fallback."""
+"""The detector protocol, and the base of our detectors: allowed languages and the fallback."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..languages import LANGUAGES, match
 from ..types import Detection
 from .scripts import written_in
 
-MAX_CHARACTERS = 300  # more does not make detection better, only slower
-NO_LANGUAGE = "zxx"  # the label for text that is in no language
+MAX_CHARACTERS = 300  # more only makes detection slower
+NO_LANGUAGE = "zxx"  # the label for text without a language
 _SCRIPT_DEFAULT = {"Cyrl": "ru", "Arab": "ar", "Deva": "hi", "Hani": "zh"}
 _LETTER = re.compile(r"[^\W\d_]")
 _ADDRESS = re.compile(r"(?:https?://|www\.)[!-~]+|[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"(?:https?://|www\.)[!-~]+|[A-Za-z0-9._%+-]{1,64}@[A-Za-z
 
 @runtime_checkable
 class LanguageDetector(Protocol):
-    """Names the language of texts. Safe to call from many threads."""
+    """Detects the language of texts. Thread-safe."""
 
     def detect(
         self, texts: Sequence[str], candidates: Collection[str] | None = None, hint: str | None = None
@@ -30,11 +30,11 @@ class LanguageDetector(Protocol):
         Parameters
         ----------
         texts : sequence of str
-            Anything: empty, without letters, very long. Never a reason to raise.
+            Any text: empty, without letters, very long. None of them raises.
         candidates : collection of str, optional
-            The languages that may be answered; by default, and when empty, all that the detector knows.
+            Possible languages; by default, and if empty, all that the detector knows.
         hint : str, optional
-            The likeliest language, for a text that does not decide itself.
+            The likeliest language, for inconclusive texts.
 
         Returns
         -------
@@ -45,14 +45,14 @@ class LanguageDetector(Protocol):
 
 
 class Detector:
-    """What all detectors share: which languages may be answered, and what happens when a text does not decide.
+    """Base of the detectors: allowed languages, and the fallback for inconclusive texts.
 
     Parameters
     ----------
     languages : collection of str, optional
-        All that may ever be answered; by default the 81 of `ragatouille_xm.languages`, or whatever the candidates say.
+        All that may be returned; by default the 81 of `ragatouille_xm.languages`, or the candidates of a call.
     fallback : str, optional
-        For undetectable text, when neither the hint nor the script decides.
+        For undetectable text, if neither the hint nor the script decides.
     """
 
     def __init__(self, languages: Collection[str] | None = None, fallback: str | None = None) -> None:
@@ -60,7 +60,7 @@ class Detector:
         self.fallback = fallback
 
     def allowed(self, candidates: Collection[str] | None) -> tuple[str, ...]:
-        """Return the languages that may be answered, given the candidates of a call."""
+        """Return the languages that may be returned, given the candidates of a call."""
         every = self.languages or LANGUAGES
         if not candidates:
             return every
@@ -69,10 +69,10 @@ class Detector:
         return tuple(language for language in ordered(candidates) if language in every) or every
 
     def fall_back(self, script: str | None, allowed: tuple[str, ...], hint: str | None) -> Detection:
-        """Choose for a text that does not decide.
+        """Choose a language for an inconclusive text.
 
-        The hint, the script's most used language, the detector's fallback, English, the first candidate: the first of
-        these that may be answered and is written in the text's script (any, where no candidate is written in it).
+        Of the hint, the script's most used language, the detector's fallback, English and the first candidate: the
+        first that is allowed and written in the text's script (in any script, if no candidate is written in it).
         """
         fitting = (written_in(script, allowed) if script else ()) or allowed
         for choice in (hint, _SCRIPT_DEFAULT.get(script or ""), self.fallback, "en"):
@@ -82,24 +82,24 @@ class Detector:
 
 
 def visible_prefix(text: str) -> str:
-    """Return the part of a text that is looked at."""
+    """Return the part of a text that is examined."""
     first = _LETTER.search(text, 0, 100 * MAX_CHARACTERS)
     start = first.start() if first else 0
     if start < MAX_CHARACTERS:
-        start = 0  # a few digits and marks at the head do no harm
-    text = text[start : start + 4 * MAX_CHARACTERS]  # so that addresses can go and enough is left
+        start = 0  # a few leading digits and marks do no harm
+    text = text[start : start + 4 * MAX_CHARACTERS]  # enough even once addresses are removed
     if "://" in text or "@" in text or "www." in text:
         text = _ADDRESS.sub(" ", text)
     return text[:MAX_CHARACTERS]
 
 
 def ordered(languages: Collection[str]) -> tuple[str, ...]:
-    """Return languages in their order, or sorted where they have none."""
+    """Return languages in their order, or sorted if they have none."""
     return tuple(languages) if isinstance(languages, (Sequence, dict)) else tuple(sorted(languages))
 
 
 @lru_cache(maxsize=32)
 def labels_for(labels: tuple[str, ...], languages: tuple[str, ...]) -> dict[str, str]:
-    """Return, of a detector's labels, those that mean one of `languages`, and which."""
+    """Map those of a detector's labels that mean one of `languages` to it."""
     found = {label: match(label, languages, nearest=False) for label in labels if label != NO_LANGUAGE}
     return {label: language for label, language in found.items() if language is not None}

@@ -1,13 +1,13 @@
 """RAGatouille's hooks over documents, `document_splitter_fn` and `preprocessing_fn`, as pure functions over chunks.
 
-A chunk is a pair: the position of its document, and its text. Each hook may take the form that RAGatouille calls,
+A chunk is a pair: the position of its document, and its text. A hook may have the form that RAGatouille calls,
 
 ``splitter(documents, document_ids, chunk_size=256) -> [{"document_id": …, "content": …}, …]``
 
-``preprocess(documents, document_ids) -> documents``, with dicts as above where documents were split, else strings,
+``preprocess(documents, document_ids) -> documents``, with dicts as above if documents were split, else strings,
 
-or the simple one that its annotations promise, ``splitter(text) -> [text, …]`` and ``preprocess(text) -> text``. A
-function that can be called with one argument is taken for a simple one, unless a parameter is called ``document_ids``.
+or the simple form that its annotations promise, ``splitter(text) -> [text, …]`` and ``preprocess(text) -> text``. A
+function that accepts one argument counts as simple, unless a parameter is named ``document_ids``.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Chunk = tuple[int, str]
 def apply_splitter_fn(
     fn: Callable[..., Any], texts: Sequence[str], document_ids: Sequence[str], chunk_size: int
 ) -> list[Chunk]:
-    r"""Cut documents with a user's function.
+    r"""Split documents with a user's function.
 
     Parameters
     ----------
     fn : callable
-        In either form; see this module.
+        In either form of this module.
     texts, document_ids : sequence of str
-        As many of each.
+        Of equal length.
     chunk_size : int
-        Tokens of a passage; given to functions that take it.
+        Tokens per passage; passed to functions that accept it.
 
     Returns
     -------
     list of (int, str)
-        Grouped by document, in order, at least one for each: a blank document stays as one chunk. Other blank chunks
-        are left out.
+        Grouped by document, in order, at least one for each: a blank document stays one chunk. Other blank chunks are
+        dropped.
 
     Raises
     ------
     InputError
-        If the function returns something of another form, an unknown document id, or nothing for a document.
+        If the function returns another type, an unknown document id, or nothing for a document.
 
     Examples
     --------
@@ -69,18 +69,18 @@ def apply_preprocessing(
     *,
     split: bool = True,
 ) -> list[Chunk]:
-    """Change chunks with a user's function, or with several, one after the other.
+    """Transform chunks with a user's function, or with several in turn.
 
     Parameters
     ----------
     fns : callable or iterable of callables
-        In either form; see this module.
+        In either form of this module.
     chunks : sequence of (int, str)
         Grouped by document.
     document_ids : sequence of str
         The documents' ids.
     split : bool
-        Whether the chunks come from splitting: RAGatouille gives dicts then, and plain strings otherwise.
+        Whether the chunks come from splitting: RAGatouille passes dicts then, and plain strings otherwise.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def apply_preprocessing(
     Raises
     ------
     InputError
-        If a function returns something of another form, an unknown document id, or nothing for a document.
+        If a function returns another type, an unknown document id, or nothing for a document.
 
     Examples
     --------
@@ -120,12 +120,12 @@ def apply_preprocessing(
 
 
 def _is_simple(fn: object, name: str) -> bool:
-    """Return whether a hook takes one text, rather than documents and their ids."""
+    """Return whether a hook takes a single text instead of documents and their ids."""
     if not callable(fn):
         raise InputError(f"{name} is {fn!r}, which cannot be called. Give a function.")
     try:
         parameters = inspect.signature(fn).parameters
-    except ValueError:  # some functions written in C do not tell
+    except ValueError:  # some functions written in C have no signature
         return True
     if _accepts(fn, (None,)) and "document_ids" not in parameters:
         return True
@@ -143,7 +143,7 @@ def _accepts(fn: Callable[..., Any], arguments: tuple[None, ...], **named: Any) 
 
 
 def _chunks(found: object, document_ids: Sequence[str], name: str) -> list[Chunk]:
-    """Read what a hook in RAGatouille's form returned."""
+    """Parse the return value of a hook in RAGatouille's form."""
     if isinstance(found, (str, bytes, Mapping)) or not isinstance(found, Iterable):
         raise InputError(f"{name} returned {_kind(found)}; it must return a list of {_FORM}.")
     position = {document_id: i for i, document_id in enumerate(document_ids)}
@@ -161,7 +161,7 @@ _FORM = '{"document_id": …, "content": …}'
 
 
 def _complete(chunks: list[Chunk], texts: Sequence[str], document_ids: Sequence[str], name: str) -> list[Chunk]:
-    """Group chunks by document, leave out blank ones, and check that no document is left without."""
+    """Group chunks by document, drop blank ones, and check that every document has one."""
     chunks = [(i, text) for i, text in chunks if text.strip()]
     for missing in sorted(set(range(len(texts))) - {i for i, _ in chunks}):
         if texts[missing].strip():
@@ -178,7 +178,7 @@ def _texts(found: object, name: str) -> list[str]:
 
 def _text(found: object, name: str) -> str:
     if not isinstance(found, str):
-        raise InputError(f"{name} returned {_kind(found)} where a string is due.")
+        raise InputError(f"{name} returned {_kind(found)} instead of a string.")
     return found
 
 

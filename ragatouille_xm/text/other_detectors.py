@@ -1,4 +1,4 @@
-"""Language detectors that stand beside the default: langdetect, and a function of the user's."""
+"""Other language detectors: langdetect, and a user's function."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _loading = Lock()
 
 
 class LangdetectDetector(Detector):
-    """langdetect, which knows 55 languages: slower and less accurate, for compatibility. Seeded, hence deterministic.
+    """langdetect, for compatibility: 55 languages, slower and less accurate. Deterministic, since it is seeded.
 
-    Text without letters, text that it does not know, and text that is not in the script of its answer (it reads
-    Georgian as Estonian) falls back as in `Py3LangIdDetector`.
+    A text without letters, one it cannot place, and one that is not in the script of its answer (it takes Georgian for
+    Estonian) fall back as in `Py3LangIdDetector`.
 
     Parameters
     ----------
     languages, fallback
-        All languages that may ever be answered, and one for undetectable text. Both optional.
+        All languages that may be returned, and one for undetectable text. Both optional.
     """
 
     def detect(
@@ -52,7 +52,7 @@ class LangdetectDetector(Detector):
             detector.append(text)
             try:
                 probable = detector.get_probabilities()
-            except LangDetectException:  # nothing in the text that it knows
+            except LangDetectException:  # no known features in the text
                 probable = []
             language = language_of[probable[0].lang] if probable else ""
             if language in written_in(script, allowed):
@@ -64,7 +64,7 @@ class LangdetectDetector(Detector):
 def _langdetect_factory() -> Any:
     from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
-    factory = DetectorFactory()  # our own: the package's is shared by the whole process, and so would be its seed
+    factory = DetectorFactory()  # our own: the package's factory and its seed are shared by the whole process
     profiles = sorted(path for path in Path(PROFILES_DIRECTORY).iterdir() if not path.name.startswith((".", "_")))
     factory.load_json_profile([path.read_text(encoding="utf-8") for path in profiles])
     factory.set_seed(0)
@@ -72,14 +72,14 @@ def _langdetect_factory() -> Any:
 
 
 class CallableDetector(Detector):
-    """A function of yours as a detector.
+    """A user's function as a detector.
 
     Parameters
     ----------
     fn : callable
-        From a text to a language tag (BCP-47, in any common spelling), or to ``(tag, confidence)``, or to None where
-        it cannot tell. When it raises, or its answer is not a language, the text falls back as in
-        `Py3LangIdDetector`, with one warning for a batch.
+        From a text to a language tag (BCP-47, in any common spelling), to ``(tag, confidence)``, or to None if it
+        cannot tell. If it raises, or its answer is not a language, the text falls back as in `Py3LangIdDetector`, with
+        one warning per batch.
     languages, fallback
         As for `Py3LangIdDetector`.
 
@@ -104,13 +104,13 @@ class CallableDetector(Detector):
         for text in texts:
             try:
                 found = self._ask(text, allowed)
-            except Exception as error:  # whatever a user's function may raise
+            except Exception as error:  # a user's function may raise anything
                 failures.append(error)
                 found = None
             result.append(found or self.fall_back(main_script(visible_prefix(text)), allowed, hint))
         if failures:
             logger.warning(
-                "The language detector failed on %d of %d texts, which take the fallback; the first: %s: %s",
+                "The language detector failed on %d of %d texts, which use the fallback; the first: %s: %s",
                 len(failures), len(texts), type(failures[0]).__name__, failures[0],
             )  # fmt: skip
         return result

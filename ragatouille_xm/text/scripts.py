@@ -1,4 +1,4 @@
-"""Which script a text is in, and which languages are written in it."""
+"""Scripts of texts, and the languages written in them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Letters of each script (ISO 15924 code), without the digits and marks that several scripts share: the dot between
-# the parts of a name is no kana, and the byte order mark no Arabic letter.
+# Letters of each script (ISO 15924 code), without the digits and marks that several scripts share, such as the middle
+# dot (not kana) and the byte order mark (not Arabic).
 _RANGES: dict[str, tuple[tuple[int, int], ...]] = {
     "Hang": ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7AF)),
     "Kana": ((0x3041, 0x309F), (0x30A1, 0x30FA), (0x30FC, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F)),
@@ -43,7 +43,7 @@ _RANGES: dict[str, tuple[tuple[int, int], ...]] = {
 }  # fmt: skip
 _SCRIPTS = tuple(_RANGES)
 
-# Languages by script; what stands nowhere here is written in Latin letters. Serbian is written in two.
+# Languages by script; all others use Latin letters. Serbian uses two scripts.
 _WRITTEN_IN: dict[str, tuple[str, ...]] = {
     script: tuple(languages.split())
     for script, languages in {
@@ -96,7 +96,7 @@ def main_script(text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _table() -> NDArray[np.uint8]:
-    """Return 1 + the position of the script of each codepoint, 0 for no letter. Shape ``(0x110000,)``."""
+    """Return 1 + the script's position for each codepoint, 0 for non-letters. Shape ``(0x110000,)``."""
     table = np.zeros(0x110000, np.uint8)
     for position, ranges in enumerate(_RANGES.values(), start=1):
         for first, last in ranges:
@@ -105,7 +105,7 @@ def _table() -> NDArray[np.uint8]:
 
 
 class HanCharacters(NamedTuple):
-    """Han characters that tell languages apart, by what the national character sets hold.
+    """Han characters that distinguish languages, by national character sets.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class HanCharacters(NamedTuple):
 
 @lru_cache(maxsize=1)
 def han_characters() -> HanCharacters:
-    """Return the telling Han characters, from Python's codecs.
+    """Return the distinctive Han characters, derived from Python's codecs.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Texts → token ids and masks, exactly as the checkpoint was trained to see them."""
+"""Texts → token ids and masks, exactly as in the checkpoint's training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Tokenised texts side by side.
+    """A padded batch of tokenised texts.
 
     Attributes
     ----------
@@ -59,22 +59,23 @@ class TokenBatch:
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """How a checkpoint was trained to see text: the part of colbert-ai's ``artifact.metadata`` that tokens depend on.
+    """The settings of colbert-ai's ``artifact.metadata`` that tokenisation depends on.
 
     Attributes
     ----------
     query_maxlen, doc_maxlen : int
-        Tokens of a query (shorter ones are filled with ``<mask>``) and at most of a passage, specials included.
+        Tokens of a query (shorter ones are filled with ``<mask>``), and the maximum of a passage, including special
+        tokens.
     query_token_id, doc_token_id : str
-        Marker tokens; one that the vocabulary lacks is its unknown token, as in colbert-ai.
+        Marker tokens; one missing from the vocabulary becomes its unknown token, as in colbert-ai.
     mask_punctuation : bool
-        Whether punctuation vectors of a passage are left out.
+        Whether the vectors of punctuation in a passage are dropped.
     attend_to_mask_tokens : bool
-        Whether the other query tokens attend to the fill.
+        Whether the other query tokens attend to the filling.
     marker : {"prefix", "insert"}
-        ``"prefix"``: ". " goes before the text and the marker over position 1, as colbert-ai did up to 0.2.20 (with
-        which colbert-xm was trained). ``"insert"``: the marker goes between position 0 and the text, as it does since.
-        With BERT's tokeniser the two are the same; with XLM-R's the first leaves a "." in front of the text.
+        ``"prefix"``: ". " is put before the text and the marker replaces position 1, as in colbert-ai up to 0.2.20,
+        which trained colbert-xm. ``"insert"``: the marker is inserted after position 0, as in later versions. With
+        BERT's tokeniser both are equal; with XLM-R's, the first leaves a "." before the text.
     """
 
     query_maxlen: int = 32
@@ -91,9 +92,9 @@ class TokenSettings:
 
 
 class ColBERTTokenizer:
-    """ColBERT's tokens over any Hugging Face tokeniser.
+    """ColBERT's tokenisation over any Hugging Face tokeniser.
 
-    Golden ids made by colbert-ai stand in ``tests/reference``.
+    ``tests/reference`` holds golden ids made by colbert-ai.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class ColBERTTokenizer:
     settings : TokenSettings
         The checkpoint's.
     max_tokens : int
-        Most tokens that the model takes.
+        Maximum tokens that the model accepts.
 
     Raises
     ------
@@ -121,24 +122,24 @@ class ColBERTTokenizer:
         self._doc_marker: int = tokenizer.convert_tokens_to_ids(settings.doc_token_id)
         self._pad: int = tokenizer.pad_token_id
         self._mask: int = tokenizer.mask_token_id
-        # colbert-ai takes the first id of each symbol, which for XLM-R is often "▁" alone, so that a "." glued to a
-        # word is kept. The model was trained so, and so it stays.
+        # colbert-ai takes the first id of each symbol, which for XLM-R is often "▁" alone, so it keeps a "."
+        # attached to a word. The model was trained this way.
         symbols = string.punctuation if settings.mask_punctuation else ""
         self._skipped = frozenset([self._pad, *(ids[0] for ids in self._plain_ids(symbols) if ids)])
-        # what `documents` puts around a text: specials, the marker, and the "." that the prefix leaves behind
+        # added by `documents`: special tokens, the marker, and the "." that the prefix leaves
         self.overhead = len(self._marked([""], self._doc_marker, max_tokens)[0])
 
     def __len__(self) -> int:
-        """Return the number of ids: the embedding table must have as many rows."""
+        """Return the number of ids; the embedding table must have at least as many rows."""
         return len(self._tokenizer)
 
     def documents(self, texts: Sequence[str], max_length: int) -> list[Tokens]:
-        """Tokenise passages, cutting each to `max_length` tokens, specials included.
+        """Tokenise passages, truncating each to `max_length` tokens, including special tokens.
 
         Raises
         ------
         InputError
-            If `max_length` leaves no room for text, or is more than the model takes.
+            If `max_length` leaves no room for text, or exceeds what the model accepts.
         """
         self.room(max_length)
         return [
@@ -149,7 +150,7 @@ class ColBERTTokenizer:
     def queries(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise queries, filling each with ``<mask>`` to the checkpoint's length.
 
-        A longer query keeps all its tokens, up to what the model takes.
+        A longer query keeps all its tokens, up to what the model accepts.
         """
         result = []
         for marked in self._marked(texts, self._query_marker, self.max_tokens):
@@ -165,7 +166,7 @@ class ColBERTTokenizer:
         Raises
         ------
         InputError
-            If that leaves no room for text, or is more than the model takes.
+            If that leaves no room for text, or exceeds what the model accepts.
         """
         if isinstance(max_length, bool) or not isinstance(max_length, int) or not 8 <= max_length <= self.max_tokens:
             raise InputError(
@@ -175,11 +176,11 @@ class ColBERTTokenizer:
         return max_length - self.overhead
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text itself, without specials and marker."""
+        """Return the number of tokens of each text itself, without special tokens and marker."""
         return [len(ids) for ids in self._plain_ids(texts)]
 
     def pad(self, texts: Sequence[Tokens]) -> TokenBatch:
-        """Lay texts side by side, filled to the longest; fill is neither attended to nor scored."""
+        """Pad texts to the longest; padding is neither attended to nor scored."""
         import torch
 
         width = max(len(each.ids) for each in texts)
@@ -217,7 +218,7 @@ class ColBERTTokenizer:
 def _load(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    # transformers 5 makes an empty tokeniser, without a word, of a folder that has none
+    # transformers 5 silently makes an empty tokeniser for a folder without one
     files = [name for name in _FILES if (folder / name).is_file()]
     if not files:
         raise CheckpointError(f"The checkpoint folder {str(folder)!r} has no tokeniser: none of {', '.join(_FILES)}.")
@@ -225,7 +226,7 @@ def _load(folder: Path) -> Any:
         raise MissingExtraError(f"Reading {_SENTENCEPIECE}", "sentencepiece")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # as many kinds as there are tokenisers
+    except Exception as error:  # each kind of tokeniser raises its own
         raise CheckpointError(
             f"The tokeniser ({files[0]}) of {str(folder)!r} cannot be loaded: {error}. Fetch the checkpoint again."
         ) from error
@@ -234,12 +235,12 @@ def _load(folder: Path) -> Any:
 def _installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def encodable(text: str) -> str:
-    r"""Replace lone surrogates, which no encoding can hold, by U+FFFD.
+    r"""Replace lone surrogates, which cannot be encoded, by U+FFFD.
 
     Examples
     --------

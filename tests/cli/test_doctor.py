@@ -189,7 +189,7 @@ def test_changed_bytes_that_only_checksums_show(run: Run, index: Path) -> None:
         file.write_bytes((-row).tobytes() + file.read_bytes()[32:])
     assert damaged(run, index) == {}
     [fault] = damaged(run, index, "--full").values()
-    assert fault["found"].endswith(".bin is damaged: its checksum is another one")
+    assert fault["found"].endswith(".bin is damaged: its checksum differs")
 
 
 def test_a_manifest_that_does_not_say_what_the_parts_hold(run: Run, index: Path) -> None:
@@ -264,7 +264,7 @@ def test_the_checkpoint_behind_an_index(run: Run, index: Path, checkpoint: Path,
     (index / "manifest.json").write_text(good.replace(manifest.checkpoint, "/gone/away"), encoding="utf-8")
     fault = damaged(run, index)["checkpoint"]
     assert "There is no checkpoint folder '/gone/away'" in fault["found"]
-    assert fault["remedy"] == "put a whole copy of the checkpoint at /gone/away"
+    assert fault["remedy"] == "put a complete copy of the checkpoint at /gone/away"
 
 
 def test_an_index_that_is_not_there_is_bad_input(run: Run, shared: Path) -> None:
@@ -283,7 +283,7 @@ def broken(run: Run, folder: Path, *options: str) -> dict[str, dict[str, Any]]:
         run("doctor", "--checkpoint", folder, "--root", folder / "none", "--json", *options), f"Checkpoint {folder}"
     )
     for check in found.values():
-        assert check["remedy"] == f"put a whole copy of the checkpoint at {folder}"
+        assert check["remedy"] == f"put a complete copy of the checkpoint at {folder}"
     return found
 
 
