@@ -157,7 +157,7 @@ def test_bad_input(run: Run, data: Path, tmp_path: Path, arguments: list[str], e
 def test_a_malformed_line(run: Run, data: Path, tmp_path: Path) -> None:
     (data / "en" / "collection.tsv").write_text("a\tone\nb two\n")
     message = error(run("evaluate", "--dataset", data / "en", "--system", "bm25", "--out", tmp_path))
-    assert "collection.tsv, line 2: this is not an id, a tab and a text: 'b two'." in message
+    assert "collection.tsv, line 2: expected an id, a tab and a text: 'b two'." in message
 
 
 def test_a_missing_extra(run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

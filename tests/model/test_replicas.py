@@ -12,7 +12,7 @@ import torch
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.cli.index import listed
+from ragatouille_xm.cli.index import parse_devices
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.model.replicas import Work, encode_on
@@ -210,7 +210,7 @@ def test_training_uses_one_device() -> None:
 
 
 def test_the_command_line_takes_several_devices_with_commas() -> None:
-    assert [listed(each) for each in (None, "cpu", "cuda:0,cuda:1")] == [None, "cpu", ["cuda:0", "cuda:1"]]
+    assert [parse_devices(each) for each in (None, "cpu", "cuda:0,cuda:1")] == [None, "cpu", ["cuda:0", "cuda:1"]]
 
 
 def test_a_model_on_several_devices_is_not_trained(two: Encoder) -> None:
