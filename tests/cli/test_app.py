@@ -15,7 +15,7 @@ import pytest
 from typer.testing import Result
 
 import ragatouille_xm
-from ragatouille_xm.cli import search as search
+from ragatouille_xm.cli import search
 
 Run = Callable[..., Result]
 
