@@ -205,7 +205,7 @@ def test_bad_devices(folder: Path, devices: object, message: str) -> None:
 
 
 def test_training_uses_one_device() -> None:
-    with pytest.raises(InputError, match=r"device=\['cpu', 'cpu'\] is not usable here. Give \"cpu\" or \"cuda\""):
+    with pytest.raises(InputError, match=r"device=\['cpu', 'cpu'\] cannot be used here. Give \"cpu\" or \"cuda\""):
         make_accelerator(None, TWO)
 
 
