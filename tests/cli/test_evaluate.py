@@ -144,7 +144,7 @@ def test_two_checkpoints_of_one_name(run: Run, data: Path, checkpoint: Path, tmp
         (["--dataset", "DATA", "--system", "mcolbert"], "mcolbert needs a checkpoint"),
         (["--dataset", "DATA", "--system", "colbert-xm=./no"], "There is no checkpoint folder './no'."),
         (["--dataset", "DATA", "--system", "bm25", "--measure", "MRP@10"], "'MRP@10' is not a measure."),
-        (["--dataset", "DATA", "--system", "bm25", "--limit-queries", "0"], "0 queries are none"),
+        (["--dataset", "DATA", "--system", "bm25", "--limit-queries", "0"], "A limit of 0 queries leaves none"),
         (["--dataset", "DATA", "--system", "bm25", "--doc-language", "klingon"], "--doc-language 'klingon' is not a"),
     ],
 )

@@ -71,7 +71,7 @@ def test_collections_whose_names_begin_alike_are_told_apart(tmp_path: Path) -> N
 def test_the_first_queries_only(english: Path) -> None:
     dataset = load_dataset(str(english)).limited(2)
     assert [q.query_id for q in dataset.queries] == list(dataset.qrels) == ["1", "2"]
-    with pytest.raises(InputError, match="0 queries are none"):
+    with pytest.raises(InputError, match="A limit of 0 queries leaves none"):
         dataset.limited(0)
 
 

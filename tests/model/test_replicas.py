@@ -192,10 +192,10 @@ def test_index_and_search_find_what_one_device_finds(folder: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("devices", "message"),
     [
-        ([], "a sequence of none, but needs one or more"),
+        ([], "a sequence of none; it takes one or more"),
         (["cpu", "tpu9"], "device='tpu9' cannot be used"),
         (["cpu", None], "device='None' cannot be used"),
-        (["cpu", "meta"], "a sequence of cpu, meta, but needs one or more devices of one kind"),
+        (["cpu", "meta"], "a sequence of cpu, meta; it takes one or more devices of one kind"),
         (object(), "cannot be used"),
     ],
 )
