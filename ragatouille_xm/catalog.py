@@ -272,7 +272,7 @@ class IndexCatalog:
         if language is not None:
             index.close()
             raise InputError(f"The index {name!r} has the language of each passage: leave out language={language!r}.")
-        mine, theirs = self.encoder.checkpoint, index.manifest
+        mine, theirs = self.encoder.checkpoint, index.manifest if isinstance(index, EdgeIndex) else index.meta
         if theirs.fingerprint != mine.fingerprint:
             index.close()
             raise IndexFormatError(

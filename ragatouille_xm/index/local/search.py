@@ -22,12 +22,12 @@ from ...config import EXACT_BELOW, SearchConfig
 from ...corpus.filters import Condition
 from ...errors import InputError
 from ...types import Hits, Passage, TokenVectors
-from ..cluster.filters import compile_filter
 from ..hits import Scored, query_rows, to_hits
 from ..parallel import parallel_map
 from ..quantization.codebook import Codebook, Probes
 from ..quantization.query import Query
 from ..validation import check_search
+from .edge_filters import compile_filter
 from .postings import Postings
 from .segment import Part, batches_of
 from .vectors import Rows

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ...errors import IndexDamagedError, StorageError
 from ...types import Passage, TokenVectors
-from ..cluster.filters import TERMS, any_of
-from ..cluster.payload import OWN, passage_of, payload_of
 from ..files import check_space, is_foreign, is_full, storage_errors, sync_tree
+from .edge_filters import TERMS, any_of
+from .edge_payload import OWN, passage_of, payload_of
 from .inventory import check_sizes, write_inventory
 from .manifest import PART, WAY_OUT, PartEntry
 from .vectors import TokenStore
