@@ -22,10 +22,8 @@ from ..index.base import IndexWriter, PassageIndex
 from ..index.cluster.build import build, discard
 from ..index.cluster.client import Cluster
 from ..index.cluster.index import ClusterIndex
-from ..index.local.build import beginning
-from ..index.local.index import EdgeIndex
-from ..index.local.manifest import MANIFEST
-from ..index.meta import IndexMeta
+from ..index.local.index import LocalIndex
+from ..index.local.reader import LocalReader
 from ..index.plaid.folder import PlaidFolder
 from ..index.quantization.codebook import Codebook
 from ..types import Passage, TokenVectors
@@ -82,9 +80,9 @@ def push_index(
     try:
         if isinstance(index, PlaidFolder):
             raise InputError(f"The index at {str(source)!r} is of colbert-ai's format: convert it first.")
-        meta = _local_meta(index)
+        meta = index.meta
         description = meta.description | {"storage": storage or meta.storage}
-        target = partial(_cluster_target, cluster, name, description, _local_codebook(index))
+        target = partial(_cluster_target, cluster, name, description, index.codebook())
         tolerance = max(TOLERANCE[meta.storage], TOLERANCE[description["storage"]])
         return _transfer(_Transfer(index, target, partial(discard, cluster, name), tolerance), progress)
     finally:
@@ -123,7 +121,7 @@ def pull_index(
         If the folder cannot be written.
     """
     folder = Path(target)
-    if not overwrite and (folder / MANIFEST).exists():
+    if not overwrite and LocalIndex.exists(folder):
         raise InputError(f"There is an index at {str(target)!r} already. Choose another folder, or overwrite it.")
     index = ClusterIndex.open(cluster, name)
     meta = index.meta
@@ -143,14 +141,14 @@ class _Target:
     Attributes
     ----------
     writer : IndexWriter
-    reader : PassageIndex
-        What the copy has so far.
+    reader : callable
+        Opens what the copy has so far.
     first_pid : int
         Where its pids begin.
     """
 
     writer: IndexWriter
-    reader: PassageIndex
+    reader: Callable[[], LocalReader | ClusterIndex]
     first_pid: int
 
 
@@ -175,22 +173,10 @@ class _Transfer:
     tolerance: float
 
 
-def _local_meta(index: EdgeIndex) -> IndexMeta:
-    manifest = index.manifest
-    return IndexMeta(manifest.dim, manifest.checkpoint, manifest.fingerprint, manifest.settings, manifest.storage)
-
-
-def _local_codebook(index: EdgeIndex) -> tuple[Codebook, int] | None:
-    """Return the codebook of an index, and the token vectors that it was fitted for."""
-    codebook, entry = index.codebook(), index.manifest.codebook
-    return None if codebook is None or entry is None else (codebook, entry.tokens)
-
-
 @contextmanager
 def _local_target(folder: Path, description: Mapping[str, Any], resume: bool) -> Iterator[_Target]:
-    first_pid = beginning(folder)
-    with EdgeIndex.build(folder, **description, resume=resume) as draft:
-        yield _Target(draft, draft, first_pid)
+    with LocalIndex.build(folder, **description, resume=resume) as draft:
+        yield _Target(draft, draft.reader, draft.first_pid)
 
 
 @contextmanager
@@ -200,7 +186,7 @@ def _cluster_target(
     with build(cluster, name, **description, resume=resume) as draft:
         if codebook is not None and draft.state.codebook is None:
             draft.use_codebook(*codebook)
-        yield _Target(draft, draft, draft.first_pid)
+        yield _Target(draft, lambda: draft, draft.first_pid)
 
 
 class _Changed(Exception):  # noqa: N818
@@ -224,7 +210,7 @@ def _attempt(transfer: _Transfer, progress: bool, *, resume: bool) -> int:
     try:
         with transfer.open_target(resume) as target:
             pids, last_pids = _pids(transfer.source)
-            copied, _ = _pids(target.reader)
+            copied, _ = _pids(target.reader())
             if copied != [pid + target.first_pid for pid in pids[: len(copied)]]:
                 raise _Changed
             _copy(transfer.source, target, pids, last_pids, len(copied), progress)
@@ -236,7 +222,7 @@ def _attempt(transfer: _Transfer, progress: bool, *, resume: bool) -> int:
         raise IndexDamagedError(f"The copy differs: {error}. It was removed; try again.") from error
 
 
-def _pids(index: PassageIndex) -> tuple[list[int], dict[str, int]]:
+def _pids(index: PassageIndex | LocalReader) -> tuple[list[int], dict[str, int]]:
     """Return all pids of an index in ascending order, and the last pid of each document."""
     pids: list[int] = []
     last_pids: dict[str, int] = {}
@@ -294,7 +280,7 @@ def _concat(blocks: Sequence[torch.Tensor]) -> TokenVectors:
 
 def _compare(source: PassageIndex, target: _Target, pids: Sequence[int], tolerance: float) -> None:
     """Raise `_Differs` unless counts, some passages, and the best hits for some of their vectors are the same."""
-    copy, shift = target.reader, target.first_pid
+    copy, shift = target.reader(), target.first_pid
     if (n_passages := len(copy)) != len(pids):
         raise _Differs(f"it has {n_passages} passages instead of {len(pids)}")
     if (languages := copy.languages()) != (expected := source.languages()):

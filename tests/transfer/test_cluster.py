@@ -100,7 +100,7 @@ def test_the_codebook_goes_along(tmp_path, cluster, monkeypatch):
 @pytest.mark.parametrize("batch", [1, 7, 512])
 def test_documents_are_copied_whole(cluster, tmp_path, monkeypatch, batch):
     """Also those whose passages are not next to each other."""
-    monkeypatch.setattr(cluster_moving, "COPY_BATCH", batch)
+    monkeypatch.setattr(cluster_transfer, "COPY_BATCH", batch)
     passages = [passage(3 * i, f"d{i // 4 * 2 + i % 2}") for i in range(30)]
     with EdgeIndex.build(tmp_path / "news", **DESCRIPTION) as draft:
         put(draft, *passages)

@@ -15,7 +15,8 @@ from ...corpus.passages import Document
 from ...corpus.splitting import whole
 from ...encoder import Encoder
 from ...errors import IndexNotFoundError
-from ...index.local.index import EdgeIndex
+from ...index.local.index import LocalIndex
+from ...indexing import Indexer
 from ...retriever import Retriever
 from ..dataset import Dataset, Query
 from ..measure import Ranking
@@ -81,7 +82,7 @@ class LateInteraction:
                 there = retriever.index.contains([document.document_id for document in batch])
                 missing = [self._routed(document) for document in batch if document.document_id not in there]
                 if missing:
-                    retriever.add(missing, split=whole, progress=False)
+                    retriever.add(missing, Indexer(retriever.encoder, whole, retriever.max_document_length))
                 bar.update(len(batch))
 
     def _routed(self, document: Document) -> Document:
@@ -112,11 +113,11 @@ class LateInteractionSearcher:
         self._retriever.close()
 
 
-def _opened(folder: Path, encoder: Encoder, length: int) -> EdgeIndex:
+def _opened(folder: Path, encoder: Encoder, length: int) -> LocalIndex:
     try:
-        return EdgeIndex.open(folder)
+        return LocalIndex.open(folder)
     except IndexNotFoundError:
-        return EdgeIndex.create(
+        return LocalIndex.create(
             folder,
             dim=encoder.dim,
             checkpoint=encoder.checkpoint.name,

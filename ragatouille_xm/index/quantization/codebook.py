@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from ...config import EXACT_BELOW
 from ...errors import IndexDamagedError
-from ..files import write_durably
+from ..files import write_file
 from .faiss_kmeans import faiss_kmeans
 from .query import Query
 from .rotation import unrotate
@@ -262,8 +262,8 @@ class Codebook:
         return cls(tensors["centroids"], cells)
 
     def save(self, path: Path) -> None:
-        """Write it to a safetensors file in one step. Raise `StorageError` if that is not possible."""
-        write_durably(path, save(self.tensors()))
+        """Write it to a safetensors file, through to the disk. Raise `StorageError` if that is not possible."""
+        write_file(path, save(self.tensors()))
 
     @classmethod
     def load(cls, path: Path) -> Codebook:
