@@ -32,7 +32,8 @@ DATATYPES = {"int16": "float16", "int8": "turbo8"}  # as the server calls them
 class ClusterBuild(ClusterIndex):
     """An index in the making, which nobody sees until it is complete. Make one with `build`.
 
-    Implements `ragatouille_xm.index.base.IndexBuild`. Each call is a commit, which a build that resumes begins with.
+    Implements `ragatouille_xm.index.base.IndexBuild`. Each call is a commit; a build that is resumed begins with
+    what they stored.
     """
 
     @property
