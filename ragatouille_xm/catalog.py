@@ -7,19 +7,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import INDEXES_FOLDER, ClusterConfig
+from .config import INDEXES_FOLDER, STORAGES, ClusterConfig
 from .corpus.passages import Document
-from .corpus.splitting import Splitter
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
-from .index.base import PassageIndex
+from .index.base import IndexBuild, PassageIndex
 from .index.local.gpu import search_device
-from .index.local.index import EdgeIndex
-from .index.local.manifest import MANIFEST
+from .index.local.index import LocalIndex
 from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
 from .index.plaid.records import Collection
 from .index.quantization.faiss_kmeans import USE_FAISS, require_faiss
+from .indexing import Indexer
 from .languages import AdapterTable
 from .model.checkpoint import locate
 from .retriever import Retriever
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 ENGLISH = "en"
 
 
-def open_index(path: str | Path, collection: Collection | None = None) -> EdgeIndex | PlaidFolder:
+def open_index(path: str | Path, collection: Collection | None = None) -> LocalIndex | PlaidFolder:
     """Open what is in an index folder: an index of our own, or one of colbert-ai or RAGatouille.
 
     Parameters
@@ -51,13 +50,10 @@ def open_index(path: str | Path, collection: Collection | None = None) -> EdgeIn
         If `collection` is not usable, or the index has its texts itself.
     """
     try:
-        index = EdgeIndex.open(path)
-    except IndexNotFoundError as error:
+        index = LocalIndex.open(path)
+    except IndexNotFoundError:
         if not PlaidFolder.recognises(Path(path)):
-            raise IndexNotFoundError(
-                f"There is no index at {str(path)!r}, neither of ours (it has no manifest.json) nor of colbert-ai. "
-                "Check the path, or index documents first."
-            ) from error
+            raise
         return PlaidFolder.open(path, collection)
     if collection is not None:
         index.close()
@@ -105,7 +101,7 @@ def open_in_cluster(cluster: Cluster, name: str) -> ClusterIndex:
     return ClusterIndex.open(cluster, name)
 
 
-def checkpoint_of(index: EdgeIndex | PlaidFolder | ClusterIndex, given: str | Path | None = None) -> str | Path:
+def checkpoint_of(index: LocalIndex | PlaidFolder | ClusterIndex, given: str | Path | None = None) -> str | Path:
     """Return the checkpoint to search an index with: the one given, or the one that filled it.
 
     Raises
@@ -127,25 +123,34 @@ def checkpoint_of(index: EdgeIndex | PlaidFolder | ClusterIndex, given: str | Pa
 
 def build_index(
     path: Path,
-    encoder: Encoder,
+    indexer: Indexer,
     documents: Iterable[Document],
     *,
-    split: Splitter,
-    max_document_length: int,
-    batch_tokens: int | None,
-    total: int | None,
-    progress: bool,
-    storage: str = "int16",
+    storage: str = STORAGES[0],
     use_faiss: bool = False,
     resume: bool = False,
+    keep: bool = True,
     cluster: Cluster | None = None,
 ) -> None:
-    """Build an index of what `encoder` makes of documents, all or nothing; one at `path` serves until then.
+    """Build an index of what `indexer` makes of documents, all or nothing; one at `path` serves until then.
 
-    With `resume`, what a build that was broken off has encoded already is taken over, by document id. In a cluster, the
-    last part of `path` is the index's name.
+    Parameters
+    ----------
+    path : Path
+        In a cluster, its last part is the index's name.
+    indexer : Indexer
+    documents : iterable of Document
+    storage : str
+    use_faiss : bool
+        Fit the codebook by faiss.
+    resume : bool
+        Take over what a build that was broken off has encoded, where it is what would be encoded now.
+    keep : bool
+        Keep what is encoded if the build fails, for another one with `resume`.
+    cluster : Cluster, optional
     """
-    settings: dict[str, Any] = {"max_document_length": max_document_length}
+    encoder = indexer.encoder
+    settings: dict[str, Any] = {"max_document_length": indexer.max_document_length}
     if use_faiss:
         require_faiss()  # now, and not once everything is encoded
         settings[USE_FAISS] = True
@@ -157,17 +162,18 @@ def build_index(
         "storage": storage,
         "resume": resume,
     }
-    making: AbstractContextManager[PassageIndex]
+    opened: AbstractContextManager[IndexBuild]
     if cluster is None:
-        making = EdgeIndex.build(path, **description)
+        opened = LocalIndex.build(path, **description, keep=keep)
     else:
         from .index.cluster.build import build
 
-        making = build(cluster, path.name, **description)
-    with making as building:
-        Retriever(encoder, building, max_document_length).add(
-            documents, split=split, skip_known=resume, total=total, progress=progress, batch_tokens=batch_tokens
-        )
+        opened = build(cluster, path.name, **description)
+    with opened as target:
+        if resume:
+            indexer.resume(target, documents)
+        else:
+            indexer.add(target, documents)
 
 
 def default_language(adapters: AdapterTable) -> str:
@@ -224,7 +230,7 @@ class IndexCatalog:
         path = self.path(name)
         if cluster is not None:
             return name in cluster.aliases()
-        return (path / MANIFEST).exists() or PlaidFolder.recognises(path)
+        return LocalIndex.exists(path) or PlaidFolder.recognises(path)
 
     def get(self, name: str | None = None) -> Retriever:
         """Return an index, opened if need be; by default the one that was built, opened or asked for last.
@@ -248,13 +254,13 @@ class IndexCatalog:
         self.current = name
         return self._opened[name]
 
-    def register(self, name: str, index: EdgeIndex | PlaidFolder | ClusterIndex, language: str | None = None) -> None:
+    def register(self, name: str, index: LocalIndex | PlaidFolder | ClusterIndex, language: str | None = None) -> None:
         """Take over an open index, which becomes the one used last.
 
         Parameters
         ----------
         name : str
-        index : EdgeIndex, PlaidFolder or ClusterIndex
+        index : LocalIndex, PlaidFolder or ClusterIndex
         language : str, optional
             For a folder of colbert-ai, which stores none: that of all passages, and so of the queries; by default the
             checkpoint's default adapter's.
@@ -272,7 +278,7 @@ class IndexCatalog:
         if language is not None:
             index.close()
             raise InputError(f"The index {name!r} has the language of each passage: leave out language={language!r}.")
-        mine, theirs = self.encoder.checkpoint, index.manifest
+        mine, theirs = self.encoder.checkpoint, index.meta
         if theirs.fingerprint != mine.fingerprint:
             index.close()
             raise IndexFormatError(
@@ -280,9 +286,9 @@ class IndexCatalog:
                 "other weights of that name. Open it with from_index, or index the documents again."
             )
         retriever = Retriever(self.encoder, index, int(theirs.settings["max_document_length"]))
-        if isinstance(index, EdgeIndex):
+        if isinstance(index, LocalIndex):
             if self.device is not None:
-                index.keep_on(self.device)
+                index.to_device(self.device)
             self._keep(name, retriever, index.folder)
         else:
             self._opened[name], self._clusters[name], self.current = retriever, index.cluster, name
@@ -303,7 +309,7 @@ class IndexCatalog:
         return Retriever(self.encoder, PlaidIndex(folder, default_language(adapters), resolved), folder.doc_maxlen)
 
     def build(
-        self, name: str, documents: Iterable[Document], *, cluster: Cluster | None = None, **options: Any
+        self, name: str, indexer: Indexer, documents: Iterable[Document], cluster: Cluster | None = None, **options: Any
     ) -> Path | str:
         """Build an index aside and put it in the place of `name` in one step; `options` are those of `build_index`.
 
@@ -313,9 +319,9 @@ class IndexCatalog:
             The index's folder, or its address in the cluster.
         """
         path = self.path(name) if cluster is None else Path(name)
-        build_index(path, self.encoder, documents, cluster=cluster, **options)
+        build_index(path, indexer, documents, cluster=cluster, **options)
         self._opened.pop(name, None)  # not closed: another thread may be searching it
-        made = EdgeIndex.open(path) if cluster is None else open_in_cluster(cluster, name)
+        made = LocalIndex.open(path) if cluster is None else open_in_cluster(cluster, name)
         self.register(name, made)
         return made.folder
 

@@ -10,6 +10,7 @@ from .corpus.passages import read_documents
 from .corpus.splitting import whole
 from .encoder import Encoder
 from .index.exact import ExactIndex
+from .indexing import Indexer
 from .retriever import Result, Retriever
 from .types import Languages
 
@@ -40,9 +41,8 @@ class EncodedDocuments:
         ids = map(str, count(len(self._index)))
         checked = list(read_documents(documents, ids, metadatas, languages))
         length = self._encoder.tokenizer.max_tokens if max_length is None else max_length
-        Retriever(self._encoder, self._index, length).add(
-            checked, split=whole, total=len(checked), progress=progress, batch_tokens=batch_tokens
-        )
+        indexer = Indexer(self._encoder, whole, length, batch_tokens, len(checked), progress)
+        Retriever(self._encoder, self._index, length).add(checked, indexer)
 
     def search(
         self, queries: Sequence[str], k: int, *, languages: Languages = None, filter: Mapping[str, Any] | None = None

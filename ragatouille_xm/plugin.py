@@ -49,7 +49,7 @@ def install() -> None:
     """Make RAGatouille return our models for checkpoints with language adapters, and for our indexes.
 
     ``ragatouille.RAGPretrainedModel.from_pretrained`` returns a `ragatouille_xm.RAGPretrainedModel` if the checkpoint's
-    ``config.json`` has ``"model_type": "xmod"``, and ``from_index`` does if the folder has a ``manifest.json``; all
+    ``config.json`` has ``"model_type": "xmod"``, and ``from_index`` does if the folder has an ``index.db``; all
     else remains RAGatouille's. The class itself is patched, so it does not matter who imported it before. The returned
     model has RAGatouille's interface, but is not an instance of its class. Calling this twice is harmless.
 
@@ -129,7 +129,7 @@ def _fetch_config(repo_id: str) -> Path | None:
 
 
 def _is_our_index(path: str | Path) -> bool:
-    return (Path(path) / "manifest.json").is_file()
+    return (Path(path) / "index.db").is_file()
 
 
 _OURS: dict[str, Callable[[str | Path], bool]] = {"from_pretrained": _has_adapters, "from_index": _is_our_index}

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
 from .corpus.passages import Document, read_documents
-from .corpus.splitting import SplitOptions, Splitter, make_splitter
+from .corpus.splitting import SplitOptions, make_splitter
 from .encoder import Devices, Encoder
 from .errors import InputError, MissingExtraError
 from .in_memory import EncodedDocuments, rerank
+from .indexing import Indexer
 from .retriever import Result, Retriever
 from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings
@@ -268,16 +269,13 @@ class RAGPretrainedModel:
         options = SplitOptions(max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
         path = self.catalog.build(
             name,
+            self._indexer(options, bsize, length_hint(collection)),
             read_documents(collection, document_ids, document_metadatas, languages),
-            split=self._splitter(options),
-            max_document_length=max_document_length,
-            batch_tokens=batch_tokens_of(bsize, max_document_length),
-            total=length_hint(collection) or None,
-            progress=self.verbose > 0,
+            place,
             storage=storage,
             use_faiss=use_faiss,
             resume=overwrite_index == "resume",
-            cluster=place,
+            keep=document_ids is not None,  # a build is resumed by the ids of its documents
         )
         return str(path)
 
@@ -341,18 +339,13 @@ class RAGPretrainedModel:
         self, retriever: Retriever, documents: Iterable[Document], options: SplitOptions, bsize: int, *, replace: bool
     ) -> None:
         checked = list(documents)  # checks all of them before any is added
-        retriever.add(
-            checked,
-            split=self._splitter(options),
-            replace=replace,
-            total=len(checked),
-            progress=self.verbose > 0,
-            batch_tokens=batch_tokens_of(bsize, options.max_document_length),
-        )
+        retriever.add(checked, self._indexer(options, bsize, len(checked)), replace=replace)
 
-    def _splitter(self, options: SplitOptions) -> Splitter:
-        tokenizer = self.encoder.tokenizer
-        return make_splitter(options, tokenizer.count, tokenizer.room(options.max_document_length))
+    def _indexer(self, options: SplitOptions, bsize: int, total: int) -> Indexer:
+        tokenizer, length = self.encoder.tokenizer, options.max_document_length
+        split = make_splitter(options, tokenizer.count, tokenizer.room(length))
+        batch_tokens = batch_tokens_of(bsize, length)
+        return Indexer(self.encoder, split, length, batch_tokens, total or None, self.verbose > 0)
 
     def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
         """Delete documents by id; return the number of passages deleted. Unknown ids are logged as a warning."""

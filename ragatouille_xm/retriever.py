@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from .config import SearchConfig
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.metadata import check_unicode
 from .corpus.passages import Document, check_language
-from .corpus.splitting import Splitter
 from .encoder import Encoder
-from .errors import DuplicateDocumentError, InputError
-from .index.base import IndexWriter, PassageIndex
-from .text.ahead import map_ahead
+from .errors import IndexDamagedError, InputError, PassageIndexError
+from .index.base import PassageIndex
+from .indexing import Indexer, preview
 from .text.detect import list_of_strings
-from .text.tokenizer import Tokens
 from .types import Hits, Passage
 
 logger = logging.getLogger(__name__)
 
-DOCUMENT_BATCH = 512  # for each device: enough to sort by length, little enough to keep in memory
+FIND_ATTEMPTS = 20  # while others delete what was found
 
 Result = dict[str, Any]
-
-
-class Prepared(NamedTuple):
-    """Documents on their way into an index, as far as neither model nor index is needed.
-
-    Attributes
-    ----------
-    documents : list of Document
-    languages : list of str
-        Of each document.
-    chunks : list of (int, str)
-        Position in `documents` and text of each passage.
-    tokens : list of Tokens
-        Of each passage.
-    """
-
-    documents: list[Document]
-    languages: list[str]
-    chunks: list[tuple[int, str]]
-    tokens: list[Tokens]
 
 
 class Retriever:
@@ -71,111 +45,34 @@ class Retriever:
         self.index = index
         self.max_document_length = max_document_length
 
-    def add(
-        self,
-        documents: Iterable[Document],
-        *,
-        split: Splitter,
-        replace: bool = False,
-        skip_known: bool = False,
-        total: int | None = None,
-        progress: bool = False,
-        batch_tokens: int | None = None,
-    ) -> int:
+    def add(self, documents: Iterable[Document], indexer: Indexer, *, replace: bool = False) -> int:
         """Encode and store documents, streaming; return how many passages they became.
 
-        All of them count at the end, or nothing has changed; nobody else can write to the index meanwhile. To an index
-        that is being built, what was added before a failure stays added.
+        All of them count at the end, or nothing has changed; nobody else can write to the index meanwhile.
 
         Parameters
         ----------
         documents : iterable of Document
-        split : callable
-            Splits a batch of documents: see `ragatouille_xm.corpus.splitting.Splitter`.
+        indexer : Indexer
         replace : bool
             Replace documents that the index has, instead of refusing them.
-        skip_known : bool
-            Pass over documents that the index has.
-        total : int, optional
-            Number of documents, for the progress bar.
 
         Raises
         ------
         DuplicateDocumentError
             If the index has one of the documents and `replace` is off.
         """
-        n_passages = 0
-        began = time.monotonic()
-        with (
-            self.index.writer(replace=replace) as addition,
-            tqdm(total=total, desc="indexing", unit="document", disable=None if progress else True) as bar,
-        ):
-            work = partial(self._prepare, split)
-            batches = self._batches(documents, skip_known, bar)
-            for prepared in (map_ahead if self.encoder.works_ahead else map)(work, batches):
-                n_passages += self._add_batch(addition, prepared, replace, batch_tokens, bar)
-                bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
-        self.index.optimize()
+        with self.index.writer(replace=replace) as writer:
+            n_passages = indexer.add(writer, documents, None if replace else self.index.contains)
+        self._maintain()
         return n_passages
 
-    def _batches(self, documents: Iterable[Document], skip_known: bool, bar: tqdm[Any]) -> Iterator[list[Document]]:
-        stream = iter(documents)
-        while batch := list(islice(stream, DOCUMENT_BATCH * len(self.encoder.replicas))):
-            if skip_known:
-                known = self.index.contains([document.document_id for document in batch])
-                batch = [document for document in batch if document.document_id not in known]
-                bar.update(len(known))
-            if batch:
-                yield batch
-
-    def _prepare(self, split: Splitter, documents: list[Document]) -> Prepared:
-        """Detect, split and tokenise a batch, while the model encodes the one before."""
-        languages = self._languages_of(documents)
-        chunks = split(documents)
-        tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
-        return Prepared(documents, languages, chunks, tokens)
-
-    def _add_batch(
-        self, addition: IndexWriter, prepared: Prepared, replace: bool, batch_tokens: int | None, bar: tqdm[Any]
-    ) -> int:
-        documents, languages, chunks, tokens = prepared
-        ids = [document.document_id for document in documents]
-        if not replace and (known := self.index.contains(ids)):
-            raise DuplicateDocumentError(
-                f"The index already has {_some(known)}. Use update_in_index to replace documents, or delete them first."
-            )
-        first = addition.reserve(len(chunks))
-        passages = [
-            Passage(first + i, documents[position].document_id, text, languages[position], documents[position].metadata)
-            for i, (position, text) in enumerate(chunks)
-        ]
-        before, encoded = bar.n, 0
-
-        def advance(n: int) -> None:
-            nonlocal encoded
-            encoded += n
-            bar.update(before + len(documents) * encoded // len(passages) - bar.n)
-
-        vectors = self.encoder.encode_documents(
-            [passage.text for passage in passages],
-            [passage.language for passage in passages],
-            max_length=self.max_document_length,
-            batch_tokens=batch_tokens,
-            on_batch=advance,
-            tokens=tokens,
-        )
-        addition.add(passages, vectors)
-        return len(passages)
-
-    def _languages_of(self, documents: Sequence[Document]) -> list[str]:
-        """Return each document's language: the user's, or detected once for all its passages."""
-        unknown = [i for i, document in enumerate(documents) if document.language is None]
-        detected = self.encoder.detect([documents[i].text for i in unknown])
-        found = dict(zip(unknown, detected, strict=True))
-        return [
-            found[i].language if document.language is None else self.encoder.adapters.resolve(document.language)
-            for i, document in enumerate(documents)
-        ]
+    def _maintain(self) -> None:
+        """Do what has become due. The change is committed: what fails now is tried again after the next one."""
+        try:
+            self.index.optimize()
+        except PassageIndexError as error:
+            logger.warning("the index was changed, and could not be optimized: %s", error)
 
     def search(
         self,
@@ -228,13 +125,21 @@ class Retriever:
     def _find(
         self, vectors: torch.Tensor, k: int, condition: Condition | None, config: SearchConfig
     ) -> tuple[Hits, dict[int, Passage]]:
-        while True:
+        missing: set[int] = set()
+        for _ in range(FIND_ATTEMPTS):
             hits = self.index.search(vectors, k, filter=condition, config=config)
             pids = sorted(set(hits.pids[hits.pids >= 0].tolist()))
             try:
                 return hits, dict(zip(pids, self.index.fetch(pids), strict=True))
-            except KeyError:  # deleted by another thread since the search: search again
-                continue
+            except KeyError as error:  # deleted since the search: search again
+                [pid] = error.args
+                if pid in missing:  # it was found again, so it is not deleted
+                    break
+                missing.add(pid)
+        raise IndexDamagedError(
+            f"The index finds the passages {preview(map(str, missing))}, and has no text of them. Index the documents "
+            "again, or restore the index from a copy."
+        )
 
     def encode(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> torch.Tensor:
         """Encode queries in one pass, each through its own language's adapter: see `Encoder.encode_queries`."""
@@ -288,9 +193,9 @@ class Retriever:
         ids = list_of_strings(document_ids, "document_ids")
         missing = set(ids) - self.index.contains(ids)
         if missing:
-            logger.warning("nothing to delete for %s: not in the index", _some(missing))
+            logger.warning("nothing to delete for %s: not in the index", preview(missing))
         removed = self.index.delete(ids)
-        self.index.optimize()
+        self._maintain()
         return removed
 
     def close(self) -> None:
@@ -334,10 +239,3 @@ def _check_queries(queries: Sequence[object]) -> None:
         if not query.strip():
             raise InputError("A query is blank. Give at least one word.")
         check_unicode(query, "A query")
-
-
-def _some(ids: Iterable[str], n: int = 3) -> str:
-    """Name a few ids."""
-    every = sorted(ids)
-    more = f" and {len(every) - n} more" if len(every) > n else ""
-    return ", ".join(repr(each) for each in every[:n]) + more

@@ -72,7 +72,7 @@ def index(
     other fields are metadata, for `search --filter`.
     """
     folder = index_folder(root, name)
-    if not overwrite and (folder / "manifest.json").exists():
+    if not overwrite and (folder / "index.db").exists():
         raise InputError(f"There is an index {name!r} already ({folder}). Leave out --no-overwrite to replace it.")
     inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
     documents = _read_first(inputs)

@@ -11,7 +11,7 @@ import typer
 from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError, InputError
 
-INDEX_FILES = ("manifest.json", "plan.json")  # of our indexes, and of colbert-ai's
+INDEX_FILES = ("index.db", "build.db", "plan.json")  # of our indexes, and of colbert-ai's
 
 IndexArgument = Annotated[str, typer.Argument(help="Name or folder of an index.", metavar="INDEX")]
 RootOption = Annotated[Path, typer.Option(help="Folder that named indexes are in.")]

@@ -11,6 +11,8 @@ from ..corpus.passages import read_documents
 from ..corpus.splitting import whole
 from ..encoder import Encoder
 from ..errors import InputError
+from ..index.local.index import LocalIndex
+from ..indexing import Indexer as DocumentIndexer
 from ..pretrained import OVERWRITE
 from ..text.batching import batch_tokens_of
 from ..types import Languages
@@ -96,7 +98,7 @@ class Indexer:
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"name={name!r} cannot be an index's name. Use letters, digits, '-' and '_'.")
         path = self.config.index_folder / name
-        if (path / "manifest.json").exists():
+        if LocalIndex.exists(path):
             if not overwrite:
                 raise InputError(f"There is an index at {str(path)!r} already. Give overwrite=True, or another name.")
             if overwrite in ("reuse", "resume"):
@@ -111,13 +113,10 @@ class Indexer:
             self.encoder.checkpoint.settings.doc_maxlen if self.config.doc_maxlen is None else self.config.doc_maxlen
         )
         bsize = self.config.index_bsize
+        batch_tokens = None if bsize is None else batch_tokens_of(bsize, length)
         build_index(
             path,
-            self.encoder,
+            DocumentIndexer(self.encoder, whole, length, batch_tokens, len(collection), self.verbose > 0),
             read_documents(collection, map(str, count()), None, languages),
-            split=whole,
-            max_document_length=length,
-            batch_tokens=None if bsize is None else batch_tokens_of(bsize, length),
-            total=len(collection),
-            progress=self.verbose > 0,
+            keep=False,
         )

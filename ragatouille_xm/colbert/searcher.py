@@ -14,7 +14,7 @@ from ..config import SearchConfig
 from ..encoder import Encoder
 from ..errors import InputError
 from ..index.base import PassageIndex
-from ..index.local.manifest import MANIFEST
+from ..index.local.index import LocalIndex
 from ..pretrained import RAGPretrainedModel, check_index_path, list_of_queries
 from ..retriever import Result, check_k
 from ..text.tokenizer import ColBERTTokenizer
@@ -78,7 +78,7 @@ class Searcher:
         path = named if named.is_dir() or not Path(index).is_dir() else Path(index)
         self.index = str(path)
         given = None if collection is None else Collection.cast(collection)
-        has_texts = given is None or (path / MANIFEST).exists()  # a folder of colbert-ai may have none
+        has_texts = given is None or LocalIndex.exists(path)  # a folder of colbert-ai may have none
         self.model = RAGPretrainedModel.from_index(
             path,
             verbose=0,

@@ -21,7 +21,7 @@ OPTIONAL = (
     "sentencepiece",
 )  # fmt: skip
 ROOM = 4  # GiB free: colbert-xm takes 3.4 GB
-COMPILED = {"torch": "torch", "qdrant_edge": "qdrant-edge-py", "tokenizers": "tokenizers"}  # module → package
+COMPILED = {"torch": "torch", "tokenizers": "tokenizers"}  # module → package
 
 
 def examine_packages() -> Iterator[Check]:

@@ -15,14 +15,40 @@ if TYPE_CHECKING:
 
 
 class IndexWriter(Protocol):
-    """What is being added to an index."""
+    """A write transaction: what it stores counts once its context ends, all of it or nothing. One thread at a time."""
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
         ...
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Store passages, overwriting those of the same pid."""
+        """Store passages, overwriting those of the same pid.
+
+        All passages of a document come in one call, and pids grow from call to call.
+        """
+        ...
+
+
+class IndexBuild(IndexWriter, Protocol):
+    """A writer of a whole index, which may begin with what a build that was broken off has stored."""
+
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Store documents, replacing those of them that are here.
+
+        All passages of a document come in one call, and pids grow from call to call.
+        """
+        ...
+
+    def passages_of(self, document_ids: Sequence[str]) -> list[Passage]:
+        """Return the passages of the documents, by growing pid. Unknown ids are passed over."""
+        ...
+
+    def document_ids(self) -> Iterator[str]:
+        """Yield the ids of all documents, each once."""
+        ...
+
+    def delete(self, document_ids: Sequence[str]) -> int:
+        """Remove all passages of the documents; return how many were removed. Unknown ids are passed over."""
         ...
 
 
@@ -62,10 +88,7 @@ class PassageIndex(Protocol):
         ...
 
     def writer(self, *, replace: bool = False) -> AbstractContextManager[IndexWriter]:
-        """Add in several steps, which are one `add` once the context ends; if it fails, nothing changed.
-
-        Nobody else can write meanwhile. Of a build, each step stays.
-        """
+        """Open a write transaction: one `add` in several calls. Nobody else can write until it ends."""
         ...
 
     def delete(self, document_ids: Sequence[str]) -> int:

@@ -17,10 +17,10 @@ from ..corpus.filters import Condition, matches
 from ..errors import InputError
 from ..scoring import maxsim, top_k
 from ..types import Hits, Passage, TokenVectors
-from .local.writer import Collected, checked_number
-from .validation import check_add, check_search
+from .base import IndexWriter
+from .validation import PidSequence, check_add, check_search
 
-QUERIES_AT_ONCE = 64
+QUERY_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +31,57 @@ class _Chunk:
     pids: torch.Tensor  # (n,) int64
     vectors: torch.Tensor  # (T, dim)
     lengths: torch.Tensor  # (n,) int64, on the CPU
-    alive: torch.Tensor  # (n,) bool, on the CPU: False where a passage was deleted or overwritten
+    live: torch.Tensor  # (n,) bool, on the CPU: False where a passage was deleted or overwritten
 
     def without(self, pids: torch.Tensor) -> _Chunk:
-        gone = torch.isin(self.pids, pids) & self.alive
-        return replace(self, alive=self.alive & ~gone) if gone.any() else self
+        """Return the chunk with these passages deleted."""
+        deleted = torch.isin(self.pids, pids) & self.live
+        return replace(self, live=self.live & ~deleted) if deleted.any() else self
 
-    def kept(self, keep: torch.Tensor) -> _Chunk:
-        """Return a chunk of only those passages that `keep` (n,) bool marks; they are alive in it."""
-        if keep.all():
+    def select(self, mask: torch.Tensor) -> _Chunk:
+        """Return a chunk of only those passages that `mask` (n,) bool marks."""
+        if mask.all():
             return self
-        rows = torch.repeat_interleave(keep, self.lengths).to(self.vectors.device)
-        passages = tuple(self.passages[i] for i in keep.nonzero().squeeze(1).tolist())
-        return _Chunk(passages, self.pids[keep], self.vectors[rows], self.lengths[keep], self.alive[keep])
+        rows = torch.repeat_interleave(mask, self.lengths).to(self.vectors.device)
+        passages = tuple(self.passages[i] for i in mask.nonzero().squeeze(1).tolist())
+        return _Chunk(passages, self.pids[mask], self.vectors[rows], self.lengths[mask], self.live[mask])
+
+
+class ExactWriter:
+    """A write transaction, kept in memory until `ExactIndex.writer` commits it.
+
+    Implements `ragatouille_xm.index.base.IndexWriter`.
+
+    Parameters
+    ----------
+    dim : int
+        Width of a token vector.
+    next_pid : int
+        The first pid that was never handed out.
+    """
+
+    def __init__(self, dim: int, next_pid: int) -> None:
+        self._dim = dim
+        self.pids = PidSequence(next_pid)
+        self.passages: list[Passage] = []
+        self._vectors: list[TokenVectors] = []
+
+    def reserve(self, n: int) -> int:
+        """Return the first of `n` pids that were never handed out before."""
+        return self.pids.reserve(n)
+
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Store passages, overwriting those of the same pid. Raise `InputError` if they cannot be stored."""
+        check_add(passages, vectors, self._dim)
+        if passages:
+            self.pids.advance(passages)
+            self.passages += passages
+            self._vectors.append(vectors)
+
+    def vectors(self) -> TokenVectors:
+        """Return the token vectors of all that was added."""
+        vectors = torch.cat([each.vectors for each in self._vectors])
+        return TokenVectors(vectors, torch.cat([each.lengths for each in self._vectors]))
 
 
 class ExactIndex:
@@ -74,7 +112,7 @@ class ExactIndex:
         self._device = torch.device(device)
         self._dtype = dtype
         self._lock = threading.RLock()
-        self._writer = threading.RLock()  # held for as long as an addition takes
+        self._write_lock = threading.RLock()  # held for as long as a write transaction takes
         self._next_pid = 0
         self._clear()
 
@@ -104,12 +142,14 @@ class ExactIndex:
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
-        with self._writer, self._lock:
-            first, self._next_pid = self._next_pid, self._next_pid + checked_number(n)
+        with self._write_lock, self._lock:
+            pids = PidSequence(self._next_pid)
+            first = pids.reserve(n)
+            self._next_pid = pids.next_pid
             return first
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
-        """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents goes.
+        """Store passages, overwriting those of the same pid; with `replace`, all others of their documents are deleted.
 
         Raises
         ------
@@ -133,16 +173,18 @@ class ExactIndex:
             self._commit([passage.pid for passage in passages] + self._pids_of(documents), chunk)
 
     @contextmanager
-    def writer(self, *, replace: bool = False) -> Iterator[Collected]:
-        """Add in several steps, which are one `add` once the context ends; if it fails, nothing changed."""
-        with self._writer:
-            collected = Collected(self._dim, self._next_pid)
-            yield collected
-            if collected.passages:
-                self._store(collected.passages, collected.vectors(), replace)
+    def writer(self, *, replace: bool = False) -> Iterator[IndexWriter]:
+        """Open a write transaction: one `add` in several calls."""
+        with self._write_lock:
+            writer = ExactWriter(self._dim, self._next_pid)
+            yield writer
+            with self._lock:
+                self._next_pid = max(self._next_pid, writer.pids.next_pid)
+                if writer.passages:
+                    self._store(writer.passages, writer.vectors(), replace)
 
     def delete(self, document_ids: Sequence[str]) -> int:
-        """Remove all passages of the documents; return how many went. Unknown ids are passed over."""
+        """Remove all passages of the documents; return how many were removed. Unknown ids are passed over."""
         with self._lock:
             pids = self._pids_of(set(document_ids))
             self._commit(pids)
@@ -154,15 +196,14 @@ class ExactIndex:
         """Return the best `k` passages by MaxSim among those that `filter` admits. There is no first stage."""
         check_search(queries, k, self._dim)
         chunks = self._chunks  # never changed in place: later writes make another tuple
-        keeps = [_admitted(chunk, filter) for chunk in chunks]
-        pids = torch.cat(
-            [torch.empty(0, dtype=torch.int64), *(c.pids[keep] for c, keep in zip(chunks, keeps, strict=True))]
-        )
-        parts = []
-        for some in torch.split(queries, QUERIES_AT_ONCE):
-            scores = [_score(some, chunk, keep) for chunk, keep in zip(chunks, keeps, strict=True)]
-            parts.append(top_k(torch.cat([torch.empty(len(some), 0, device=self._device), *scores], 1), pids, k))
-        return Hits(np.concatenate([part.pids for part in parts]), np.concatenate([part.scores for part in parts]))
+        masks = [_mask(chunk, filter) for chunk in chunks]
+        selected = [chunk.pids[mask] for chunk, mask in zip(chunks, masks, strict=True)]
+        pids = torch.cat([torch.empty(0, dtype=torch.int64), *selected])
+        hits = []
+        for block in torch.split(queries, QUERY_BLOCK):
+            scores = [_score(block, chunk, mask) for chunk, mask in zip(chunks, masks, strict=True)]
+            hits.append(top_k(torch.cat([torch.empty(len(block), 0, device=self._device), *scores], 1), pids, k))
+        return Hits(np.concatenate([each.pids for each in hits]), np.concatenate([each.scores for each in hits]))
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
@@ -178,9 +219,9 @@ class ExactIndex:
         return _scroll(self._chunks, filter, with_vectors, batch_size)
 
     def optimize(self, *, refit: bool = False) -> None:
-        """Free the room of deleted passages."""
+        """Free the memory of deleted passages."""
         with self._lock:
-            self._chunks = _compacted(self._chunks)
+            self._chunks = _compact(self._chunks)
 
     def close(self) -> None:
         """Release the memory; the index is empty afterwards. Closing twice is allowed."""
@@ -190,15 +231,15 @@ class ExactIndex:
     def _pids_of(self, document_ids: set[str] | tuple[()]) -> list[int]:
         return [pid for document_id in document_ids for pid in self._documents.get(document_id, ())]
 
-    def _commit(self, gone: Sequence[int], chunk: _Chunk | None = None) -> None:
-        """Forget those of the pids `gone` that are here, then store `chunk`. What may fail comes first."""
-        removed = [self._passages[pid] for pid in set(gone) if pid in self._passages]
+    def _commit(self, deleted: Sequence[int], chunk: _Chunk | None = None) -> None:
+        """Delete those of the pids that are here, then store `chunk`. What may fail comes first."""
+        removed = [self._passages[pid] for pid in set(deleted) if pid in self._passages]
         added = chunk.passages if chunk else ()
         pids = torch.tensor([passage.pid for passage in removed])
         chunks = tuple(old.without(pids) for old in self._chunks) if removed else self._chunks
-        chunks = _merged((*chunks, chunk)) if chunk else chunks
+        chunks = _merge((*chunks, chunk)) if chunk else chunks
         if sum(len(c.pids) for c in chunks) > 2 * (len(self) - len(removed) + len(added)):
-            chunks = _compacted(chunks)
+            chunks = _compact(chunks)
         self._chunks = chunks
         for passage in removed:
             del self._passages[passage.pid]
@@ -210,7 +251,7 @@ class ExactIndex:
             self._documents.setdefault(passage.document_id, set()).add(passage.pid)
         self._languages.subtract(passage.language for passage in removed)
         self._languages.update(passage.language for passage in added)
-        self._languages = +self._languages  # only what is left
+        self._languages = +self._languages  # without zeros
         self._next_pid = max([self._next_pid, *(passage.pid + 1 for passage in added)])
 
 
@@ -219,44 +260,45 @@ def _copy(passage: Passage) -> Passage:
     return replace(passage, metadata=deepcopy(passage.metadata)) if passage.metadata else passage
 
 
-def _admitted(chunk: _Chunk, filter: Condition | None) -> torch.Tensor:
+def _mask(chunk: _Chunk, filter: Condition | None) -> torch.Tensor:
+    """Return which live passages `filter` admits: (n,) bool."""
     if filter is None:
-        return chunk.alive
-    pairs = zip(chunk.passages, chunk.alive.tolist(), strict=True)
-    return torch.tensor([alive and matches(filter, passage) for passage, alive in pairs], dtype=torch.bool)
+        return chunk.live
+    pairs = zip(chunk.passages, chunk.live.tolist(), strict=True)
+    return torch.tensor([live and matches(filter, passage) for passage, live in pairs], dtype=torch.bool)
 
 
-def _score(queries: torch.Tensor, chunk: _Chunk, keep: torch.Tensor) -> torch.Tensor:
-    """Return the scores (Q, kept) of the passages that `keep` marks."""
-    if 2 * int(keep.sum()) < len(keep):  # copying a few is cheaper than scoring many
-        chunk = chunk.kept(keep)
+def _score(queries: torch.Tensor, chunk: _Chunk, mask: torch.Tensor) -> torch.Tensor:
+    """Return the scores (Q, selected) of the passages that `mask` marks."""
+    if 2 * int(mask.sum()) < len(mask):  # copying a few is cheaper than scoring many
+        chunk = chunk.select(mask)
         return maxsim(queries, chunk.vectors, chunk.lengths)
-    return maxsim(queries, chunk.vectors, chunk.lengths)[:, keep.to(chunk.vectors.device)]
+    return maxsim(queries, chunk.vectors, chunk.lengths)[:, mask.to(chunk.vectors.device)]
 
 
-def _compacted(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
-    return _joined(tuple(chunk.kept(chunk.alive) for chunk in chunks if chunk.alive.any()))
+def _compact(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
+    return _concat(tuple(chunk.select(chunk.live) for chunk in chunks if chunk.live.any()))
 
 
-def _merged(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
-    """Join the last chunks until each is more than twice its successor.
+def _merge(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
+    """Merge the last chunks until each is more than twice as large as the next.
 
-    So there are at most log2(T) chunks however small the additions are, and a vector is copied at most that often.
+    So T token vectors are in at most log2(T) chunks, and each is copied at most that often.
     """
     first = len(chunks) - 1
     tokens = len(chunks[first].vectors)
     while first > 0 and len(chunks[first - 1].vectors) <= 2 * tokens:
         first -= 1
         tokens += len(chunks[first].vectors)
-    return chunks[:first] + _joined(chunks[first:])
+    return chunks[:first] + _concat(chunks[first:])
 
 
-def _joined(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
-    """Return one chunk of all, or none of none."""
+def _concat(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
+    """Return one chunk of all of them, if there are any."""
     if len(chunks) < 2:
         return chunks
     passages = tuple(passage for chunk in chunks for passage in chunk.passages)
-    columns = zip(*((chunk.pids, chunk.vectors, chunk.lengths, chunk.alive) for chunk in chunks), strict=True)
+    columns = zip(*((chunk.pids, chunk.vectors, chunk.lengths, chunk.live) for chunk in chunks), strict=True)
     return (_Chunk(passages, *(torch.cat(column) for column in columns)),)
 
 
@@ -267,7 +309,7 @@ def _scroll(
     found = sorted(
         (int(chunk.pids[i]), c, int(i))
         for c, chunk in enumerate(chunks)
-        for i in _admitted(chunk, filter).nonzero().squeeze(1)
+        for i in _mask(chunk, filter).nonzero().squeeze(1)
     )
     for start in range(0, len(found), batch_size):
         batch = found[start : start + batch_size]

@@ -1,4 +1,4 @@
-"""What every engine refuses before it changes or reads anything."""
+"""What every engine checks before it reads or writes anything."""
 
 from __future__ import annotations
 
@@ -46,3 +46,49 @@ def check_search(queries: torch.Tensor, k: int, dim: int) -> None:
         raise InputError(f"The queries have the shape {tuple(queries.shape)}; this index takes (Q, q_len, {dim}).")
     if not queries.isfinite().all():
         raise InputError("The queries hold values that are not finite: the checkpoint or its precision is at fault.")
+
+
+class PidSequence:
+    """The pids of one write transaction: hands them out, and checks that they grow from call to call.
+
+    Parameters
+    ----------
+    next_pid : int
+        The first pid that was never handed out.
+
+    Attributes
+    ----------
+    next_pid : int
+        Likewise, now.
+
+    Examples
+    --------
+    >>> pids = PidSequence(7)
+    >>> pids.reserve(3), pids.next_pid
+    (7, 10)
+    """
+
+    def __init__(self, next_pid: int) -> None:
+        self.next_pid = next_pid
+        self._last = -1
+
+    def reserve(self, n: int) -> int:
+        """Return the first of `n` pids that were never handed out before. Raise `InputError` if `n` is negative."""
+        if n < 0:
+            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
+        first, self.next_pid = self.next_pid, self.next_pid + n
+        return first
+
+    def advance(self, passages: Sequence[Passage]) -> None:
+        """Move on to the passages of the next call, at least one.
+
+        Raises
+        ------
+        InputError
+            If one of them does not come after all passages before.
+        """
+        pids = [passage.pid for passage in passages]
+        if min(pids) <= self._last:
+            raise InputError(f"The pid {min(pids)} comes after {self._last} in one addition: take pids from reserve().")
+        self._last = max(pids)
+        self.next_pid = max(self.next_pid, self._last + 1)

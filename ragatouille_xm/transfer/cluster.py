@@ -1,14 +1,14 @@
-"""Between an index folder and a Qdrant cluster, without encoding anything again."""
+"""Between an index folder and a Qdrant cluster. Nothing is encoded again."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,20 +18,21 @@ from ..catalog import open_index
 from ..config import SearchConfig
 from ..corpus.filters import Compare
 from ..errors import IndexDamagedError, InputError
-from ..index.base import PassageIndex
+from ..index.base import IndexWriter, PassageIndex
 from ..index.cluster.build import build, discard
 from ..index.cluster.client import Cluster
 from ..index.cluster.index import ClusterIndex
-from ..index.local.build import beginning
-from ..index.local.index import EdgeIndex
-from ..index.local.manifest import MANIFEST, Manifest
+from ..index.local.index import LocalIndex
+from ..index.local.reader import LocalReader
 from ..index.plaid.folder import PlaidFolder
+from ..index.quantization.codebook import Codebook
 from ..types import Passage, TokenVectors
 
 logger = logging.getLogger(__name__)
 
-BATCH = 512  # passages of one commit
-PASSAGES_COMPARED, QUERIES_COMPARED, ROWS_COMPARED, BEST_COMPARED = 500, 8, 16, 10
+COPY_BATCH = 512  # passages of one commit, or more if a document has more
+READ_BATCH = 4096  # passages without vectors
+COMPARED_PASSAGES, COMPARED_QUERIES, COMPARED_ROWS, COMPARED_HITS = 500, 8, 16, 10
 TOLERANCE = {"int16": 1e-3, "int8": 2e-2}  # of a similarity
 EXACT = SearchConfig(exact=True)
 
@@ -47,8 +48,8 @@ def push_index(
 ) -> int:
     """Copy an index of ours from a folder into a cluster; return how many passages it has.
 
-    The passages keep their numbers (unless the index replaces another), and the folder's codebook goes along. The index
-    is there as a whole, once everything has been copied and compared. A push that was broken off goes on where it was.
+    The passages keep their pids (unless the index replaces another), and the folder's codebook goes along. The index
+    becomes visible as a whole once everything has been copied and compared. A push that was broken off is resumed.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def push_index(
     overwrite : bool
         Replace an index of that name.
     progress : bool
-        Draw a bar.
+        Show a progress bar.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def push_index(
     InputError
         If there is an index of that name.
     ClusterError
-        If the cluster fails. Call it again to go on.
+        If the cluster fails. Call it again to resume.
     """
     if not overwrite and name in cluster.aliases():
         raise InputError(f"There is an index {name!r} at {cluster.url} already. Choose another name, or overwrite it.")
@@ -79,20 +80,11 @@ def push_index(
     try:
         if isinstance(index, PlaidFolder):
             raise InputError(f"The index at {str(source)!r} is of colbert-ai's format: convert it first.")
-        manifest = index.manifest
-        codebook = index.codebook()
-
-        def prepare(draft: ClusterIndex) -> int:
-            if codebook is not None and manifest.codebook is not None and draft.manifest.codebook is None:
-                draft.use_codebook(codebook, manifest.codebook.tokens)
-            return draft.manifest.first_pid
-
-        kind = storage or manifest.storage
-        making = partial(build, cluster, name, **_description(manifest, kind))
-        _move(
-            _Move(index, making, prepare, partial(discard, cluster, name), _tolerance(manifest.storage, kind)), progress
-        )
-        return len(index)
+        meta = index.meta
+        description = meta.description | {"storage": storage or meta.storage}
+        target = partial(_cluster_target, cluster, name, description, index.codebook())
+        tolerance = max(TOLERANCE[meta.storage], TOLERANCE[description["storage"]])
+        return _transfer(_Transfer(index, target, partial(discard, cluster, name), tolerance), progress)
     finally:
         index.close()
 
@@ -102,8 +94,8 @@ def pull_index(
 ) -> int:
     """Copy an index from a cluster into a folder; return how many passages it has.
 
-    The passages keep their numbers (unless the index replaces another). The index is there as a whole, once everything
-    has been copied and compared. A pull that was broken off goes on where it was.
+    The passages keep their pids (unless the index replaces another). The index becomes visible as a whole once
+    everything has been copied and compared. A pull that was broken off is resumed.
 
     Parameters
     ----------
@@ -115,7 +107,7 @@ def pull_index(
     overwrite : bool
         Replace an index at `target`.
     progress : bool
-        Draw a bar.
+        Show a progress bar.
 
     Raises
     ------
@@ -129,165 +121,200 @@ def pull_index(
         If the folder cannot be written.
     """
     folder = Path(target)
-    if not overwrite and (folder / MANIFEST).exists():
+    if not overwrite and LocalIndex.exists(folder):
         raise InputError(f"There is an index at {str(target)!r} already. Choose another folder, or overwrite it.")
     index = ClusterIndex.open(cluster, name)
-    manifest, first = index.manifest, beginning(folder)
-    making = partial(EdgeIndex.build, folder, **_description(manifest, manifest.storage))
+    meta = index.meta
+    open_target = partial(_local_target, folder, meta.description)
 
-    def throw_away() -> None:
-        with making(resume=False):  # takes the place of the one that failed, and ends badly itself
+    def discard() -> None:
+        with suppress(_Changed), open_target(False):  # replaces the build that failed, and fails itself
             raise _Changed
 
-    _move(_Move(index, making, lambda _: first, throw_away, _tolerance(manifest.storage)), progress)
-    return len(index)
-
-
-class _Changed(Exception):  # noqa: N818
-    """What is there is not the beginning of what is to be copied."""
-
-
-class _Making(Protocol):
-    def __call__(self, *, resume: bool) -> AbstractContextManager[Any]: ...
-
-
-class _Prepare(Protocol):
-    def __call__(self, draft: Any, /) -> int: ...
-
-
-class _Discard(Protocol):
-    def __call__(self) -> None: ...
+    return _transfer(_Transfer(index, open_target, discard, TOLERANCE[meta.storage]), progress)
 
 
 @dataclass(frozen=True)
-class _Move:
+class _Target:
+    """The copy while it is being filled.
+
+    Attributes
+    ----------
+    writer : IndexWriter
+    reader : callable
+        Opens what the copy has so far.
+    first_pid : int
+        Where its pids begin.
+    """
+
+    writer: IndexWriter
+    reader: Callable[[], LocalReader | ClusterIndex]
+    first_pid: int
+
+
+@dataclass(frozen=True)
+class _Transfer:
     """One index, and how its copy is made.
 
     Attributes
     ----------
-    source : EdgeIndex or ClusterIndex
-    making : callable
-        The context in which the copy is filled.
-    prepare : callable
-        What is done with the copy first; returns how much larger its pids are.
+    source : PassageIndex
+    open_target : callable
+        Begins to build the copy; given True, resumes a build that was broken off.
     discard : callable
-        Removes a copy that has failed.
+        Removes a copy that differs.
     tolerance : float
         By which a similarity may differ.
     """
 
-    source: EdgeIndex | ClusterIndex
-    making: _Making
-    prepare: _Prepare
-    discard: _Discard
+    source: PassageIndex
+    open_target: Callable[[bool], AbstractContextManager[_Target]]
+    discard: Callable[[], None]
     tolerance: float
 
 
-def _description(manifest: Manifest, storage: str) -> dict[str, Any]:
-    names = ("dim", "checkpoint", "fingerprint", "settings")
-    return {**{name: getattr(manifest, name) for name in names}, "storage": storage}
+@contextmanager
+def _local_target(folder: Path, description: Mapping[str, Any], resume: bool) -> Iterator[_Target]:
+    with LocalIndex.build(folder, **description, resume=resume) as draft:
+        yield _Target(draft, draft.reader, draft.first_pid)
 
 
-def _tolerance(*storages: str) -> float:
-    return max(TOLERANCE[storage] for storage in storages)
+@contextmanager
+def _cluster_target(
+    cluster: Cluster, name: str, description: Mapping[str, Any], codebook: tuple[Codebook, int] | None, resume: bool
+) -> Iterator[_Target]:
+    with build(cluster, name, **description, resume=resume) as draft:
+        if codebook is not None and draft.state.codebook is None:
+            draft.use_codebook(*codebook)
+        yield _Target(draft, lambda: draft, draft.first_pid)
 
 
-def _move(move: _Move, progress: bool) -> None:
-    """Fill the copy, going on with what is there of it if that is possible, and compare."""
-    try:
-        _attempt(move, progress, resume=True)
-    except (_Changed, InputError):  # of another index, or of this one as it was
-        logger.warning("what is there of a copy cannot be gone on with: beginning again")
-        _attempt(move, progress, resume=False)
-
-
-def _attempt(move: _Move, progress: bool, *, resume: bool) -> None:
-    try:
-        with move.making(resume=resume) as draft:
-            shift = move.prepare(draft)
-            pids, there = _pids(move.source), _pids(draft)
-            if there != [pid + shift for pid in pids[: len(there)]]:
-                raise _Changed
-            _copy(move.source, draft, shift, there[-1] - shift if there else -1, len(pids), progress)
-            _compare(move.source, draft, shift, pids, move.tolerance)
-    except _Differs as error:
-        if resume:  # otherwise nothing is left of it
-            with suppress(_Changed):
-                move.discard()
-        raise IndexDamagedError(f"The copy differs: {error}. It was removed; move the index again.") from error
+class _Changed(Exception):  # noqa: N818
+    """What the copy has so far is not the beginning of the source."""
 
 
 class _Differs(Exception):  # noqa: N818
     """How the copy differs."""
 
 
-def _pids(index: PassageIndex) -> list[int]:
-    return [passage.pid for passages, _ in index.scroll(batch_size=4096) for passage in passages]
+def _transfer(transfer: _Transfer, progress: bool) -> int:
+    """Fill the copy, resuming it if that is possible, and compare; return how many passages it has."""
+    try:
+        return _attempt(transfer, progress, resume=True)
+    except (_Changed, InputError):  # it is a copy of another index, or of an earlier state of this one
+        logger.warning("the copy that was broken off cannot be resumed: beginning again")
+        return _attempt(transfer, progress, resume=False)
+
+
+def _attempt(transfer: _Transfer, progress: bool, *, resume: bool) -> int:
+    try:
+        with transfer.open_target(resume) as target:
+            pids, last_pids = _pids(transfer.source)
+            copied, _ = _pids(target.reader())
+            if copied != [pid + target.first_pid for pid in pids[: len(copied)]]:
+                raise _Changed
+            _copy(transfer.source, target, pids, last_pids, len(copied), progress)
+            _compare(transfer.source, target, pids, transfer.tolerance)
+            return len(pids)
+    except _Differs as error:
+        if resume:  # otherwise nothing is left of it
+            transfer.discard()
+        raise IndexDamagedError(f"The copy differs: {error}. It was removed; try again.") from error
+
+
+def _pids(index: PassageIndex | LocalReader) -> tuple[list[int], dict[str, int]]:
+    """Return all pids of an index in ascending order, and the last pid of each document."""
+    pids: list[int] = []
+    last_pids: dict[str, int] = {}
+    for passages, _ in index.scroll(batch_size=READ_BATCH):
+        pids += [passage.pid for passage in passages]
+        last_pids |= {passage.document_id: passage.pid for passage in passages}
+    return pids, last_pids
 
 
 def _copy(
-    source: EdgeIndex | ClusterIndex, draft: PassageIndex, shift: int, after: int, total: int, progress: bool
+    source: PassageIndex, target: _Target, pids: list[int], last_pids: Mapping[str, int], copied: int, progress: bool
 ) -> None:
-    """Copy the passages behind the pid `after`, in order, each batch a commit."""
-    with tqdm(total=total, desc="copying", unit="passage", disable=None if progress else True) as bar:
-        for passages, vectors in _behind(source, after):
-            draft.add([replace(passage, pid=passage.pid + shift) for passage in passages], vectors)
+    """Copy all passages but the first `copied`, in ascending order."""
+    with tqdm(
+        total=len(pids), initial=copied, desc="copying", unit="passage", disable=None if progress else True
+    ) as bar:
+        stream = _read_after(source, pids[copied - 1] if copied else -1)
+        for passages, vectors in _whole_documents(stream, last_pids):
+            target.writer.add([replace(each, pid=each.pid + target.first_pid) for each in passages], vectors)
             bar.update(len(passages))
 
 
-def _behind(source: EdgeIndex | ClusterIndex, after: int) -> Iterator[tuple[list[Passage], TokenVectors]]:
-    stream: Iterator[tuple[list[Passage], TokenVectors | None]]
+def _read_after(source: PassageIndex, pid: int) -> Iterator[tuple[Passage, torch.Tensor]]:
+    """Yield the passages of larger pids with their token vectors ``(t, dim)``, by growing pid."""
     if isinstance(source, ClusterIndex):
-        stream = source.scroll(with_vectors=True, batch_size=BATCH, after=after)
+        stream = source.scroll(with_vectors=True, batch_size=COPY_BATCH, after=pid)
     else:
-        stream = source.scroll(with_vectors=True, batch_size=BATCH)
+        stream = source.scroll(with_vectors=True, batch_size=COPY_BATCH)
     for passages, vectors in stream:
-        if vectors is None:
-            continue
-        new = sum(passage.pid > after for passage in passages)
-        if new == len(passages):
-            yield passages, vectors
-        elif new:  # they are in order
-            blocks = list(vectors)[-new:]
-            yield passages[-new:], TokenVectors(torch.cat(blocks), vectors.lengths[-new:])
+        if vectors is not None and passages[-1].pid > pid:
+            yield from (pair for pair in zip(passages, vectors, strict=True) if pair[0].pid > pid)
 
 
-def _compare(source: PassageIndex, copy: PassageIndex, shift: int, pids: Sequence[int], tolerance: float) -> None:
-    """Raise `_Differs` unless counts, some passages, and the best for some of their vectors are the same."""
-    if (here := len(copy)) != len(pids):
-        raise _Differs(f"it has {here} passages instead of {len(pids)}")
-    if (here_by := copy.languages()) != (there_by := source.languages()):
-        raise _Differs(f"its passages are of the languages {here_by} instead of {there_by}")
+def _whole_documents(
+    stream: Iterator[tuple[Passage, torch.Tensor]], last_pids: Mapping[str, int]
+) -> Iterator[tuple[list[Passage], TokenVectors]]:
+    """Yield batches of at least `COPY_BATCH` passages, and the rest; each has all passages of its documents."""
+    passages: list[Passage] = []
+    blocks: list[torch.Tensor] = []
+    last_pid = -1  # of all documents in the batch
+    for passage, block in stream:
+        passages.append(passage)
+        blocks.append(block)
+        last_pid = max(last_pid, last_pids[passage.document_id])
+        if len(passages) >= COPY_BATCH and passage.pid == last_pid:
+            yield passages, _concat(blocks)
+            passages, blocks = [], []
+    if passages:
+        yield passages, _concat(blocks)
+
+
+def _concat(blocks: Sequence[torch.Tensor]) -> TokenVectors:
+    return TokenVectors(torch.cat(list(blocks)), torch.tensor([len(block) for block in blocks]))
+
+
+def _compare(source: PassageIndex, target: _Target, pids: Sequence[int], tolerance: float) -> None:
+    """Raise `_Differs` unless counts, some passages, and the best hits for some of their vectors are the same."""
+    copy, shift = target.reader(), target.first_pid
+    if (n_passages := len(copy)) != len(pids):
+        raise _Differs(f"it has {n_passages} passages instead of {len(pids)}")
+    if (languages := copy.languages()) != (expected := source.languages()):
+        raise _Differs(f"its passages are of the languages {languages} instead of {expected}")
     if not pids:
         return
-    chosen = np.random.default_rng(0)
-    some = sorted(chosen.choice(pids, min(PASSAGES_COMPARED, len(pids)), replace=False).tolist())
-    passages = source.fetch(some)
-    for passage, other in zip(passages, copy.fetch([pid + shift for pid in some]), strict=True):
+    random = np.random.default_rng(0)
+    sample = sorted(random.choice(pids, min(COMPARED_PASSAGES, len(pids)), replace=False).tolist())
+    passages = source.fetch(sample)
+    for passage, other in zip(passages, copy.fetch([pid + shift for pid in sample]), strict=True):
         if other != replace(passage, pid=passage.pid + shift):
             raise _Differs(f"the passage {passage.pid} of document {passage.document_id!r} is another one")
-    documents = tuple(dict.fromkeys(passage.document_id for passage in passages))
-    vectors_of = _some_vectors(source, documents, chosen.choice(some, min(QUERIES_COMPARED, len(some)), replace=False))
-    for pid, rows in vectors_of.items():
-        among = Compare("document_id", "$in", documents)
-        mine, theirs = (each.search(rows[None], BEST_COMPARED, filter=among, config=EXACT) for each in (source, copy))
-        scores, others = mine.scores[0], theirs.scores[0]
-        far = tolerance * len(rows)
-        if not np.allclose(scores, others, atol=far, rtol=0):
+    documents = Compare("document_id", "$in", tuple(dict.fromkeys(passage.document_id for passage in passages)))
+    queried = random.choice(sample, min(COMPARED_QUERIES, len(sample)), replace=False).tolist()
+    for pid, query in _queries(source, documents, queried).items():
+        hits = source.search(query[None], COMPARED_HITS, filter=documents, config=EXACT)
+        others = copy.search(query[None], COMPARED_HITS, filter=documents, config=EXACT)
+        scores, other_scores = hits.scores[0], others.scores[0]
+        margin = tolerance * len(query)
+        if not np.allclose(scores, other_scores, atol=margin, rtol=0):
             raise _Differs(
-                f"the best scores for the vectors of passage {pid} are {others.tolist()} instead of {scores.tolist()}"
+                f"the best scores for the vectors of passage {pid} are {other_scores.tolist()} "
+                f"instead of {scores.tolist()}"
             )
-        clear = set((mine.pids[0][scores > scores[-1] + far] + shift).tolist())  # whom no rounding puts out
-        if missing := clear - set(theirs.pids[0].tolist()):
-            raise _Differs(f"the best for the vectors of passage {pid} lack the passages {sorted(missing)}")
+        certain = set((hits.pids[0][scores > scores[-1] + margin] + shift).tolist())  # among the best despite rounding
+        if missing := certain - set(others.pids[0].tolist()):
+            raise _Differs(f"the best hits for the vectors of passage {pid} lack the passages {sorted(missing)}")
 
 
-def _some_vectors(source: PassageIndex, documents: tuple[str, ...], pids: Sequence[int]) -> dict[int, torch.Tensor]:
-    """Return the first rows ``(q, dim)`` of passages of the documents."""
-    wanted, found = {int(pid) for pid in pids}, {}
-    for passages, vectors in source.scroll(Compare("document_id", "$in", documents), with_vectors=True):
-        blocks = iter(vectors) if vectors is not None else iter(())
-        for passage, rows in zip(passages, blocks, strict=True):
-            if passage.pid in wanted:
-                found[passage.pid] = rows[:ROWS_COMPARED].float()
+def _queries(source: PassageIndex, documents: Compare, pids: Sequence[int]) -> dict[int, torch.Tensor]:
+    """Return the first token vectors ``(q, dim)`` of passages of the documents, as queries."""
+    found = {}
+    for passages, vectors in source.scroll(documents, with_vectors=True):
+        for passage, rows in zip(passages, vectors or (), strict=True):
+            if passage.pid in pids:
+                found[passage.pid] = rows[:COMPARED_ROWS].float()
     return found

@@ -9,8 +9,7 @@ from tqdm import tqdm
 
 from ..catalog import checkpoint_of, default_language, open_index
 from ..errors import IndexFormatError, InputError
-from ..index.local.index import EdgeIndex
-from ..index.local.manifest import MANIFEST
+from ..index.local.index import LocalIndex
 from ..index.plaid.engine import PlaidIndex
 from ..index.plaid.export import export_plaid
 from ..index.plaid.folder import PlaidFolder
@@ -62,7 +61,7 @@ def convert_index(
     StorageError
         If the index cannot be written.
     """
-    if not overwrite and (Path(target) / MANIFEST).exists():
+    if not overwrite and LocalIndex.exists(target):
         raise InputError(f"There is an index at {str(target)!r} already. Choose another name, or overwrite it.")
     opened = PlaidFolder.open(source, collection)
     found = load_checkpoint(checkpoint_of(opened, checkpoint))
@@ -75,19 +74,20 @@ def convert_index(
     adapters = AdapterTable(found.adapters, found.default_adapter)
     index = PlaidIndex(opened, default_language(adapters), None if language is None else adapters.resolve(language))
     with (
-        EdgeIndex.build(
+        LocalIndex.build(
             target,
             dim=dim,
             checkpoint=found.name,
             fingerprint=found.fingerprint,
             settings=index.settings,
-        ) as draft,
+            keep=False,
+        ) as build,
         tqdm(total=len(index), desc="converting", unit="passage", disable=None if progress else True) as bar,
     ):
-        first = draft.reserve(len(opened.records))
+        first = build.reserve(len(opened.records))
         for passages, vectors in index.scroll(with_vectors=True):
             if vectors is not None:
-                draft.add([replace(passage, pid=first + passage.pid) for passage in passages], vectors)
+                build.add([replace(passage, pid=first + passage.pid) for passage in passages], vectors)
             bar.update(len(passages))
     return len(index)
 

@@ -114,7 +114,8 @@ def test_without_the_client(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -
     import sys
 
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    monkeypatch.delitem(sys.modules, "ragatouille_xm.index.cluster.client")
+    for name in ("ragatouille_xm.index.cluster", "ragatouille_xm.index.cluster.client"):
+        monkeypatch.delitem(sys.modules, name)
     model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0)
     with pytest.raises(MissingExtraError, match=r'pip install "ragatouille-xm\[qdrant\]"'):
         model.index(["x"], index_url=URL)

@@ -19,13 +19,13 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from ragatouille_xm.index.local.inventory import checksum
+from ragatouille_xm.index.local.manifest import CodebookEntry, Manifest, PartEntry
 from reference.tiny import build_tiny_bert, build_tiny_xmod
 from safetensors.numpy import load_file, save_file
 from typer.testing import Result
 
 from ragatouille_xm import health
-from ragatouille_xm.index.local.inventory import checksum
-from ragatouille_xm.index.local.manifest import CodebookEntry, Manifest, PartEntry
 from ragatouille_xm.index.local.postings import write_postings
 from ragatouille_xm.index.quantization.codebook import Codebook
 from ragatouille_xm.transfer.plaid import export_index

@@ -22,7 +22,7 @@ from ragatouille_xm.index.cluster.build import create
 from ragatouille_xm.index.cluster.client import Cluster
 from ragatouille_xm.index.cluster.index import ClusterIndex
 from ragatouille_xm.index.exact import ExactIndex
-from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.index import LocalIndex
 
 from ..index.scratch import scratch
 from ..index.wire import served
@@ -58,19 +58,19 @@ def exact(dtype: torch.dtype, tolerance: float) -> Iterator[Engine]:
 
 
 @contextmanager
-def edge(storage: str, tolerance: float, search_device: str | None = None) -> Iterator[Engine]:
-    def kept(index: EdgeIndex) -> EdgeIndex:
+def local(storage: str, tolerance: float, search_device: str | None = None) -> Iterator[Engine]:
+    def kept(index: LocalIndex) -> LocalIndex:
         if search_device is not None:
-            index.keep_on(search_device)
+            index.to_device(search_device)
         return index
 
     with scratch() as folder:
         yield Engine(
             lambda: kept(
-                EdgeIndex.create(folder, dim=DIM, checkpoint="", fingerprint="", settings={}, storage=storage)
+                LocalIndex.create(folder, dim=DIM, checkpoint="", fingerprint="", settings={}, storage=storage)
             ),
             tolerance,
-            lambda: kept(EdgeIndex.open(folder)),
+            lambda: kept(LocalIndex.open(folder)),
         )
 
 
@@ -90,10 +90,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
     "exact-half": lambda: exact(torch.float16, 3e-3),
-    "edge": lambda: edge("int16", 1e-3),
-    "edge-int8": lambda: edge("int8", 0.1),
-    "edge-resident": lambda: edge("int16", 3e-3, DEVICE),
-    "edge-resident-int8": lambda: edge("int8", 0.1, DEVICE),
+    "local": lambda: local("int16", 1e-3),
+    "local-int8": lambda: local("int8", 0.1),
+    "local-gpu": lambda: local("int16", 3e-3, DEVICE),
+    "local-gpu-int8": lambda: local("int8", 0.1, DEVICE),
     "cluster": lambda: cluster(QdrantClient(":memory:")),
     "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),
 }
@@ -104,10 +104,10 @@ if "QDRANT_URL" in os.environ:  # a real server
 
 
 SLOW = {
-    "edge",
-    "edge-int8",
-    "edge-resident",
-    "edge-resident-int8",
+    "local",
+    "local-int8",
+    "local-gpu",
+    "local-gpu-int8",
     "cluster-http",
     "server",
 }  # a write waits for the disk, or goes through JSON

@@ -224,6 +224,13 @@ def test_reserved_pids_never_repeat(index):
     assert index.reserve(1) > third + 1000
 
 
+def test_pids_that_a_transaction_reserved_and_did_not_use_never_repeat(index):
+    with index.writer() as writer:
+        first = writer.reserve(5)
+        writer.add(*encoded(passage(first, "a")))
+    assert index.reserve(1) >= first + 5
+
+
 def test_reserving_from_many_threads(index):
     with ThreadPoolExecutor(8) as pool:
         starts = list(pool.map(lambda _: index.reserve(3), range(50)))

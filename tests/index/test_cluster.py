@@ -24,9 +24,10 @@ from ragatouille_xm.errors import (
     PassageIndexError,
 )
 from ragatouille_xm.index.cluster import client as cluster_client
-from ragatouille_xm.index.cluster import index as writing
+from ragatouille_xm.index.cluster import index as cluster_index
+from ragatouille_xm.index.cluster import lease as cluster_lease
 from ragatouille_xm.index.cluster import points as cluster_points
-from ragatouille_xm.index.cluster import reader as cluster_reading
+from ragatouille_xm.index.cluster import reader as cluster_reader
 from ragatouille_xm.index.cluster import state as cluster_state
 from ragatouille_xm.index.cluster.build import build, create
 from ragatouille_xm.index.cluster.client import Cluster
@@ -169,7 +170,7 @@ def test_a_writer_that_dies_at_any_request_is_undone_by_the_next(index, cluster,
     now = plain(everything(index))
     assert now == (plain(after) if committed else now)
     assert now in (plain(before), plain(after))
-    monkeypatch.setattr(cluster_state, "now_ms", lambda: 2**60)  # much later
+    monkeypatch.setattr(cluster_lease, "now_ms", lambda: 2**60)  # much later
     put(index, passage(20, "d20"))
     assert plain(everything(index)) == [*now, *plain([passage(20, "d20")])]
     assert_search(index, query("q"), 10, index.fetch([p[0] for p in now] + [20]), 3e-3)
@@ -270,7 +271,7 @@ def test_each_client_sees_what_the_other_has_written(index, cluster):
 
 
 def test_one_client_writes_at_a_time(index, cluster, monkeypatch):
-    monkeypatch.setattr(writing, "PATIENCE", 0.1)
+    monkeypatch.setattr(cluster_index, "PATIENCE", 0.1)
     other = ClusterIndex.open(cluster, "news")
     with index.writing():
         put(index, passage(0))
@@ -290,7 +291,7 @@ def test_a_client_that_was_too_slow_does_not_write_over_the_next_one(index, clus
 
 def write_while_another_takes_over(index, other, monkeypatch):
     with index.writing(), monkeypatch.context() as later:
-        later.setattr(cluster_state, "now_ms", lambda: 2**60)
+        later.setattr(cluster_lease, "now_ms", lambda: 2**60)
         put(other, passage(0, "theirs"))
         put(index, passage(1, "mine"))
 
@@ -300,7 +301,7 @@ def test_a_client_that_was_too_slow_leaves_alone_what_the_next_one_is_writing(in
     slow = index.writing()
     slow.__enter__()
     with monkeypatch.context() as later:
-        later.setattr(cluster_state, "now_ms", lambda: 2**60)
+        later.setattr(cluster_lease, "now_ms", lambda: 2**60)
         with other.writing() as view:
             view.points.upload([passage(0, "theirs")], encode([passage(0)]), 1, None, lambda: None)
             assert not slow.__exit__(RuntimeError, RuntimeError(), None)
@@ -322,8 +323,8 @@ def test_passages_that_are_gone_leave_the_disk_after_a_while(index, client, monk
     assert client.count(index.collection).count == 51
     index.optimize()
     assert client.count(index.collection).count == 51  # a search may be under way
-    monkeypatch.setattr(writing, "GRACE", 0.0)
-    monkeypatch.setattr(writing, "now_ms", lambda: cluster_state.now_ms() + 1000)
+    monkeypatch.setattr(cluster_index, "GRACE", 0.0)
+    monkeypatch.setattr(cluster_index, "now_ms", lambda: cluster_state.now_ms() + 1000)
     begun = index.scroll(batch_size=5)
     index.delete(["d30"])
     index.optimize()
@@ -348,6 +349,23 @@ def test_a_build_takes_the_place_of_the_old_one_in_one_step(index, cluster, clie
     assert plain(everything(index)) == plain([new])
     assert plain(index.fetch([new.pid])) == plain([new])
     assert len(client.get_collections().collections) == 1
+
+
+def test_a_build_replaces_documents_and_tells_which_it_has(cluster):
+    def add(writer, *passages):
+        writer.add(list(passages), encode(passages))
+
+    with build(cluster, "news", **DESCRIPTION) as draft:
+        add(draft, passage(0, "a"), passage(1, "b"), passage(2, "a"), passage(3, "c"))
+        add(draft, passage(4, "a", "another"), passage(5, "d"))
+        assert plain(draft.passages_of(["d", "nobody", "a"])) == plain([passage(4, "a", "another"), passage(5, "d")])
+        assert draft.delete(["c", "nobody"]) == 1
+        assert sorted(draft.document_ids()) == ["a", "b", "d"]
+        assert draft.reserve(2) == 6
+        add(draft, passage(draft.reserve(1), "e"), passage(9, "e"))
+        assert list(draft.document_ids()).count("e") == 1
+    expected = [passage(1, "b"), passage(4, "a", "another"), passage(5, "d"), passage(8, "e"), passage(9, "e")]
+    assert plain(everything(ClusterIndex.open(cluster, "news"))) == plain(expected)
 
 
 def break_off(cluster, **options):
@@ -381,7 +399,7 @@ def test_a_build_can_be_resumed(cluster):
 
 
 def test_two_builds_of_one_name(cluster, monkeypatch):
-    monkeypatch.setattr(cluster_state, "LEASE", 0.2)
+    monkeypatch.setattr(cluster_lease, "LEASE", 0.2)
     cluster.config = ClusterConfig(timeout=0)
     with (
         build(cluster, "news", **DESCRIPTION) as draft,
@@ -442,17 +460,17 @@ def test_what_the_user_sets_reaches_the_cluster(client, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Searched in stages from 50 passages on."""
-    monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 50)
-    monkeypatch.setattr(cluster_reading, "EXACT_BELOW", 50)
+    monkeypatch.setattr("ragatouille_xm.index.quantization.codebook.EXACT_BELOW", 50)
+    monkeypatch.setattr(cluster_reader, "EXACT_BELOW", 50)
 
 
 def test_a_codebook_once_there_are_enough(index, cluster, client, small, monkeypatch):
     put(index, *many(50))
     index.optimize()
-    assert index.manifest.codebook is None
+    assert index.state.codebook is None
     put(index, *many(150, 50))
     index.optimize()
-    assert index.manifest.codebook.version == 1
+    assert index.state.codebook.version == 1
     points, _ = client.scroll(index.collection, limit=10_000, with_vectors=["cent1"])
     vectors = [point.vector["cent1"] for point in points if "born" in point.payload]
     assert len(vectors) == 200
@@ -494,7 +512,7 @@ def test_a_codebook_is_fitted_again_while_others_search(index, cluster, client, 
         put(index, *many(150 * version, 1000 * version))
         found = other.search(query("q"), 3).pids.tolist()
         index.optimize(refit=True)
-        assert index.manifest.codebook.version == version
+        assert index.state.codebook.version == version
         assert other.codebook() is not old
         assert other.codebook().centroids.equal(index.codebook().centroids)
         assert len(set(found[0]) & set(other.search(query("q"), 3).pids[0].tolist())) >= 2
@@ -519,7 +537,7 @@ def test_a_large_codebook_is_kept_in_chunks_and_checked(index, cluster, client, 
 
 
 def test_uploads_are_cut_to_fit_a_request(index, client, monkeypatch):
-    monkeypatch.setattr(cluster_points, "FLOATS_AT_ONCE", 64)
+    monkeypatch.setattr(cluster_points, "FLOAT_BATCH", 64)
     sizes, real = [], client.upsert
 
     def upsert(**arguments):

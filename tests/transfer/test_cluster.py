@@ -11,7 +11,7 @@ from ragatouille_xm.config import ClusterConfig, SearchConfig
 from ragatouille_xm.errors import ClusterError, IndexDamagedError, IndexNotFoundError, InputError
 from ragatouille_xm.index.cluster import client as cluster_client
 from ragatouille_xm.index.cluster import points as cluster_points
-from ragatouille_xm.index.cluster.build import build
+from ragatouille_xm.index.cluster.build import ClusterBuild, build
 from ragatouille_xm.index.cluster.client import Cluster
 from ragatouille_xm.index.cluster.index import ClusterIndex
 from ragatouille_xm.index.local.index import EdgeIndex
@@ -25,7 +25,7 @@ DESCRIPTION = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings":
 @pytest.fixture
 def cluster(monkeypatch):
     monkeypatch.setattr(cluster_client, "PAUSE", 0.001)
-    monkeypatch.setattr(cluster_transfer, "BATCH", 40)
+    monkeypatch.setattr(cluster_transfer, "COPY_BATCH", 40)
     return Cluster(QdrantClient(":memory:"))
 
 
@@ -80,6 +80,7 @@ def test_there_and_back(folder, cluster, tmp_path):
 def test_the_codebook_goes_along(tmp_path, cluster, monkeypatch):
     for home in (
         "ragatouille_xm.index.local.merge",
+        "ragatouille_xm.index.quantization.codebook",
         "ragatouille_xm.index.cluster.reader",
         "ragatouille_xm.index.local.search",
     ):
@@ -89,11 +90,24 @@ def test_the_codebook_goes_along(tmp_path, cluster, monkeypatch):
     push_index(tmp_path / "news", cluster, "news")
     index, there = EdgeIndex.open(tmp_path / "news"), ClusterIndex.open(cluster, "news")
     assert there.codebook().centroids.equal(index.codebook().centroids)
-    assert there.manifest.codebook.tokens == index.manifest.codebook.tokens
+    assert there.state.codebook.tokens == index.manifest.codebook.tokens
     config = SearchConfig(candidates=200)
     mine, theirs = (each.search(query("q"), 5, config=config) for each in (index, there))
     assert mine.pids.tolist() == theirs.pids.tolist()
     index.close()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 512])
+def test_documents_are_copied_whole(cluster, tmp_path, monkeypatch, batch):
+    """Also those whose passages are not next to each other."""
+    monkeypatch.setattr(cluster_transfer, "COPY_BATCH", batch)
+    passages = [passage(3 * i, f"d{i // 4 * 2 + i % 2}") for i in range(30)]
+    with EdgeIndex.build(tmp_path / "news", **DESCRIPTION) as draft:
+        put(draft, *passages)
+    push_index(tmp_path / "news", cluster, "news")
+    assert plain(everything(ClusterIndex.open(cluster, "news"))) == plain(passages)
+    pull_index(cluster, "news", tmp_path / "back")
+    assert same(opened(tmp_path / "back"), opened(tmp_path / "news"))
 
 
 def test_nothing_is_replaced_unasked(folder, cluster, tmp_path):
@@ -102,7 +116,7 @@ def test_nothing_is_replaced_unasked(folder, cluster, tmp_path):
         push_index(folder, cluster, "news")
     with pytest.raises(InputError, match="already"):
         pull_index(cluster, "news", folder)
-    first = ClusterIndex.open(cluster, "news").manifest.next_pid
+    first = ClusterIndex.open(cluster, "news").meta.next_pid
     assert push_index(folder, cluster, "news", overwrite=True) == 295
     pids = [p.pid for p in everything(ClusterIndex.open(cluster, "news"))]
     assert min(pids) >= first  # for searches under way
@@ -167,8 +181,8 @@ def test_a_pull_that_was_broken_off_goes_on(folder, cluster, tmp_path, monkeypat
         read.extend(point for point in found if arguments["with_vectors"])
         return found, offset
 
-    monkeypatch.setattr(cluster_transfer, "QUERIES_COMPARED", 0)  # which read vectors too
-    monkeypatch.setattr(cluster_transfer, "_some_vectors", lambda *_: {})
+    monkeypatch.setattr(cluster_transfer, "COMPARED_QUERIES", 0)  # which read vectors too
+    monkeypatch.setattr(cluster_transfer, "_queries", lambda *_: {})
     monkeypatch.setattr(cluster.client, "scroll", scroll)
     assert pull_index(cluster, "news", tmp_path / "back") == 295
     assert not read
@@ -198,8 +212,8 @@ def test_a_copy_that_differs_is_removed(folder, cluster, monkeypatch, damage):
 
     monkeypatch.setattr(cluster_points.Points, "upload", upload)
     if damage == "count":
-        add = ClusterIndex.add
-        monkeypatch.setattr(ClusterIndex, "add", lambda self, p, v: add(self, *without_one(p, v)))
+        add = ClusterBuild.add
+        monkeypatch.setattr(ClusterBuild, "add", lambda self, p, v: add(self, *without_one(p, v)))
     if damage == "language":
         monkeypatch.setattr(ClusterIndex, "languages", lambda self: {"it": 295})
     with pytest.raises(IndexDamagedError, match=f"The copy differs: .*{says[damage]}"):

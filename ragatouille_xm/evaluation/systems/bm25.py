@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import InputError
-from ...index.files import remove_tree
 from ..dataset import Dataset, Query
 from ..extras import import_extra
 from ..measure import Ranking
@@ -112,8 +112,8 @@ def _build(dataset: Dataset, folder: Path, k1: float, b: float, progress: bool) 
     index = bm25s.BM25(method="lucene", k1=k1, b=b)
     index.index((terms, vocabulary), show_progress=False)
     temporary = folder.with_name(folder.name + ".tmp")
-    remove_tree(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
     index.save(temporary, show_progress=False)
     (temporary / _IDS).write_text("".join(f"{each}\n" for each in ids), encoding="utf-8")
-    remove_tree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

@@ -15,7 +15,8 @@ from ...corpus.passages import Document
 from ...corpus.splitting import whole
 from ...encoder import Encoder
 from ...errors import IndexNotFoundError
-from ...index.local.index import EdgeIndex
+from ...index.local.index import LocalIndex
+from ...indexing import Indexer
 from ...retriever import Retriever
 from ..dataset import Dataset, Query
 from ..measure import Ranking
@@ -81,7 +82,7 @@ class LateInteraction:
                 stored = retriever.index.contains([document.document_id for document in batch])
                 missing = [self._set_language(document) for document in batch if document.document_id not in stored]
                 if missing:
-                    retriever.add(missing, split=whole, progress=False)
+                    retriever.add(missing, Indexer(retriever.encoder, whole, retriever.max_document_length))
                 bar.update(len(batch))
 
     def _set_language(self, document: Document) -> Document:
@@ -112,11 +113,11 @@ class LateInteractionSearcher:
         self._retriever.close()
 
 
-def _open_index(folder: Path, encoder: Encoder, length: int) -> EdgeIndex:
+def _open_index(folder: Path, encoder: Encoder, length: int) -> LocalIndex:
     try:
-        return EdgeIndex.open(folder)
+        return LocalIndex.open(folder)
     except IndexNotFoundError:
-        return EdgeIndex.create(
+        return LocalIndex.create(
             folder,
             dim=encoder.dim,
             checkpoint=encoder.checkpoint.name,

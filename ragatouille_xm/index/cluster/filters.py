@@ -1,23 +1,23 @@
-"""Metadata filters in Qdrant's terms, for Edge in process and for a cluster alike.
+"""Metadata filters as Qdrant's conditions.
 
-What filters see in a passage is stored beside it, so that the engine's answer is the one of `corpus.filters.matches`:
+What filters see of a passage is stored in its payload, so that the server answers as `corpus.filters.matches` does:
 
-- ``terms``: one text for each field that it has and for each value in it; equality is looking up a text.
-- ``instants``: for each field that has some, under a name that is safe in a path, a list of whole numbers; a range is
-  the engine's.
-- ``numbers``: likewise, but a float is stored as two whole numbers that sort as it does, since the engine may change
-  the last digit of a float that it stores.
+- ``terms``: one text for each field that the passage has and for each value in it; equality looks up a text.
+- ``instants``: the whole numbers of each field that has some, under a name that is safe in a path; a range is a range
+  of the server.
+- ``numbers``: likewise, but each float is stored as two whole numbers that sort as it does, because the server may
+  change the last digit of a float.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
-import qdrant_edge as edge
+from qdrant_client import models
 
 from ...corpus.filters import And, Compare, Condition, Not, Or
 from ...corpus.metadata import OWN_FIELDS, Scalar, equality_key, fields_of, instant, range_value
@@ -25,13 +25,14 @@ from ...types import Passage
 
 TERMS, NUMBERS, INSTANTS = "terms", "numbers", "instants"
 HALVES = ("high", "low")
-LONGEST_TERM = 80  # characters: longer ones are stored as a hash, for the index of terms is in memory
+LONGEST_TERM = 80  # characters; longer ones are stored as a hash, because the server keeps its index of terms in memory
 
 _RANGES = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
+_NOTHING = models.HasIdCondition(has_id=[])  # admits nothing
 
 
 def filter_payload(passage: Passage) -> dict[str, Any]:
-    """Return what is stored of a passage for filters to find it."""
+    """Return what filters see of a passage, as part of its payload."""
     terms: set[str] = set()
     numbers: dict[str, list[dict[str, int]]] = {}
     instants: dict[str, list[int]] = {}
@@ -47,82 +48,39 @@ def filter_payload(passage: Passage) -> dict[str, Any]:
     return {name: content for name, content in payload.items() if content}
 
 
-class Dialect(Protocol):
-    """The conditions of one of the engine's two packages: what they mean is the same, their classes are not."""
-
-    def filter(self, *, must: Sequence[Any] = (), should: Sequence[Any] = (), must_not: Sequence[Any] = ()) -> Any:
-        """Return the filter of all of `must`, any of `should` if there are some, and none of `must_not`."""
-        ...
-
-    def any_text(self, key: str, texts: list[str]) -> Any:
-        """Return the condition that what is stored at `key` includes one of the texts."""
-        ...
-
-    def within(self, key: str, **bounds: float) -> Any:
-        """Return the condition that a number at `key` is within the bounds ``gt, gte, lt, lte``."""
-        ...
-
-    def nested(self, key: str, filter: Any) -> Any:
-        """Return the condition that one of the objects at `key` passes a filter."""
-        ...
-
-    def nothing(self) -> Any:
-        """Return the condition that admits nothing."""
-        ...
-
-
-class _Edge:
-    """Conditions of `qdrant_edge`."""
-
-    def filter(
-        self, *, must: Sequence[Any] = (), should: Sequence[Any] = (), must_not: Sequence[Any] = ()
-    ) -> edge.Filter:
-        return edge.Filter(must=list(must) or None, should=list(should) or None, must_not=list(must_not) or None)
-
-    def any_text(self, key: str, texts: list[str]) -> edge.FieldCondition:
-        return edge.FieldCondition(key, match=edge.MatchAny(texts))
-
-    def within(self, key: str, **bounds: float) -> edge.FieldCondition:
-        return edge.FieldCondition(key, range=edge.RangeFloat(**bounds))
-
-    def nested(self, key: str, filter: Any) -> edge.NestedCondition:
-        return edge.NestedCondition(key, filter)
-
-    def nothing(self) -> edge.HasIdCondition:
-        return edge.HasIdCondition(set())
-
-
-EDGE = _Edge()
-
-
-def compile_filter(condition: Condition, dialect: Dialect = EDGE) -> Any:
-    """Return the engine's filter that admits what `condition` does."""
+def compile_filter(condition: Condition) -> models.Filter:
+    """Return the filter that admits what `condition` does."""
     if isinstance(condition, And):
-        return dialect.filter(must=[compile_filter(part, dialect) for part in condition.parts])
+        return models.Filter(must=[compile_filter(part) for part in condition.parts])
     if isinstance(condition, Or):
-        return dialect.filter(should=[compile_filter(part, dialect) for part in condition.parts])
+        return models.Filter(should=[compile_filter(part) for part in condition.parts])
     if isinstance(condition, Not):
-        return dialect.filter(must_not=[compile_filter(condition.part, dialect)])
+        return models.Filter(must_not=[compile_filter(condition.part)])
     if condition.op in _RANGES:
-        return dialect.filter(must=[_range(condition, dialect)])
+        return models.Filter(must=[_range(condition)])
     wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
     values = [value for value in wanted if not isinstance(value, datetime)]
     if condition.field in OWN_FIELDS:
-        return dialect.filter(must=[any_of(condition.field, (v for v in values if isinstance(v, str)), dialect)])
-    found: list[Any] = [any_of(TERMS, (_term(condition.field, value) for value in values), dialect)]
+        return models.Filter(must=[_any_of(condition.field, (v for v in values if isinstance(v, str)))])
+    found: list[models.Condition] = [_any_of(TERMS, (_term(condition.field, value) for value in values))]
     if None in values:
-        found.append(dialect.filter(must_not=[any_of(TERMS, [_term(condition.field)], dialect)]))
-    return dialect.filter(should=found)
+        found.append(models.Filter(must_not=[_any_of(TERMS, [_term(condition.field)])]))
+    return models.Filter(should=found)
 
 
-def any_of(key: str, texts: Iterable[str], dialect: Dialect = EDGE) -> Any:
+def _any_of(key: str, texts: Iterable[str]) -> models.Condition:
     """Return the condition that the texts stored at `key` include one of `texts`."""
-    wanted = [text for text in dict.fromkeys(texts) if is_storable(text)]
-    return dialect.any_text(key, wanted) if wanted else dialect.nothing()
+    wanted = [text for text in dict.fromkeys(texts) if _is_storable(text)]
+    return models.FieldCondition(key=key, match=models.MatchAny(any=wanted)) if wanted else _NOTHING
 
 
-def is_storable(text: str) -> bool:
-    """Return whether the engine can hold `text`: a lone surrogate has no UTF-8."""
+def _within(key: str, **bounds: float) -> models.FieldCondition:
+    """Return the condition that a number at `key` is within the bounds ``gt, gte, lt, lte``."""
+    return models.FieldCondition(key=key, range=models.Range(**bounds))
+
+
+def _is_storable(text: str) -> bool:
+    """Return whether the server can hold `text`: a lone surrogate has no UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -130,20 +88,22 @@ def is_storable(text: str) -> bool:
     return True
 
 
-def _range(condition: Compare, dialect: Dialect) -> Any:
+def _range(condition: Compare) -> models.Condition:
     """Return the condition that a value in a field is beyond a bound."""
     beyond, slot = _RANGES[condition.op], _slot(condition.field)
     if isinstance(condition.value, datetime):
         moment = instant(condition.value)
-        return dialect.nothing() if moment is None else dialect.within(f"{INSTANTS}.{slot}", **{beyond: moment})
+        return _NOTHING if moment is None else _within(f"{INSTANTS}.{slot}", **{beyond: moment})
     bound = range_value(condition.value)
     if bound is None:
-        return dialect.nothing()
+        return _NOTHING
     (high, low), (high_bound, low_bound) = HALVES, _halves(bound)
-    equal = dialect.within(high, gte=high_bound, lte=high_bound)
-    further = dialect.within(high, **{beyond[:2]: high_bound})
-    as_far = dialect.filter(must=[equal, dialect.within(low, **{beyond: low_bound})])
-    return dialect.nested(f"{NUMBERS}.{slot}", dialect.filter(should=[further, as_far]))
+    equal = _within(high, gte=high_bound, lte=high_bound)
+    further = _within(high, **{beyond[:2]: high_bound})
+    as_far = models.Filter(must=[equal, _within(low, **{beyond: low_bound})])
+    return models.NestedCondition(
+        nested=models.Nested(key=f"{NUMBERS}.{slot}", filter=models.Filter(should=[further, as_far]))
+    )
 
 
 def _halves(number: float) -> tuple[int, int]:
@@ -159,9 +119,9 @@ def _halves(number: float) -> tuple[int, int]:
 
 
 def _term(field: str, *value: Scalar) -> str:
-    """Return the text for a value in a field, or for the field itself; no two share one."""
+    """Return the text for a value in a field, or for the field itself; each has its own."""
     text = f"{len(field)}={field}{equality_key(value[0])}" if value else f"?{field}"
-    return text if len(text) <= LONGEST_TERM and is_storable(text) else f"#{_digest(text)}"
+    return text if len(text) <= LONGEST_TERM and _is_storable(text) else f"#{_digest(text)}"
 
 
 def _slot(field: str) -> str:

@@ -1,4 +1,4 @@
-"""An index in a Qdrant cluster: a collection that keeps passages, codebook and manifest together."""
+"""An index in a Qdrant cluster: one collection of passages, a codebook and a manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from math import ceil
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,29 +17,28 @@ import torch
 from ...errors import IndexLockedError, PassageIndexError
 from ...types import Passage, TokenVectors
 from ..base import IndexWriter
-from ..local.manifest import Manifest, PartEntry
-from ..local.merge import needs_codebook
-from ..local.writer import Successive, checked_number
+from ..meta import IndexMeta
 from ..quantization.codebook import Codebook
 from ..quantization.faiss_kmeans import uses_faiss
-from ..validation import check_add
+from ..validation import PidSequence, check_add
 from .client import Cluster
-from .points import POINTS_AT_ONCE, among, both, joined
+from .lease import PATIENCE, Lease
+from .points import POINT_BATCH, all_of, concat_vectors
 from .reader import ClusterReader, ClusterView
-from .state import PATIENCE, Lease, State, gone, now_ms
-from .writer import UploadedAddition
+from .state import State, deleted_by, now_ms
+from .writer import ClusterWriter
 
 logger = logging.getLogger(__name__)
 
-GRACE = 120.0  # seconds that passages which are gone stay stored, for searches under way
+GRACE = 120.0  # seconds that deleted passages stay stored, for searches under way
 
 
 class ClusterIndex(ClusterReader):
     """Passages in a Qdrant cluster, found by its URL and a name.
 
     Implements `ragatouille_xm.index.base.PassageIndex`. Make one with `open`, or with `create` or `build` of
-    `ragatouille_xm.index.cluster.build`. Any number of clients and threads may search; each call looks at the newest
-    generation, as a whole. One client at a time may write; each call is a commit of its own. ``docs/cluster.md`` has
+    `ragatouille_xm.index.cluster.build`. Any number of clients and threads may search; each call sees the newest
+    generation as a whole. One client at a time may write; each call is a commit of its own. ``docs/cluster.md`` says
     what that rests on, and its limits.
 
     Parameters
@@ -66,7 +65,7 @@ class ClusterIndex(ClusterReader):
         self._lease: Lease | None = None
 
     @classmethod
-    def open(cls, cluster: Cluster, name: str) -> ClusterIndex:
+    def open(cls, cluster: Cluster, name: str) -> Self:
         """Open an index, for searching and for writing.
 
         Raises
@@ -80,14 +79,14 @@ class ClusterIndex(ClusterReader):
 
     @contextmanager
     def writing(self, patience: float = PATIENCE) -> Iterator[ClusterView]:
-        """Hold the right to write; yield the state to build upon. What a failure leaves behind is undone.
+        """Hold the right to write; yield the state to write to. A failure is rolled back.
 
-        May be nested, as by a build that holds it for all of its calls.
+        May be nested: a build holds it for all of its calls.
 
         Raises
         ------
         IndexLockedError
-            If another client is writing and does not come to its end in `patience` seconds.
+            If another client is writing and does not finish within `patience` seconds.
         """
         with self._writing_lock:
             view = self._view()
@@ -109,8 +108,8 @@ class ClusterIndex(ClusterReader):
                     with suppress(PassageIndexError):
                         lease.release()
 
-    def _commit(self, now: ClusterView, manifest: Manifest, **changes: Any) -> None:
-        self._held().commit(now.state, replace(now.state, manifest=manifest, **changes))
+    def _commit(self, now: ClusterView, meta: IndexMeta, **changes: Any) -> None:
+        self._held().commit(now.state, replace(now.state, meta=meta, **changes))
 
     def _held(self) -> Lease:
         if self._lease is None:
@@ -126,15 +125,16 @@ class ClusterIndex(ClusterReader):
             As for `add`.
         """
         with self.writing() as now:
-            first = now.state.manifest.next_pid
-            if checked_number(n):
-                self._commit(now, replace(now.state.manifest, next_pid=first + n))
+            pids = PidSequence(now.state.meta.next_pid)
+            first = pids.reserve(n)
+            if n:
+                self._commit(now, replace(now.state.meta, next_pid=pids.next_pid))
             return first
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
-        """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents goes.
+        """Store passages, overwriting those of the same pid; with `replace`, all others of their documents are deleted.
 
-        All of it in one commit. The points are uploaded in batches, several at a time.
+        All of it is one commit. The points are uploaded in batches, several at a time.
 
         Raises
         ------
@@ -145,41 +145,35 @@ class ClusterIndex(ClusterReader):
         ClusterError
             If the cluster fails; searches find what they found before.
         """
-        check_add(passages, vectors, self._dim)
+        check_add(passages, vectors, self._dim)  # before anything is sent
         if passages:
-            with self._adding(replace) as addition:
-                addition.store(passages, vectors)
+            with self._transaction(replace) as writer:
+                writer.add(passages, vectors)
 
     @contextmanager
     def writer(self, *, replace: bool = False) -> Iterator[IndexWriter]:
-        """Add in several steps, which are one commit once the context ends; if it fails, nothing changed.
-
-        Nobody else can write meanwhile. Within `writing`, which a build holds, each step is a commit.
+        """Open a write transaction: one `add` in several calls. Nobody else can write until it ends.
 
         Raises
         ------
         IndexLockedError, ClusterError
             As for `add`.
         """
-        with self._writing_lock:
-            if self._lease is not None:
-                yield Successive(self, replace)
-                return
-            with self._adding(replace) as addition:
-                yield addition
+        with self._transaction(replace) as writer:
+            yield writer
 
     @contextmanager
-    def _adding(self, replace: bool) -> Iterator[UploadedAddition]:
+    def _transaction(self, replace: bool) -> Iterator[ClusterWriter]:
         with self.writing() as now:
-            addition = UploadedAddition(now, replace, self._held().renew)
-            yield addition
-            if addition.passages:
-                self._change(now, addition)
+            writer = ClusterWriter(now, replace, self._held().renew)
+            yield writer
+            if writer.passages:
+                self._apply(now, writer)
 
     def delete(self, document_ids: Sequence[str]) -> int:
-        """Remove all passages of the documents; return how many went. Unknown ids are passed over.
+        """Remove all passages of the documents; return how many were removed. Unknown ids are passed over.
 
-        They are no longer found on return, and off the disk with a later `optimize`.
+        They are no longer found on return; a later `optimize` removes them from the disk.
 
         Raises
         ------
@@ -187,42 +181,40 @@ class ClusterIndex(ClusterReader):
             As for `add`.
         """
         with self.writing() as now:
-            nothing = UploadedAddition(now, False, self._held().renew)
-            nothing.replaced = list(among("document_id", document_ids))
-            return self._change(now, nothing)
+            writer = ClusterWriter(now, False, self._held().renew)
+            writer.delete(document_ids)
+            return self._apply(now, writer)
 
-    def _change(self, now: ClusterView, added: UploadedAddition) -> int:
-        """Commit what was added, and that what it replaces is gone; return how many passages that were."""
-        state, manifest = now.state, now.state.manifest
-        generation = manifest.generation + 1
-        went: dict[str, tuple[str, int]] = {}
-        for condition in added.replaced:
-            where = both(now.everything, condition)
+    def _apply(self, now: ClusterView, writer: ClusterWriter) -> int:
+        """Commit what was added and deleted; return how many passages were deleted."""
+        state, generation = now.state, now.state.meta.generation + 1
+        deleted: dict[str, tuple[str, int]] = {}  # language and tokens of each point
+        for condition in writer.deleted:
+            where = all_of(now.everything, condition)
             found = {r.id: r.payload for r in now.points.records(where, ["language", "tokens"])}
-            went |= {key: (payload["language"], payload["tokens"]) for key, payload in found.items()}
+            deleted |= {key: (payload["language"], payload["tokens"]) for key, payload in found.items()}
             if found:
                 self._held().renew()
                 now.points.mark_dead(where, generation)
-        if not added.passages and not went:
+        if not writer.passages and not deleted:
             return 0
-        counts = Counter(state.languages) + added.languages
-        counts.subtract(language for language, _ in went.values())
-        [part] = manifest.parts
-        alive = part.passages + added.passages - len(went)
-        part = PartEntry(part.name, alive, part.tokens + added.tokens - sum(n for _, n in went.values()))
+        languages = Counter(state.languages) + writer.languages
+        languages.subtract(language for language, _ in deleted.values())
         self._commit(
             now,
-            replace(manifest, generation=generation, parts=(part,), next_pid=added.next_pid),
-            languages=+counts,
-            dead=state.dead + len(went),
-            dead_since=state.dead_since or (now_ms() if went else 0),
+            replace(state.meta, generation=generation, next_pid=writer.pids.next_pid),
+            passages=state.passages + writer.passages - len(deleted),
+            tokens=state.tokens + writer.tokens - sum(tokens for _, tokens in deleted.values()),
+            languages=+languages,
+            dead=state.dead + len(deleted),
+            dead_since=state.dead_since or (now_ms() if deleted else 0),
         )
-        return len(went)
+        return len(deleted)
 
     # ---- keeping it fast
 
     def optimize(self, *, refit: bool = False) -> None:
-        """Take deleted passages off the disk, and fit the codebook to what the index has become.
+        """Remove deleted passages from the disk, and fit the codebook to what the index has become.
 
         Does only what has become due; while another client is writing, nothing. With `refit`, an index that has grown
         since its codebook was fitted gets a new one. Searches go on meanwhile.
@@ -235,61 +227,68 @@ class ClusterIndex(ClusterReader):
             If the cluster fails; what the index finds has not changed.
         """
         state = self.state
-        if not (self._is_due(state, refit) or _has_worn(state)):
+        if not (_is_fit_due(state, refit) or _is_purge_due(state)):
             return
         try:
             with self.writing() as now:
-                if _has_worn(now.state):
+                if _is_purge_due(now.state):
                     self._purge(now)
             with self.writing() as now:
-                if self._is_due(now.state, refit):
+                if _is_fit_due(now.state, refit):
                     self._fit(now)
         except IndexLockedError:
             if refit:
                 raise
             logger.info("%s is being written to: not optimized now", self.url)
 
-    @staticmethod
-    def _is_due(state: State, refit: bool) -> bool:
-        manifest = state.manifest
-        outgrown = manifest.codebook is not None and abs(manifest.growth - 1) >= 0.01
-        return needs_codebook(manifest) or (refit and outgrown)
-
     def _purge(self, now: ClusterView) -> None:
-        """Take off the disk what is gone and nobody can be reading any more."""
-        generation, before = now.state.manifest.generation, now_ms() - int(GRACE * 1000)
-        # Readers are told first: one that began earlier notices.
-        self._commit(now, now.state.manifest, purged=generation)
-        now.points.remove(gone(generation, before))
-        left = now.points.count(gone(generation, 2**62))
-        self._commit(now, now.state.manifest, purged=generation, dead=left, dead_since=now_ms() if left else 0)
+        """Remove deleted passages that nobody can be reading any more from the disk."""
+        meta, before = now.state.meta, now_ms() - int(GRACE * 1000)
+        # Readers are told first, so that one that began earlier notices.
+        self._commit(now, meta, purged=meta.generation)
+        now.points.remove(deleted_by(meta.generation, before))
+        left = now.points.count(deleted_by(meta.generation, 2**62))
+        self._commit(now, meta, purged=meta.generation, dead=left, dead_since=now_ms() if left else 0)
 
     def _fit(self, now: ClusterView) -> None:
-        manifest = now.state.manifest
+        """Fit a codebook to a sample of the token vectors."""
+        tokens = now.state.tokens
         ids = [record.id for record in now.points.records(now.everything, ())]
-        size = Codebook.size_for(manifest.tokens)
+        size = Codebook.size_for(tokens)
         wanted = Codebook.sample_for(size)
-        some = np.random.default_rng(0).permutation(ids)[: ceil(wanted / max(manifest.tokens, 1) * len(ids))].tolist()
+        chosen = np.random.default_rng(0).permutation(ids)[: ceil(wanted / max(tokens, 1) * len(ids))].tolist()
         blocks = []
-        for start in range(0, len(some), POINTS_AT_ONCE):
+        for start in range(0, len(chosen), POINT_BATCH):
             self._held().renew()
-            found = dict(now.points.retrieve(batch := some[start : start + POINTS_AT_ONCE]))
-            blocks.append(joined([found[each] for each in batch]).vectors)
+            found = dict(now.points.retrieve(batch := chosen[start : start + POINT_BATCH]))
+            blocks.append(concat_vectors([found[each] for each in batch]).vectors)
         sample = torch.cat(blocks)[:wanted].float()
-        logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), manifest.tokens)
-        self.use_codebook(Codebook.fit(sample, size, use_faiss=uses_faiss(manifest.settings)), manifest.tokens)
+        logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
+        self.use_codebook(Codebook.fit(sample, size, use_faiss=uses_faiss(now.state.meta.settings)), tokens)
 
     def use_codebook(self, codebook: Codebook, tokens: int) -> None:
-        """Search with a codebook, fitted to so many token vectors: all passages get their centroids, then it counts."""
+        """Assign all passages to the centroids of a codebook, then search with it.
+
+        Parameters
+        ----------
+        codebook : Codebook
+        tokens : int
+            Token vectors of the index that it was fitted for.
+        """
         with self.writing() as now:
-            old = now.state.manifest.codebook
+            old, meta = now.state.codebook, now.state.meta
             version = old.version + 1 if old else 1
-            now.points.drop_codebook(version - 2)  # whose sparse vector is taken; readers have long left it
-            entry = now.points.store_codebook(codebook, version, tokens)
+            now.points.drop_codebook(version - 2)  # whose sparse vector is reused; no reader has it any more
+            stored = now.points.store_codebook(codebook, version, tokens)
             ids = [record.id for record in now.points.records(now.everything, ())]
             now.points.assign(codebook, version, ids, self._held().renew)
-            self._commit(now, replace(now.state.manifest, codebook=entry, generation=now.state.manifest.generation + 1))
+            self._commit(now, replace(meta, generation=meta.generation + 1), codebook=stored)
 
 
-def _has_worn(state: State) -> bool:
+def _is_fit_due(state: State, refit: bool) -> bool:
+    has_grown = state.codebook is not None and abs(state.growth - 1) >= 0.01
+    return state.needs_codebook or (refit and has_grown)
+
+
+def _is_purge_due(state: State) -> bool:
     return state.dead > 0 and now_ms() > state.dead_since + GRACE * 1000

@@ -1,4 +1,4 @@
-"""A passage as a point of Qdrant's, whichever package stores it: payload and sparse vector."""
+"""A passage as a point: its payload and its sparse vector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN = ("document_id", "text", "language", "metadata")
 
 
 def payload_of(passage: Passage) -> dict[str, Any]:
-    """Return what is stored of a passage beside vectors.
+    """Return what is stored of a passage beside its vectors.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def payload_of(passage: Passage) -> dict[str, Any]:
             "document_id": passage.document_id,
             "text": passage.text,
             "language": passage.language,
-            # As text: the engine may change the last digit of a float.
+            # As text, because the server may change the last digit of a float.
             "metadata": None if passage.metadata is None else json.dumps(dict(passage.metadata), ensure_ascii=False),
         }
         payload |= filter_payload(passage)
@@ -50,7 +50,7 @@ def passage_of(pid: int, payload: Mapping[str, Any]) -> Passage:
 
 
 def sparse_of(centroids: torch.Tensor) -> tuple[list[int], list[float]]:
-    """Return the distinct centroids of a passage, growing, as a sparse vector of unit length.
+    """Return the distinct centroids of a passage, in ascending order, as a sparse vector of unit length.
 
     Examples
     --------

@@ -17,41 +17,39 @@ from qdrant_client import models
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ...errors import ClusterError, IndexDamagedError, InputError
+from ...errors import IndexDamagedError
 from ...types import Passage, TokenVectors
 from ..hits import Scored
-from ..local.manifest import CodebookEntry
 from ..quantization.codebook import Codebook, Probes
 from .client import Cluster
-from .filters import TERMS
 from .payload import CENTROIDS, OWN, VECTORS, passage_of, payload_of, sparse_of
-from .state import BORN, DIED, DIED_AT, MANIFEST_ID, State, now_ms
+from .state import BORN, DIED, DIED_AT, CodebookMeta, now_ms
 
-FLOATS_AT_ONCE = 2**19  # in one request: some 6 MB of JSON, and a server takes 32
-POINTS_AT_ONCE = 256
-RECORDS_AT_ONCE = 2048  # read without vectors
-VALUES_AT_ONCE = 2048  # ids in one filter
+FLOAT_BATCH = 2**19  # in one request: some 6 MB of JSON, and a server takes 32
+POINT_BATCH = 256  # written, or read with vectors, in one request
+PASSAGE_BATCH = 512  # read without vectors in one request
+RECORD_BATCH = 2048  # read without vectors and texts in one request
+VALUE_BATCH = 2048  # ids in one filter
 CHUNK = 2**20  # bytes of a codebook in one point
-DATATYPES = {"int16": "float16", "int8": "turbo8"}  # as the server calls them
 
 T = TypeVar("T")
 
 
 class Stored(NamedTuple):
-    """A passage as a cluster has it."""
+    """A passage as it was read."""
 
     passage: Passage
     vectors: NDArray[np.float16] | None  # (t, dim)
 
 
-def joined(batch: Sequence[Stored]) -> TokenVectors:
-    """Return the vectors of passages that were read with them, as one."""
+def concat_vectors(batch: Sequence[Stored]) -> TokenVectors:
+    """Return the vectors of passages that were read with their vectors."""
     blocks = [stored.vectors for stored in batch if stored.vectors is not None]
     return TokenVectors(torch.from_numpy(np.concatenate(blocks)), torch.tensor([len(block) for block in blocks]))
 
 
 def point_id(pid: int, generation: int) -> str:
-    """Return the id of a passage's point: ids sort as pids do, and the same write always makes the same ids.
+    """Return the id of a passage's point. Ids sort as pids do, and a write that is repeated makes the same ids.
 
     Examples
     --------
@@ -67,50 +65,8 @@ def pid_of(id: str) -> int:
 
 
 def slot(version: int) -> str:
-    """Return the name of the sparse vector for a codebook: while a new one is prepared, the old one is searched."""
+    """Return the name of the sparse vector for a codebook; the next one has another, so that searches can go on."""
     return f"{CENTROIDS}{version % 2}"
-
-
-def create_collection(cluster: Cluster, state: State) -> None:
-    """Make the collection of an empty index. Raise `ClusterError` if that is not possible."""
-    name, manifest, config = state.collection, state.manifest, cluster.config
-    if DATATYPES[manifest.storage] not in {each.value for each in models.Datatype}:
-        raise InputError(f"storage={manifest.storage!r} in a cluster takes a newer qdrant-client (1.18 or later).")
-    tokens = models.VectorParams(
-        size=manifest.dim,
-        distance=models.Distance.DOT,
-        multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
-        datatype=models.Datatype(DATATYPES[manifest.storage]),
-        on_disk=config.on_disk,
-        hnsw_config=models.HnswConfigDiff(m=0),  # no graph over token vectors
-    )
-    try:
-        cluster.call(
-            "create_collection",
-            collection_name=name,
-            vectors_config={VECTORS: tokens},
-            sparse_vectors_config={slot(version): models.SparseVectorParams() for version in (0, 1)},
-            shard_number=config.shards,
-            replication_factor=config.replicas,
-            write_consistency_factor=config.write_consistency or config.replicas,
-            on_disk_payload=True,
-        )
-    except ClusterError:
-        if not cluster.call("collection_exists", collection_name=name):  # a first attempt may have gone through
-            raise
-    if not cluster.local:  # which has no such thing
-        kinds = {"document_id": "keyword", "language": "keyword", TERMS: "keyword"}
-        for field, kind in (kinds | dict.fromkeys(("pid", BORN, DIED), "integer")).items():
-            cluster.call(
-                "create_payload_index",
-                collection_name=name,
-                field_name=field,
-                field_schema=models.PayloadSchemaType(kind),
-                wait=True,
-            )
-    payload = {**state.payload(), "writer": "", "until": 0}
-    manifest_point = models.PointStruct(id=MANIFEST_ID, vector={}, payload=payload)
-    cluster.call("upsert", collection_name=name, points=[manifest_point], wait=True)
 
 
 class Points:
@@ -149,22 +105,23 @@ class Points:
         InputError
             If a text or the metadata cannot be stored; nothing was stored.
         """
-        own = [payload_of(passage) for passage in passages]
+        payloads = [payload_of(passage) for passage in passages]
         blocks = vectors.vectors.detach().to("cpu", torch.float16).split(vectors.lengths.tolist())
 
         def send(batch: range) -> None:
             before_each()
-            near: Sequence[torch.Tensor] = ()
+            rows = [blocks[i] for i in batch]
+            named: list[dict[str, Any]] = [{VECTORS: block.tolist()} for block in rows]
             if codebook is not None:
-                near = codebook[1].assign(torch.cat([blocks[i] for i in batch])).split([len(blocks[i]) for i in batch])
+                version, centroids = codebook
+                assigned = centroids.assign(torch.cat(rows)).split([len(block) for block in rows])
+                for vector, each in zip(named, assigned, strict=True):
+                    vector[slot(version)] = _sparse(sparse_of(each))
             points = []
-            for n, i in enumerate(batch):
-                named: dict[str, Any] = {VECTORS: blocks[i].tolist()}
-                if codebook is not None:
-                    named[slot(codebook[0])] = _sparse(sparse_of(near[n]))
+            for i, vector in zip(batch, named, strict=True):
                 pid = passages[i].pid
-                payload = {**own[i], "pid": pid, "tokens": len(blocks[i]), BORN: generation}
-                points.append(models.PointStruct(id=point_id(pid, generation), vector=named, payload=payload))
+                payload = {**payloads[i], "pid": pid, "tokens": len(blocks[i]), BORN: generation}
+                points.append(models.PointStruct(id=point_id(pid, generation), vector=vector, payload=payload))
             self._call("upsert", points=points, wait=True)
 
         self.in_parallel(send, _batches([block.numel() for block in blocks]))
@@ -184,44 +141,44 @@ class Points:
                 future.result()
 
     def mark_dead(self, where: models.Filter, generation: int) -> None:
-        """Have the points that `where` admits go with a generation."""
+        """Mark the points that `where` admits as deleted by a generation."""
         self._call("set_payload", payload={DIED: generation, DIED_AT: now_ms()}, points=where, wait=True)
 
     def remove(self, where: models.Filter) -> None:
-        """Take points off the disk."""
+        """Remove points from the disk."""
         self._call("delete", points_selector=where, wait=True)
 
     def assign(self, codebook: Codebook, version: int, ids: Sequence[str], before_each: Callable[[], None]) -> None:
-        """Give points their centroids of a new codebook, in the sparse vector that nobody searches."""
+        """Store the centroids of points in a new codebook, in the sparse vector that nobody searches."""
 
-        def send(some: Sequence[str]) -> None:
+        def send(batch: Sequence[str]) -> None:
             before_each()
-            batch = self.retrieve(some)
-            if not batch:
+            found = self.retrieve(batch)
+            if not found:
                 return
-            blocks = [torch.from_numpy(stored.vectors) for _, stored in batch]
+            blocks = [torch.from_numpy(stored.vectors) for _, stored in found]
             rows = codebook.assign(torch.cat(blocks)).split([len(block) for block in blocks])
             points = [
                 models.PointVectors(id=each, vector={slot(version): _sparse(sparse_of(row))})
-                for (each, _), row in zip(batch, rows, strict=True)
+                for (each, _), row in zip(found, rows, strict=True)
             ]
             self._call("update_vectors", points=points, wait=True)
 
-        self.in_parallel(send, (ids[i : i + POINTS_AT_ONCE // 4] for i in range(0, len(ids), POINTS_AT_ONCE // 4)))
+        self.in_parallel(send, (ids[i : i + POINT_BATCH // 4] for i in range(0, len(ids), POINT_BATCH // 4)))
 
     # ---- the codebook
 
-    def store_codebook(self, codebook: Codebook, version: int, tokens: int) -> CodebookEntry:
-        """Keep a codebook beside the passages; `tokens` are those of the index."""
+    def store_codebook(self, codebook: Codebook, version: int, tokens: int) -> CodebookMeta:
+        """Store a codebook beside the passages; it was fitted for an index of `tokens` token vectors."""
         content = save(codebook.tensors())
         for i, chunk in enumerate(_chunk_ids(version, len(content))):
             data = base64.b64encode(content[i * CHUNK : (i + 1) * CHUNK]).decode()
             payload = {"codebook": version, "chunk": i, "bytes": len(content), "data": data}
             self._call("upsert", points=[models.PointStruct(id=chunk, vector={}, payload=payload)], wait=True)
-        return CodebookEntry(version, tokens, hashlib.sha256(content).hexdigest())
+        return CodebookMeta(version, tokens, hashlib.sha256(content).hexdigest())
 
-    def load_codebook(self, entry: CodebookEntry) -> Codebook:
-        """Read a codebook. Raise `IndexDamagedError` if it is not there as it was stored."""
+    def load_codebook(self, entry: CodebookMeta) -> Codebook:
+        """Read a codebook. Raise `IndexDamagedError` if it is missing or altered."""
         [first] = self._read("retrieve", ids=[_chunk_ids(entry.version, 1)[0]], with_payload=True) or [None]
         try:
             payload = first.payload
@@ -239,9 +196,9 @@ class Points:
             ) from error
 
     def drop_codebook(self, version: int) -> None:
-        """Forget a codebook, and the centroids of passages in it."""
-        every = models.Filter(must=[models.FieldCondition(key="codebook", match=models.MatchValue(value=version))])
-        self._call("delete", points_selector=every, wait=True)
+        """Delete a codebook, and the centroids of passages in it."""
+        chunks = models.Filter(must=[models.FieldCondition(key="codebook", match=models.MatchValue(value=version))])
+        self._call("delete", points_selector=chunks, wait=True)
         passages = models.Filter(must=[models.FieldCondition(key=BORN, range=models.Range(gte=0))])
         self._call("delete_vectors", vectors=[slot(version)], points=passages, wait=True)
 
@@ -281,25 +238,25 @@ class Points:
         )
         return [(pid_of(point.id), point.score) for point in found.points]
 
-    def records(self, where: models.Filter, fields: Sequence[str], at_once: int = RECORDS_AT_ONCE) -> Iterator[Any]:
+    def records(self, where: models.Filter, fields: Sequence[str], batch_size: int = RECORD_BATCH) -> Iterator[Any]:
         """Yield the points that `where` admits, by growing pid, with some of their payload."""
-        yield from self._scroll(where, list(fields) or False, False, at_once)
+        yield from self._scroll(where, list(fields) or False, False, batch_size)
 
-    def stored(self, where: models.Filter, at_once: int, *, with_vectors: bool, after: int = -1) -> Iterator[Stored]:
-        """Yield the passages that `where` admits, by growing pid, beginning behind the pid `after`."""
+    def stored(self, where: models.Filter, batch_size: int, *, with_vectors: bool, after: int = -1) -> Iterator[Stored]:
+        """Yield the passages that `where` admits, by growing pid; only pids larger than `after`."""
         start = point_id(after + 1, 0) if after >= 0 else None
-        for record in self._scroll(where, list(OWN), [VECTORS] if with_vectors else False, at_once, start):
+        for record in self._scroll(where, list(OWN), [VECTORS] if with_vectors else False, batch_size, start):
             yield _stored(record)
 
     def _scroll(
-        self, where: models.Filter, fields: Any, vectors: Any, at_once: int, offset: Any = None
+        self, where: models.Filter, fields: Any, vectors: Any, batch_size: int, offset: Any = None
     ) -> Iterator[Any]:
         while True:
             records, offset = self._read(
                 "scroll",
                 scroll_filter=where,
                 offset=offset,
-                limit=at_once,
+                limit=batch_size,
                 with_payload=fields,
                 with_vectors=vectors,
             )
@@ -317,15 +274,15 @@ class Points:
         return [(record.id, _stored(record)) for record in records]
 
 
-def among(key: str, values: Iterable[Any]) -> Iterator[models.FieldCondition]:
-    """Yield conditions that together admit what has one of the values at `key`, none of them too long."""
+def any_of(key: str, values: Iterable[Any]) -> Iterator[models.FieldCondition]:
+    """Yield conditions that together admit what has one of the values at `key`; each fits into a request."""
     stream = iter(dict.fromkeys(values))
-    while some := list(islice(stream, VALUES_AT_ONCE)):
-        yield models.FieldCondition(key=key, match=models.MatchAny(any=some))
+    while batch := list(islice(stream, VALUE_BATCH)):
+        yield models.FieldCondition(key=key, match=models.MatchAny(any=batch))
 
 
-def both(*filters: models.Filter | models.FieldCondition | None) -> models.Filter:
-    """Return the filter that admits what all of them do."""
+def all_of(*filters: models.Filter | models.FieldCondition | None) -> models.Filter:
+    """Return the filter that admits what all of the others admit."""
     return models.Filter(must=[each for each in filters if each is not None])
 
 
@@ -345,7 +302,7 @@ def _chunk_ids(version: int, size: int) -> list[int]:
 
 
 def _batches(sizes: Sequence[int]) -> Iterator[range]:
-    """Cut things of these sizes into runs that fit into a request each.
+    """Yield the batches of passages of so many floats each that fit into a request.
 
     Examples
     --------
@@ -354,7 +311,7 @@ def _batches(sizes: Sequence[int]) -> Iterator[range]:
     """
     start = floats = 0
     for i, size in enumerate(sizes):
-        if i > start and (floats + size > FLOATS_AT_ONCE or i - start == POINTS_AT_ONCE):
+        if i > start and (floats + size > FLOAT_BATCH or i - start == POINT_BATCH):
             yield range(start, i)
             start, floats = i, 0
         floats += size

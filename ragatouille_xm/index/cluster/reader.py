@@ -1,4 +1,4 @@
-"""What an index in a cluster answers to reading."""
+"""The reading half of an index in a cluster."""
 
 from __future__ import annotations
 
@@ -21,19 +21,17 @@ from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Hits, Passage, TokenVectors
 from ..hits import Scored, query_rows, to_hits
-from ..local.manifest import Manifest
-from ..local.segment import AT_ONCE
+from ..meta import IndexMeta
 from ..quantization.codebook import Codebook
 from ..quantization.query import Query
 from ..validation import check_search
-from .client import Cluster, Conditions
+from .client import Cluster
 from .filters import compile_filter
-from .points import Points, Stored, among, both, joined, slot
+from .points import PASSAGE_BATCH, POINT_BATCH, Points, Stored, all_of, any_of, concat_vectors, slot
 from .state import State, read_state, visible
 
-SLACK = 16  # hits asked for beyond k, to see whether the k-th has equals
-READ_AGAIN = 3  # times, if the index is replaced meanwhile
-PASSAGES_AT_ONCE = 512  # without vectors
+SLACK = 16  # hits asked for beyond k, to see whether others score as the k-th does
+READ_ATTEMPTS = 3  # if the index is replaced meanwhile
 
 T = TypeVar("T")
 
@@ -53,29 +51,29 @@ class ClusterView:
 
     @cached_property
     def everything(self) -> models.Filter:
-        """The filter that admits its passages."""
-        return visible(self.state.manifest.generation)
+        """The filter that admits all passages of it."""
+        return visible(self.state.meta.generation)
 
     def where(self, condition: Condition | None) -> models.Filter:
         """Return the filter that admits those passages that `condition` does."""
-        return both(self.everything, None if condition is None else compile_filter(condition, Conditions()))
+        return all_of(self.everything, None if condition is None else compile_filter(condition))
 
     def search(self, query: NDArray[np.float32], k: int, where: models.Filter, config: SearchConfig) -> Scored:
         """Return the best `k` passages for the rows ``(q, dim)`` of a query, best first, ties by pid."""
-        manifest = self.state.manifest
-        k = min(k, manifest.passages)
+        state = self.state
+        k = min(k, state.passages)
         found: Scored = []
-        if self.codebook is not None and manifest.codebook and manifest.passages > EXACT_BELOW and not config.exact:
-            probes = self.codebook.query_weights(Query(query).pooled, config.probes_for(manifest.passages))
+        if self.codebook is not None and state.codebook and state.passages > EXACT_BELOW and not config.exact:
+            probes = self.codebook.query_weights(Query(query).pooled, config.probes_for(state.passages))
             if len(probes[0]):
-                candidates = ceil(config.candidates_for(k, manifest.passages) * max(manifest.growth, 1.0))
-                first = (slot(manifest.codebook.version), candidates, probes)
-                found = self.points.rank(query, min(k + SLACK, candidates), where, first)
+                candidates = ceil(config.candidates_for(k, state.passages) * max(state.growth, 1.0))
+                first_stage = (slot(state.codebook.version), candidates, probes)
+                found = self.points.rank(query, min(k + SLACK, candidates), where, first_stage)
         # The first stage may overlook passages that share no centroid with the query.
         return best_of(found, k) if len(found) >= k else self._search_exactly(query, k, where)
 
     def _search_exactly(self, query: NDArray[np.float32], k: int, where: models.Filter) -> Scored:
-        """Score everything. The engine cuts equals off as it likes, so look until none of the k-th's is left out."""
+        """Score everything. The server breaks ties as it likes: ask until none of the k-th score can be missing."""
         limit = k + SLACK
         while True:
             found = self.points.rank(query, limit, where)
@@ -86,8 +84,8 @@ class ClusterView:
 
     def of_documents(self, document_ids: Sequence[str], fields: Sequence[str]) -> Iterator[Any]:
         """Yield the points of all passages of the documents, with some of their payload."""
-        for some in among("document_id", document_ids):
-            yield from self.points.records(both(self.everything, some), fields)
+        for condition in any_of("document_id", document_ids):
+            yield from self.points.records(all_of(self.everything, condition), fields)
 
 
 class ClusterReader:
@@ -104,8 +102,8 @@ class ClusterReader:
         self.cluster = cluster
         self.name = name
         self._closed = False
-        self._known: tuple[object, Codebook] | None = None
-        self._dim = self._view().state.manifest.dim
+        self._codebook: tuple[object, Codebook] | None = None
+        self._dim = self._view().state.meta.dim
 
     # ---- what there is
 
@@ -116,12 +114,12 @@ class ClusterReader:
 
     @property
     def folder(self) -> str:
-        """Where it is: what messages name."""
+        """The same: what messages name."""
         return self.url
 
     @property
     def state(self) -> State:
-        """What the index consists of now, and who writes."""
+        """The newest state of the index, and who writes to it."""
         return self._view().state
 
     @property
@@ -130,19 +128,19 @@ class ClusterReader:
         return self.state.collection
 
     @property
-    def manifest(self) -> Manifest:
-        """What the index consists of now."""
-        return self.state.manifest
+    def meta(self) -> IndexMeta:
+        """The description of the index, and how far it has come."""
+        return self.state.meta
 
     @property
     def checkpoint(self) -> str:
         """Name of the checkpoint that filled it."""
-        return self.manifest.checkpoint
+        return self.meta.checkpoint
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the caller of `build` kept with it."""
-        return self.manifest.settings
+        """What the caller of `build` stored with it."""
+        return self.meta.settings
 
     @property
     def dim(self) -> int:
@@ -150,7 +148,7 @@ class ClusterReader:
         return self._dim
 
     def __len__(self) -> int:
-        return self.manifest.passages
+        return self.state.passages
 
     def languages(self) -> dict[str, int]:
         """Return the number of passages of each language, most frequent first, ties by code."""
@@ -167,23 +165,23 @@ class ClusterReader:
         try:
             return self._view_of(state)
         except IndexDamagedError:
-            if read_state(self.cluster, self.name).manifest.state == state.manifest.state:
+            if read_state(self.cluster, self.name).meta.state == state.meta.state:
                 raise
             return self._view()  # its codebook was replaced meanwhile
 
     def _view_of(self, state: State) -> ClusterView:
-        points, entry = Points(self.cluster, state.collection), state.manifest.codebook
+        points, entry = Points(self.cluster, state.collection), state.codebook
         if entry is None:
             return ClusterView(state, points, None)
-        key = (state.manifest.build, entry)
-        known = self._known
-        if known is None or known[0] != key:
-            self._known = known = (key, points.load_codebook(entry))
-        return ClusterView(state, points, known[1])
+        key = (state.meta.build, entry)
+        cached = self._codebook
+        if cached is None or cached[0] != key:
+            self._codebook = cached = (key, points.load_codebook(entry))
+        return ClusterView(state, points, cached[1])
 
     def _reading(self, read: Callable[[ClusterView], T]) -> T:
         """Read from the newest state, again if it is replaced by another build meanwhile."""
-        for _ in range(READ_AGAIN - 1):
+        for _ in range(READ_ATTEMPTS - 1):
             view = self._view()
             try:
                 return read(view)
@@ -228,7 +226,7 @@ class ClusterReader:
                 return view.search(query, k, where, config)
 
             rows = query_rows(queries)
-            if not rows or not view.state.manifest.passages:
+            if not rows or not view.state.passages:
                 return to_hits([[] for _ in rows], k)
             with ThreadPoolExecutor(min(len(rows), self.cluster.config.parallel)) as pool:
                 return to_hits(list(pool.map(search, rows)), k)
@@ -239,10 +237,9 @@ class ClusterReader:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
 
         def read(view: ClusterView) -> dict[int, Passage]:
-            conditions = among("pid", (pid for pid in pids if pid >= 0))
             found = (
-                view.points.stored(both(view.everything, some), PASSAGES_AT_ONCE, with_vectors=False)
-                for some in conditions
+                view.points.stored(all_of(view.everything, condition), PASSAGE_BATCH, with_vectors=False)
+                for condition in any_of("pid", (pid for pid in pids if pid >= 0))
             )
             return {stored.passage.pid: stored.passage for batch in found for stored in batch}
 
@@ -267,7 +264,7 @@ class ClusterReader:
         Raises
         ------
         PassageIndexError
-            While it goes on, if what has gone since the call was taken off the disk: begin again.
+            While it goes on, if what was deleted since the call has been removed from the disk: begin again.
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
@@ -276,18 +273,18 @@ class ClusterReader:
     def _batches(
         self, view: ClusterView, filter: Condition | None, with_vectors: bool, batch_size: int, after: int
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
-        at_once = AT_ONCE if with_vectors else PASSAGES_AT_ONCE
-        stream = view.points.stored(view.where(filter), at_once, with_vectors=with_vectors, after=after)
+        size = POINT_BATCH if with_vectors else PASSAGE_BATCH
+        stream = view.points.stored(view.where(filter), size, with_vectors=with_vectors, after=after)
         while batch := self._checked(view, list(islice(stream, batch_size))):
-            yield [stored.passage for stored in batch], joined(batch) if with_vectors else None
+            yield [stored.passage for stored in batch], concat_vectors(batch) if with_vectors else None
 
     def _checked(self, view: ClusterView, batch: list[Stored]) -> list[Stored]:
         now = self.state
-        same = now.manifest.build == view.state.manifest.build
-        if not same or now.purged > view.state.manifest.generation:
+        same = now.meta.build == view.state.meta.build
+        if not same or now.purged > view.state.meta.generation:
             raise PassageIndexError(f"The index {self.url} has changed too much while it was being read: begin again.")
         return batch
 
     def close(self) -> None:
-        """Let go of the index; the connection stays. Closing twice is allowed."""
+        """Close the index; the connection stays open. Closing twice is allowed."""
         self._closed = True

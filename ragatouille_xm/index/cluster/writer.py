@@ -1,4 +1,4 @@
-"""What one call adds to an index in a cluster: points of the next generation, which nobody sees before it counts."""
+"""Writing to an index in a cluster: points of the next generation, which nobody sees before it is committed."""
 
 from __future__ import annotations
 
@@ -8,41 +8,66 @@ from collections.abc import Callable, Sequence
 from qdrant_client import models
 
 from ...types import Passage, TokenVectors
-from ..local.writer import Steps
-from .points import among
+from ..validation import PidSequence, check_add
+from .points import any_of
 from .reader import ClusterView
 
 
-class UploadedAddition(Steps):
-    """Points that were uploaded, and what they change.
+class ClusterWriter:
+    """A write transaction: uploads points, and counts what they change.
+
+    Implements `ragatouille_xm.index.base.IndexWriter`. `ClusterIndex.writer` commits it.
 
     Parameters
     ----------
     now : ClusterView
-        What is added to. It stays so meanwhile.
+        What is written to. It stays the same meanwhile.
     replace : bool
-        All other passages of the same documents go.
+        Whether all other passages of the same documents are deleted.
     before_each : callable
         Called before each request.
+
+    Attributes
+    ----------
+    pids : PidSequence
+    passages, tokens : int
+        What was added.
+    languages : Counter
+        Likewise, passages of each language.
+    deleted : list
+        Conditions: each admits passages that are deleted.
     """
 
     def __init__(self, now: ClusterView, replace: bool, before_each: Callable[[], None]) -> None:
-        super().__init__(now.state.manifest.dim, now.state.manifest.next_pid)
         self._now = now
         self._replace = replace
         self._before_each = before_each
+        self.pids = PidSequence(now.state.meta.next_pid)
         self.passages = 0
         self.tokens = 0
         self.languages: Counter[str] = Counter()
-        self.replaced: list[models.FieldCondition] = []  # what each of these admits goes
+        self.deleted: list[models.FieldCondition] = []
 
-    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        manifest = self._now.state.manifest
-        entry, codebook = manifest.codebook, self._now.codebook
-        known = (entry.version, codebook) if entry and codebook else None
-        self._now.points.upload(passages, vectors, manifest.generation + 1, known, self._before_each)
+    def reserve(self, n: int) -> int:
+        """Return the first of `n` pids that were never handed out before."""
+        return self.pids.reserve(n)
+
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Upload passages, overwriting those of the same pid. Raise `InputError` if they cannot be stored."""
+        meta, codebook = self._now.state.meta, self._now.state.codebook
+        check_add(passages, vectors, meta.dim)
+        if not passages:
+            return
+        self.pids.advance(passages)
+        centroids = (codebook.version, self._now.codebook) if codebook and self._now.codebook else None
+        self._now.points.upload(passages, vectors, meta.generation + 1, centroids, self._before_each)
         self.passages += len(passages)
         self.tokens += len(vectors.vectors)
         self.languages.update(passage.language for passage in passages)
-        self.replaced += among("pid", [p.pid for p in passages if p.pid < manifest.next_pid])
-        self.replaced += among("document_id", (p.document_id for p in passages) if self._replace else ())
+        self.deleted += any_of("pid", [passage.pid for passage in passages if passage.pid < meta.next_pid])
+        if self._replace:
+            self.delete([passage.document_id for passage in passages])
+
+    def delete(self, document_ids: Sequence[str]) -> None:
+        """Delete all passages of the documents that were there before."""
+        self.deleted += any_of("document_id", document_ids)

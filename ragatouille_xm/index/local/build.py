@@ -1,220 +1,156 @@
-"""An index in the making, which nobody sees until it is committed as a whole."""
+"""Building an index from nothing: in a database of its own, which takes the place of the index once it is complete."""
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
+import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ...config import STORAGES
-from ...errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError, StorageError
+from ...errors import StorageError
 from ...types import Passage, TokenVectors
-from ..validation import check_add
-from .manifest import DRAFT, Manifest, sweep
-from .memory import give_back
-from .merge import fit_codebook, needs_codebook, posted, saved
-from .search import Reader, Snapshot, View
-from .segment import Part
-from .writer import Successive, checked_number
+from . import passages as rows
+from .database import execute_script
+from .folder import BUILD_DATABASE
+from .merge import codebook_is_due, refit
+from .reader import LocalReader
+from .snapshot import Snapshot
+from .state import SegmentMeta, State, write_state
+from .vectors import VectorWriter
+from .writer import LocalWriter
 
 logger = logging.getLogger(__name__)
 
-SAVE_EVERY = 10.0  # seconds: what a build that is killed loses at the most, beside the batch in hand
+SAVE_SECONDS = 10.0  # what a build loses at the most if its process is killed, beside the batch in hand
 
 
-class DraftIndex(Reader):
-    """A `ragatouille_xm.index.base.PassageIndex` in a growing part, as `EdgeIndex.build` makes it.
+class LocalBuild(LocalWriter):
+    """An index under way, which nobody sees. From time to time it commits to a database of its own.
 
-    What is older than ten seconds outlives a process that dies, and `resume` goes on with it. One thread at a time.
+    Implements `ragatouille_xm.index.base.IndexBuild`. Made by `ragatouille_xm.index.local.index.LocalIndex.build`.
+
+    Parameters
+    ----------
+    folder : Path
+    connection : sqlite3.Connection
+        To the database of the build, in a write transaction.
+    saved : State
+        What was committed last.
+
+    Raises
+    ------
+    IndexDamagedError, ValueError
+        If the files of the segment that grows hold less than was committed.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, part: Part) -> None:
-        self._folder = folder
-        self._manifest = manifest
-        self._dim = manifest.dim
-        self._next_pid = manifest.next_pid
-        self._lock = threading.RLock()
-        self._part = part
-        self._saved = time.monotonic()
+    def __init__(self, folder: Path, connection: sqlite3.Connection, saved: State) -> None:
+        finished = replace(saved, segments=tuple(segment for segment in saved.segments if segment.files))
+        self._saved = self._progress = saved
+        super().__init__(
+            folder, connection, Snapshot.load(folder, connection, finished, None), replace=saved.passages > 0
+        )
+        if self._replace:
+            execute_script(connection, rows.DOCUMENT_INDEX)
+        for segment in (segment for segment in saved.segments if not segment.files):
+            self._growing = VectorWriter(folder, segment.name, saved.meta.dim, residuals=saved.residuals)
+            self._growing.recover(segment.passages, segment.tokens)
+            self._changed = True
+        self._saved_at = time.monotonic()
 
-    @classmethod
-    def begin(cls, folder: Path, manifest: Manifest) -> DraftIndex:
-        """Begin with nothing."""
-        return cls(folder, manifest, Part.create(folder, manifest.dim, manifest.storage))
+    def __len__(self) -> int:
+        """Return the number of passages."""
+        return int(self._connection.execute("SELECT count(*) FROM passage").fetchone()[0])
 
-    @classmethod
-    def resume(cls, folder: Path, wanted: Manifest) -> DraftIndex | None:
-        """Go on with a build that was broken off, if there is one that is whole.
+    @property
+    def first_pid(self) -> int:
+        """The first pid of the new index."""
+        return self._before.meta.first_pid
 
-        Raises
-        ------
-        InputError
-            If it is of another checkpoint, or has other settings, than `wanted`.
-        """
-        part: Part | None = None
-        try:
-            found = Manifest.read(folder, DRAFT)
-            _check_same(found, wanted)
-            if found.first_pid != wanted.first_pid:
-                raise IndexDamagedError("the index that it was to replace has changed since, or it came to its end")
-            [entry] = found.parts
-            part = Part.reopen(folder / entry.name, found.dim, found.storage, found.next_pid)
-            if part.passages != found.passages:
-                raise IndexDamagedError(f"{part.passages} passages are left of {found.passages}")
-        except IndexNotFoundError:
-            return None
-        except PassageIndexError as error:
-            logger.warning("the build of %s cannot be resumed and begins again: %s", folder, error)
-            if part is not None:
-                with suppress(StorageError):
-                    part.close()
-            return None
-        logger.info("going on with the build of %s at %d passages", folder, part.passages)
-        return cls(folder, found, part)
+    def passages_of(self, document_ids: Sequence[str]) -> list[Passage]:
+        """Return the passages of the documents, by growing pid. Unknown ids are ignored."""
+        return rows.passages_of(self._connection, document_ids) if self._replace else []
 
-    def _snapshot(self) -> Snapshot:
-        return Snapshot((View(self._part),))
+    def document_ids(self) -> Iterator[str]:
+        """Yield the ids of all documents, each once."""
+        for (document_id,) in self._connection.execute("SELECT DISTINCT document_id FROM passage").fetchall():
+            yield document_id
 
-    def reserve(self, n: int) -> int:
-        """Return the first of `n` pids that were never handed out before, and never will be again."""
-        with self._lock:
-            first, self._next_pid = self._next_pid, self._next_pid + checked_number(n)
-            return first
-
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
-        """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents goes.
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+        """Store documents, replacing those of them that are here.
 
         Raises
         ------
         InputError
-            If they cannot be stored; nothing was changed.
+            If they cannot be stored.
         StorageError
-            If writing fails. The build must be given up.
+            If writing fails.
         """
-        check_add(passages, vectors, self._dim)
-        if not passages:
-            return
-        with self._lock:
-            kept = {passage.pid for passage in passages}
-            known = self._of_documents([p.document_id for p in passages]) if replace else []
-            self._part.append(passages, vectors)
-            self._remove([pid for pid in known if pid not in kept])
-            self._next_pid = max(self._next_pid, *(pid + 1 for pid in kept))
-            if time.monotonic() > self._saved + SAVE_EVERY:
-                self.save()
-
-    @contextmanager
-    def writer(self, *, replace: bool = False) -> Iterator[Successive]:
-        """Add in several steps, each of which stays if a later one fails: all count once the build has ended."""
-        yield Successive(self, replace)
+        self._connection.execute("SAVEPOINT addition")
+        try:
+            super().add(passages, vectors)
+        except BaseException:
+            self._connection.execute("ROLLBACK TO addition")  # `keep` commits what was added before
+            raise
+        finally:
+            self._connection.execute("RELEASE addition")
+        self._note_progress()
+        if time.monotonic() > self._saved_at + SAVE_SECONDS:
+            self._save()
 
     def delete(self, document_ids: Sequence[str]) -> int:
-        """Remove all passages of the documents; return how many went. Unknown ids are passed over."""
-        with self._lock:
-            pids = self._of_documents(document_ids)
-            self._remove(pids)
-            return len(pids)
+        """Remove all passages of the documents; return how many were removed. Unknown ids are ignored."""
+        deleted = super().delete(document_ids)
+        self._note_progress()
+        return deleted
 
-    def _of_documents(self, document_ids: Sequence[str]) -> list[int]:
-        return [pid for pid, _ in self._part.of_documents(document_ids)]
+    def _note_progress(self) -> None:
+        growing = self._growing
+        unfinished = [SegmentMeta(growing.name, growing.passages, growing.tokens, {})] if growing else []
+        self._progress = self._state(unfinished)
 
-    def _remove(self, pids: Sequence[int]) -> None:
-        if pids:
-            self._part.remove(pids)
+    def _save(self) -> None:
+        """Commit what is stored, so that it outlives this process."""
+        if self._growing is not None:
+            self._growing.flush()
+        self._write(self._progress)
+        self._saved_at = time.monotonic()
 
-    def optimize(self, *, refit: bool = False) -> None:
-        """Do nothing: the end of the build does it."""
+    def _write(self, state: State) -> None:
+        write_state(self._connection, state, self._saved)
+        self._connection.execute("COMMIT")
+        self._saved = self._progress = state
+        self._connection.execute("BEGIN IMMEDIATE")
 
-    def close(self) -> None:
-        """Do nothing: the end of the build does it."""
+    def _settle(self) -> None:
+        """Finish the segment that grows, and go on from there."""
+        self._note_progress()
+        self._save()
+        grown = self._finish_segment()
+        self._write(self._state([grown] if grown else []))
+        self._begin(Snapshot.load(self._folder, self._connection, self._saved, self._snapshot))
 
-    def save(self) -> None:
-        """Make what is there outlive this process, for `resume`."""
-        self._part.flush()
-        give_back()
-        self._so_far().write(self._folder, DRAFT)
-        self._saved = time.monotonic()
+    def reader(self) -> LocalReader:
+        """Return what is stored so far, to be searched and read. The caller closes it."""
+        self._settle()
+        return LocalReader(self._folder, BUILD_DATABASE)
 
-    def _so_far(self) -> Manifest:
-        return replace(self._manifest, next_pid=self._next_pid, parts=(self._part.entry,))
+    def finish(self) -> None:
+        """Bring the index into its final form, with a codebook if it is large."""
+        self._settle()
+        execute_script(self._connection, rows.INDEXES)
+        if codebook_is_due(self._saved):
+            self._write(refit(self._folder, self._snapshot))
+        self._write(replace(self._saved, complete=True))
 
-    def finish(self) -> Manifest:
-        """Bring the part into its final form, with a codebook if it is large; return the manifest that commits it."""
-        self.save()
-        manifest = self._so_far()
-        self._part.seal()
-        pair = manifest.parts[0], View(self._part)
-        if needs_codebook(manifest):
-            codebook = fit_codebook([pair[1]], manifest)
-            manifest = replace(manifest, codebook=saved(codebook, self._folder, manifest.tokens))
-            pair = posted(pair, self._folder, codebook, manifest.codebook)
-        return replace(manifest, parts=(pair[0],) if self._part.passages else ())
-
-    def discard(self) -> None:
-        """Release files and memory."""
-        with suppress(StorageError):
-            self._part.close()
-
-
-@contextmanager
-def building(folder: Path, manifest: Manifest, *, resume: bool) -> Iterator[DraftIndex]:
-    """Yield a draft that takes the place of what is in `folder` once the context ends well.
-
-    After a failure nothing is left of it, or with `resume` what `DraftIndex.resume` goes on with.
-    """
-    first = beginning(folder)
-    manifest = replace(manifest, first_pid=first, next_pid=first)
-    draft = DraftIndex.resume(folder, manifest) if resume else None
-    if draft is None:
-        (folder / DRAFT).unlink(missing_ok=True)
-    sweep(folder)
-    draft = draft or DraftIndex.begin(folder, manifest)
-    keep = resume
-    try:
-        yield draft
-        draft.finish().write(folder)
-        keep = False
-    finally:
-        if not keep:  # at once: what it names is not swept away
-            (folder / DRAFT).unlink(missing_ok=True)
-        draft.discard()
-        sweep(folder)
-
-
-def _check_same(saved: Manifest, wanted: Manifest) -> None:
-    for name in ("fingerprint", "dim", "storage", "settings"):
-        there, here = getattr(saved, name), getattr(wanted, name)
-        if there != here:
-            raise InputError(
-                f"The build that was broken off has {name} {there!r}, this one {here!r}: it cannot go on with that. "
-                "Give the same checkpoint and settings, or overwrite_index=True to begin again."
-            )
-
-
-def first_manifest(
-    dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any], storage: str = "int16"
-) -> Manifest:
-    """Return the manifest of an empty index. Raise `InputError` for what cannot be kept in one."""
-    if storage not in STORAGES:
-        raise InputError(f"storage={storage!r} is not known. Use one of {', '.join(map(repr, STORAGES))}.")
-    if not isinstance(dim, int) or dim < 1:
-        raise InputError(f"dim={dim!r} is not a width of token vectors.")
-    try:
-        json.dumps(dict(settings))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The settings {settings!r} cannot be kept: {error}. Use JSON values.") from error
-    return Manifest(dim, checkpoint, fingerprint, dict(settings), storage)
-
-
-def beginning(folder: Path) -> int:
-    """Return where the pids of a new index begin: behind those of the one that it replaces, for searches under way."""
-    try:
-        return Manifest.read(folder).next_pid
-    except PassageIndexError:
-        return 0
+    def keep(self) -> int:
+        """Commit what was stored before a failure, as far as that is possible; return how many passages that are."""
+        with suppress(StorageError, sqlite3.Error):
+            if self._growing is not None:
+                self._growing.flush()
+            write_state(self._connection, self._progress, self._saved)
+            self._connection.execute("COMMIT")
+            self._saved = self._progress
+        return sum(segment.live for segment in self._saved.segments) + self._saved.buffered

@@ -1,85 +1,90 @@
-"""The persistent index: a folder of parts that never change, and a manifest of those that count."""
+"""The index in a folder: searched by any number of processes, written by one at a time."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import IndexLockedError, IndexNotFoundError, InputError, StorageError
+from ...config import STORAGES
+from ...errors import IndexLockedError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Passage, TokenVectors
-from ..files import check_space, is_full, storage_errors
-from ..quantization.codebook import Codebook
+from ..files import storage_errors
+from ..meta import new_meta
 from ..validation import check_add
-from .build import DraftIndex, building, first_manifest
-from .inventory import size_of
-from .loading import FolderReader, Loaded
-from .lock import forget_lock, write_lock
-from .manifest import Manifest, PartEntry, stamp, sweep
-from .merge import changed, copy_alive, fit_codebook, needs_codebook, outgrown, posted, saved, without
-from .search import Snapshot, View
-from .segment import Part
-from .writer import PartAddition, checked_number
+from .build import LocalBuild
+from .folder import DATABASE
+from .install import building, clean, describe_missing, next_pid
+from .lock import remove_lock, write_lock
+from .merge import codebook_is_due, find_merge, has_changed, merge_segments, refit
+from .reader import LocalReader
+from .snapshot import Snapshot
+from .state import State, read_state, write_state
+from .writer import LocalWriter
 
 logger = logging.getLogger(__name__)
 
-MOST_PARTS = 16  # a search looks into each
 
-
-class EdgeIndex(FolderReader):
-    """Passages in a folder on disk, searched in process by Qdrant Edge.
+class LocalIndex(LocalReader):
+    """Passages in a folder: a SQLite database, and flat files for token vectors and postings.
 
     Implements `ragatouille_xm.index.base.PassageIndex`. Make one with `open`, `create` or `build`. Any number of
-    processes and threads may search; each sees the changes of all others from its next call on. One at a time may
-    write; each call is a commit of its own: it is durable when it returns, and nothing of it is there if it fails or
-    its process dies. ``docs/index_format.md`` describes the files.
+    processes and threads may search; each call sees the newest commit. One at a time may write; each call is a commit
+    of its own: durable when it returns, and nothing of it is there if it fails or its process dies.
+    ``docs/index_format.md`` describes the files.
 
     Parameters
     ----------
-    folder : Path
+    path : Path
         Folder of an index.
 
     Examples
     --------
     >>> import tempfile, torch
     >>> folder = tempfile.mkdtemp()
-    >>> index = EdgeIndex.create(folder, dim=2, checkpoint="demo", fingerprint="0", settings={})
+    >>> index = LocalIndex.create(folder, dim=2, checkpoint="demo", fingerprint="0", settings={})
     >>> vectors = TokenVectors(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.tensor([2, 1]))
     >>> index.add([Passage(0, "a", "one two", "en"), Passage(1, "b", "three", "en")], vectors)
-    >>> EdgeIndex.open(folder).search(torch.tensor([[[0.0, 1.0]]]), k=1).pids.tolist()
+    >>> LocalIndex.open(folder).search(torch.tensor([[[0.0, 1.0]]]), k=1).pids.tolist()
     [[1]]
     """
 
+    _in_transaction: bool
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, DATABASE)
+
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Return whether there is an index at `path`, whole or not."""
+        return os.path.lexists(Path(path) / DATABASE)
+
     @classmethod
-    def open(cls, path: str | Path) -> EdgeIndex:
+    def open(cls, path: str | Path) -> LocalIndex:
         """Open an index, for searching and for writing.
 
         Raises
         ------
         IndexNotFoundError
-            If there is none at `path`.
+            If there is none at `path`; the message says so if there is a build that has not come to its end.
         IndexDamagedError
-            If a part of it is missing or cannot be read.
+            If a file of it is missing or damaged.
         IndexFormatError
             If a newer version wrote it.
-        StorageError
-            If the folder cannot be written to, which the engine needs even for reading.
         """
-        folder = Path(path)
-        try:
-            return cls(folder)
-        except StorageError:
-            if not is_full(folder):
-                raise
-        with write_lock(folder):  # what a writer that has died left behind may be what fills the disk
-            sweep(folder)
+        folder = Path(path).absolute()
+        if not cls.exists(folder):
+            raise IndexNotFoundError(describe_missing(folder))
         return cls(folder)
 
     @classmethod
-    def create(cls, path: str | Path, **description: Any) -> EdgeIndex:
+    def create(cls, path: str | Path, **description: Any) -> LocalIndex:
         """Make an empty index, where there is none, and open it. Parameters as for `build`.
 
         Raises
@@ -87,13 +92,11 @@ class EdgeIndex(FolderReader):
         InputError
             If there is one already.
         """
-        try:
-            Manifest.read(Path(path))
-        except IndexNotFoundError:
-            with cls.build(path, **description):
-                pass
-            return cls.open(path)
-        raise InputError(f"There is an index at {str(path)!r} already. Open it, or replace it with build().")
+        if cls.exists(path):
+            raise InputError(f"There is an index at {str(path)!r} already. Open it, or replace it with build().")
+        with cls.build(path, **description):
+            pass
+        return cls.open(path)
 
     @classmethod
     @contextmanager
@@ -105,9 +108,10 @@ class EdgeIndex(FolderReader):
         checkpoint: str,
         fingerprint: str,
         settings: Mapping[str, Any],
-        storage: str = "int16",
+        storage: str = STORAGES[0],
         resume: bool = False,
-    ) -> Iterator[DraftIndex]:
+        keep: bool = True,
+    ) -> Iterator[LocalBuild]:
         """Build an index from nothing, in the place of the one that may be at `path`.
 
         The new one is there as a whole once the context ends; until then, and if it ends with an exception, the old
@@ -127,12 +131,13 @@ class EdgeIndex(FolderReader):
         storage : str
             How token vectors are stored: ``"int16"``, or ``"int8"`` in about half the space.
         resume : bool
-            Go on with a build of the same checkpoint and settings whose process died, or that failed with `resume`;
-            nothing is lost if this one fails.
+            Go on with a build of the same checkpoint and settings that was broken off.
+        keep : bool
+            Keep what is stored if the build fails, for another one with `resume`.
 
         Yields
         ------
-        DraftIndex
+        LocalBuild
             To be filled.
 
         Raises
@@ -144,17 +149,19 @@ class EdgeIndex(FolderReader):
         StorageError
             If it cannot be written.
         """
-        folder = Path(path)
-        manifest = first_manifest(dim, checkpoint, fingerprint, settings, storage)
+        folder = Path(path).absolute()
+        meta = new_meta(dim, checkpoint, fingerprint, settings, storage)
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
             with write_lock(folder):
+                first = next_pid(folder)
+                wanted = State(replace(meta, first_pid=first, next_pid=first), complete=False)
                 try:
-                    with building(folder, manifest, resume=resume) as draft:
-                        yield draft
+                    with building(folder, wanted, resume=resume, keep=keep) as build:
+                        yield build
                 finally:
-                    forget_lock(folder)
+                    remove_lock(folder)
         finally:
             with suppress(OSError):
                 folder.rmdir()  # of a failed first build; any other folder is not empty
@@ -162,21 +169,57 @@ class EdgeIndex(FolderReader):
     # ---- writing
 
     @contextmanager
-    def _writing(self) -> Iterator[Loaded]:
-        """Hold the right to write; yield the state to build upon. What a failure leaves behind is removed."""
-        self._here()
-        with self._writer, write_lock(self.folder):
+    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, Snapshot]]:
+        """Hold the right to write; yield the snapshot to build upon. What a failure leaves behind is removed."""
+        self._check_process()
+        with self._writing:
+            if self._in_transaction:
+                raise IndexLockedError(f"The index at {str(self.folder)!r} is being written to by this thread already.")
+            self._in_transaction = True
             try:
-                sweep(self.folder)
-                yield self._load()
+                with write_lock(self.folder):
+                    try:
+                        with self._database.transaction() as connection:
+                            state = read_state(connection)
+                            clean(self.folder, state)
+                            # The number of the next pid changes without a new generation.
+                            yield connection, replace(self._load(connection, state.meta.state), state=state)
+                    finally:
+                        with suppress(PassageIndexError):
+                            clean(self.folder, self._database.read(read_state))
             finally:
-                sweep(self.folder)
+                self._in_transaction = False
 
-    def _commit(self, manifest: Manifest, views: Iterable[View], codebook: Codebook | None) -> Loaded:
-        """Make a new state the one that counts. `views` are those of the manifest's parts."""
-        manifest.write(self.folder)
-        self._loaded = Loaded(stamp(self.folder), manifest, Snapshot(tuple(views), codebook, manifest.growth))
-        return self._loaded
+    def _start(self) -> None:
+        super()._start()
+        self._writing, self._in_transaction = threading.RLock(), False
+
+    @contextmanager
+    def writer(self, *, replace: bool = False) -> Iterator[LocalWriter]:
+        """Begin a write transaction, which commits when its context ends; if that fails, nothing changed.
+
+        Nobody else can write meanwhile.
+
+        Parameters
+        ----------
+        replace : bool
+            Every addition replaces the documents it is given.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        StorageError
+            If writing fails.
+        """
+        with self._transaction() as (connection, snapshot):
+            writer = LocalWriter(self.folder, connection, snapshot, replace=replace)
+            try:
+                yield writer
+                writer.commit()
+            except BaseException:
+                writer.discard()
+                raise
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again.
@@ -184,17 +227,13 @@ class EdgeIndex(FolderReader):
         Raises
         ------
         IndexLockedError, StorageError
-            As for `add`.
+            As for `writer`.
         """
-        with self._writing() as now:
-            first = now.manifest.next_pid
-            if checked_number(n):
-                manifest = replace(now.manifest, next_pid=first + n)  # of the same state: readers need not reload
-                self._commit(manifest, now.snapshot.views, now.snapshot.codebook)
-            return first
+        with self.writer() as writer:
+            return writer.reserve(n)
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
-        """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents goes.
+        """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents is removed.
 
         All of it in one commit: durable on return, or nothing changed.
 
@@ -202,77 +241,32 @@ class EdgeIndex(FolderReader):
         ------
         InputError
             If they cannot be stored.
-        IndexLockedError
-            If another process is writing.
-        StorageError
-            If writing fails.
+        IndexLockedError, StorageError
+            As for `writer`.
         """
         check_add(passages, vectors, self._dim)
         if passages:
-            with self.writer(replace=replace) as addition:
-                addition.store(passages, vectors)
-
-    @contextmanager
-    def writer(self, *, replace: bool = False) -> Iterator[PartAddition]:
-        """Add in several steps, which are one commit once the context ends; if it fails, nothing changed.
-
-        Nobody else can write meanwhile.
-
-        Raises
-        ------
-        IndexLockedError, StorageError
-            As for `add`.
-        """
-        with self._writing() as now:
-            with self._making() as part:
-                addition = PartAddition(part, now, replace)
-                yield addition
-                if not part.passages:
-                    return part.close()
-                part.seal()
-                gone = dict(zip(now.snapshot.views, addition.gone, strict=True))
-                pair = posted((part.entry, View(part)), self.folder, now.snapshot.codebook, now.manifest.codebook)
-                kept = [*without(now.manifest, now.snapshot, gone.__getitem__), pair]
-                self._commit_pairs(now, kept, next_pid=addition.next_pid)
-            if len(kept) > MOST_PARTS:
-                self._tidy_if_possible()
+            with self.writer(replace=replace) as writer:
+                writer.add(passages, vectors)
 
     def delete(self, document_ids: Sequence[str]) -> int:
-        """Remove all passages of the documents; return how many went. Unknown ids are passed over.
+        """Remove all passages of the documents; return how many were removed. Unknown ids are ignored.
 
         Raises
         ------
         IndexLockedError, StorageError
-            As for `add`.
+            As for `writer`.
         """
-        with self._writing() as now:
-            kept = without(now.manifest, now.snapshot, lambda view: {pid for pid, _ in view.of_documents(document_ids)})
-            removed = now.snapshot.passages - sum(entry.alive for entry, _ in kept)
-            if removed:
-                self._commit_pairs(now, kept)
-            return removed
-
-    def _commit_pairs(self, now: Loaded, pairs: Sequence[tuple[PartEntry, View]], **changes: Any) -> Loaded:
-        manifest = now.manifest.changed(parts=tuple(entry for entry, _ in pairs), **changes)
-        return self._commit(manifest, (view for _, view in pairs), now.snapshot.codebook)
-
-    @contextmanager
-    def _making(self) -> Iterator[Part]:
-        part = Part.create(self.folder, self._dim, self._load().manifest.storage)
-        try:
-            yield part
-        except BaseException:
-            with suppress(StorageError):
-                part.close()
-            raise
+        with self.writer() as writer:
+            return writer.delete(document_ids)
 
     # ---- keeping it fast
 
     def optimize(self, *, refit: bool = False) -> None:
-        """Merge small parts, drop deleted passages from the disk, and fit the codebook to what the index has become.
+        """Merge small segments, drop deleted passages from the disk, and fit the codebook to what the index has become.
 
         Does only what has become due; while another process is writing, nothing. With `refit`, an index that has
-        changed since its codebook was fitted becomes one part with a new one. Searches go on meanwhile, and if the
+        changed since its codebook was fitted becomes one segment with a new one. Searches go on meanwhile, and if the
         process dies the index is as it was.
 
         Raises
@@ -282,48 +276,31 @@ class EdgeIndex(FolderReader):
         StorageError
             If writing fails; what the index finds has not changed.
         """
-        now = self._load().manifest
-        if needs_codebook(now) or outgrown(now.parts) or (refit and changed(now)):
-            try:
-                with self._writing() as loaded:
-                    self._tidy(loaded, refit)
-            except IndexLockedError:
-                if refit:
-                    raise
-                logger.info("%s is being written to: not optimized now", self.folder)
-
-    def _tidy_if_possible(self) -> None:
         try:
-            self._tidy(self._load())
-        except StorageError as error:  # what was added is committed
-            logger.warning("the parts of %s could not be merged: %s", self.folder, error)
+            self._merge(everything=refit and has_changed(self.state))
+            if codebook_is_due(self.state) or (refit and has_changed(self.state) and self.state.codebook):
+                self._refit()
+        except IndexLockedError:
+            if refit:
+                raise
+            logger.info("%s is being written to: not optimized now", self.folder)
 
-    def _tidy(self, now: Loaded, refit: bool = False) -> None:
-        manifest = now.manifest
-        if chosen := list(manifest.parts) if refit and changed(manifest) else outgrown(manifest.parts):
-            now = self._merge(now, chosen)
-        if needs_codebook(manifest) or (refit and changed(manifest) and manifest.codebook):
-            self._refit(now)
+    def _merge(self, *, everything: bool) -> None:
+        def due(state: State) -> list[Any]:
+            several = len(state.segments) > 1 or any(segment.deleted for segment in state.segments)
+            return list(state.segments) if everything and several else find_merge(state.segments)
 
-    def _refit(self, now: Loaded) -> None:
-        """Fit a new codebook; only the inverted lists are written anew."""
-        codebook = fit_codebook(now.snapshot.views, now.manifest)
-        entry = saved(codebook, self.folder, now.manifest.tokens)
-        pairs = zip(now.manifest.parts, now.snapshot.views, strict=True)
-        kept = [posted(pair, self.folder, codebook, entry) for pair in pairs]
-        manifest = now.manifest.changed(parts=tuple(part for part, _ in kept), codebook=entry)
-        self._commit(manifest, (view for _, view in kept), codebook)
+        if due(self.state):
+            with self._transaction() as (connection, snapshot):
+                if chosen := due(snapshot.state):
+                    write_state(connection, merge_segments(self.folder, snapshot, chosen), snapshot.state)
 
-    def _merge(self, now: Loaded, chosen: Sequence[PartEntry]) -> Loaded:
-        """Put what is alive of some parts into one new part."""
-        names = {part.name for part in chosen}
-        pairs = list(zip(now.manifest.parts, now.snapshot.views, strict=True))
-        logger.info("merging %d of %d parts of %s", len(names), len(pairs), self.folder)
-        check_space(self.folder, sum(size_of(self.folder / name) for name in names))
-        with self._making() as made:
-            for view in (view for old, view in pairs if old.name in names):
-                copy_alive(view, made)
-            made.seal()
-            merged = posted((made.entry, View(made)), self.folder, now.snapshot.codebook, now.manifest.codebook)
-            kept = [merged, *(pair for pair in pairs if pair[0].name not in names)]
-            return self._commit_pairs(now, kept)
+    def _refit(self) -> None:
+        with self._transaction() as (connection, snapshot):
+            if snapshot.passages:
+                write_state(connection, refit(self.folder, snapshot), snapshot.state)
+
+    def close(self) -> None:
+        """Release files and memory. Closing twice is allowed."""
+        with self._writing:
+            super().close()

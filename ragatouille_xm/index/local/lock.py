@@ -10,16 +10,9 @@ from filelock import FileLock, Timeout
 
 from ...errors import IndexLockedError
 from ..files import storage_errors
+from .folder import LOCK
 
-LOCK = "write.lock"
-PATIENCE = 2.0  # seconds: two commits that collide wait for each other, but nobody waits for a build
-
-
-def forget_lock(folder: Path) -> None:
-    """Remove the lock file, held, from a folder that is nothing else: who waits for it looks for a new one."""
-    if [path.name for path in folder.iterdir()] == [LOCK]:
-        with suppress(OSError):  # Windows keeps an open file
-            (folder / LOCK).unlink()
+PATIENCE = 2.0  # seconds: two short commits wait for each other, nobody waits for a build
 
 
 @contextmanager
@@ -29,7 +22,7 @@ def write_lock(folder: Path) -> Iterator[None]:
     Raises
     ------
     IndexLockedError
-        If another process, or another index object of this one, is writing and does not come to its end at once.
+        If another process, or another index object of this one, keeps writing.
     StorageError
         If the lock file cannot be written.
     """
@@ -42,9 +35,31 @@ def write_lock(folder: Path) -> Iterator[None]:
                 f"The index at {str(folder)!r} is being written to by another process, or by another object of this "
                 "one. It can be searched meanwhile; write when the other is done."
             ) from error
-        except NotImplementedError as error:  # by some network file systems
+        except NotImplementedError as error:  # on some network file systems
             raise OSError(str(error)) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether somebody is writing to the index in `folder`."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+    lock.release()
+    return False
+
+
+def remove_lock(folder: Path) -> None:
+    """Remove the lock file, which this process holds, from a folder that has nothing else."""
+    if [path.name for path in folder.iterdir()] == [LOCK]:
+        with suppress(OSError):  # Windows keeps an open file
+            (folder / LOCK).unlink()

@@ -1,126 +1,165 @@
-"""What becomes due as an index grows and shrinks: codebooks, inverted lists, and parts put together."""
+"""What becomes due as an index grows and shrinks: segments are merged, and the codebook is fitted again."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import EXACT_BELOW
-from ..quantization.codebook import Codebook
+from ..quantization.codebook import Codebook, needs_codebook
 from ..quantization.faiss_kmeans import uses_faiss
 from ..quantization.scalar import quantize_shared
-from .inventory import checksum
-from .manifest import CODEBOOK, SUFFIX, CodebookEntry, Manifest, PartEntry
-from .postings import read_postings, write_postings
-from .search import Snapshot, View
-from .segment import AT_ONCE, Part, batches_of
-from .vectors import Rows, TokenStore
+from .folder import new_codebook_name, new_segment_name, postings_suffix
+from .postings import merge_postings, write_postings
+from .segment import SegmentView
+from .snapshot import Snapshot
+from .state import CodebookMeta, FileMeta, SegmentMeta, State
+from .vectors import Rows, Vectors, VectorWriter
 
 logger = logging.getLogger(__name__)
 
-GROWTH = 2  # a codebook lasts until there are so many times the tokens it was fitted for
-MOST_DELETED = 0.2  # of a part
-TOKENS_AT_ONCE = 2**18
+MOST_DELETED = 0.2  # of a segment
+TOKENS_BLOCK = 2**18  # assigned to centroids, or copied, at once
 
 
-def needs_codebook(manifest: Manifest) -> bool:
-    """Return whether the index has outgrown its codebook, or exact search without one."""
-    if manifest.passages <= EXACT_BELOW:
-        return False
-    return manifest.codebook is None or manifest.tokens >= GROWTH * manifest.codebook.tokens
+# ---- the merge policy
 
 
-def changed(manifest: Manifest) -> bool:
-    """Return whether the index has more parts or fewer passages than after a build, or others than its codebook."""
-    fitted = abs(manifest.growth - 1) < 0.01
-    return len(manifest.parts) > 1 or any(part.deleted for part in manifest.parts) or not fitted
+def find_merge(segments: Sequence[SegmentMeta]) -> list[SegmentMeta]:
+    """Return the segments that are due to become one, largest first.
 
-
-def outgrown(parts: Sequence[PartEntry]) -> list[PartEntry]:
-    """Return the parts to rewrite as one, largest first.
-
-    A part that is smaller than all smaller ones together joins these: so `n` passages are in at most log2(n) + 2 parts,
-    and one is rewritten at most log2(n) times. Parts with many deleted passages join too.
+    A segment that is smaller than all smaller ones together joins these: so `n` passages are in at most log2(n) + 2
+    segments, and one is rewritten at most log2(n) times. Segments with many deletes join too.
 
     Examples
     --------
     >>> sizes = [900, 300, 300, 300]
-    >>> [part.passages for part in outgrown([PartEntry(f"part-{n}", n, n) for n in sizes])]
+    >>> [segment.passages for segment in find_merge([SegmentMeta(f"segment-{n}", n, n, {}) for n in sizes])]
     [300, 300, 300]
     """
-    ordered = sorted(parts, key=lambda part: -part.alive)
-    first = len(ordered)
-    smaller = 0
+    ordered = sorted(segments, key=lambda segment: -segment.live)
+    first, smaller = len(ordered), 0
     for i in reversed(range(len(ordered))):
-        if ordered[i].alive < smaller:
+        if ordered[i].live < smaller:
             first = i
-        smaller += ordered[i].alive
-    worn = [part for part in ordered[:first] if len(part.deleted) > MOST_DELETED * part.passages]
+        smaller += ordered[i].live
+    worn = [segment for segment in ordered[:first] if segment.deletes > MOST_DELETED * segment.passages]
     return worn + ordered[first:]
 
 
-def fit_codebook(views: Sequence[View], manifest: Manifest, *, seed: int = 0) -> Codebook:
+def has_changed(state: State) -> bool:
+    """Return whether the index has more segments or fewer passages than after a build, or others than its codebook."""
+    fitted = abs(state.growth - 1) < 0.01
+    return len(state.segments) > 1 or any(segment.deleted for segment in state.segments) or not fitted
+
+
+def codebook_is_due(state: State) -> bool:
+    """Return whether the index needs its first codebook, or another one."""
+    return needs_codebook(state.passages, state.tokens, state.codebook.tokens if state.codebook else None)
+
+
+# ---- merging
+
+
+def merge_segments(folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMeta]) -> State:
+    """Write the live passages of some segments as one; return the next state.
+
+    Vectors are copied bit by bit, and postings moved; the database has nothing to do with it.
+
+    Raises
+    ------
+    StorageError
+        If the files cannot be written.
+    """
+    state, names = snapshot.state, {segment.name for segment in chosen}
+    logger.info("merging %d of %d segments of %s", len(names), len(state.segments), folder)
+    views = [view for view in snapshot.views if view.segment.name in names]
+    kept = [segment for segment in state.segments if segment.name not in names]
+    pids = np.sort(np.concatenate([view.segment.table.pids[view.rows()] for view in views]))
+    if not len(pids):
+        return state.committed(segments=tuple(kept))
+    writer = VectorWriter(folder, new_segment_name(), state.meta.dim, residuals=state.residuals)
+    try:
+        for view in views:
+            table, vectors = view.segment.table, view.segment.vectors
+            for rows in vectors.read_once(view.rows(), TOKENS_BLOCK):
+                writer.append(table.pids[rows], table.lengths[rows], vectors.take(rows))
+        files = dict(writer.finish(pids))
+        if state.codebook is not None:
+            end = postings_suffix(state.codebook.name)
+            sources = [
+                (view.segment.postings, _new_rows(view, pids)) for view in views if view.segment.postings is not None
+            ]
+            files[end] = merge_postings(folder / f"{writer.name}{end}", len(pids), sources)
+    except BaseException:
+        writer.discard()
+        raise
+    return state.committed(segments=(*kept, SegmentMeta(writer.name, len(pids), writer.tokens, files)))
+
+
+def _new_rows(view: SegmentView, pids: Rows) -> NDArray[np.int32]:
+    """Return the row that each passage of a segment gets in the table of some pids; -1 for a deleted one."""
+    rows = np.searchsorted(pids, view.segment.table.pids).astype(np.int32)
+    return rows if view.live is None else np.where(view.live, rows, np.int32(-1))
+
+
+# ---- codebooks
+
+
+def refit(folder: Path, snapshot: Snapshot) -> State:
+    """Fit a new codebook and write the postings of all segments anew; return the next state.
+
+    Raises
+    ------
+    StorageError
+        If the files cannot be written.
+    """
+    state = snapshot.state
+    codebook = fit_codebook(snapshot)
+    name = new_codebook_name()
+    codebook.save(folder / name)
+    meta = CodebookMeta(name, state.tokens, FileMeta.of(folder / name))
+    vectors = {view.segment.name: view.segment.vectors for view in snapshot.views}
+    segments = []
+    for segment in state.segments:
+        end = postings_suffix(name)
+        posted = assign_postings(folder / f"{segment.name}{end}", vectors[segment.name], codebook)
+        files = {kind: file for kind, file in segment.files.items() if not _is_postings(kind, state)}
+        segments.append(replace(segment, files={**files, end: posted}))
+    return state.committed(segments=tuple(segments), codebook=meta)
+
+
+def _is_postings(end: str, state: State) -> bool:
+    return state.codebook is not None and end == postings_suffix(state.codebook.name)
+
+
+def fit_codebook(snapshot: Snapshot, *, seed: int = 0) -> Codebook:
     """Fit a codebook to a sample of the token vectors of an index."""
-    tokens = manifest.tokens
+    tokens = snapshot.state.tokens
     size = Codebook.size_for(tokens)
     wanted = Codebook.sample_for(size)
-    chosen = np.random.default_rng(seed)
-    largest = max(float(view.part.tokens.table.scales.max()) for view in views)
+    source = np.random.default_rng(seed)
+    largest = max(float(view.segment.table.scales.max()) for view in snapshot.views)
     blocks = []
-    for view in views:
-        rows, store = view.rows(), view.part.tokens
-        some = np.sort(chosen.permutation(rows)[: int(np.ceil(wanted / max(tokens, 1) * len(rows)))])
-        blocks += [quantize_shared(store.vectors_of(block).vectors, largest)[0] for block in store.once(some)]
+    for view in snapshot.views:
+        rows, vectors = view.rows(), view.segment.vectors
+        some = np.sort(source.permutation(rows)[: int(np.ceil(wanted / max(tokens, 1) * len(rows)))])
+        blocks += [quantize_shared(vectors.vectors_of(block).vectors, largest)[0] for block in vectors.read_once(some)]
     sample = np.concatenate(blocks)[:wanted]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
-    return Codebook.fit_codes(sample, size, seed=seed, use_faiss=uses_faiss(manifest.settings))
+    return Codebook.fit_codes(sample, size, seed=seed, use_faiss=uses_faiss(snapshot.state.meta.settings))
 
 
-def saved(codebook: Codebook, folder: Path, tokens: int) -> CodebookEntry:
-    """Write a codebook under the name of a version that no file in `folder` has; `tokens` are those of the index."""
-    versions = [path.stem.removeprefix(CODEBOOK) for path in folder.glob(f"{CODEBOOK}*{SUFFIX}")]
-    version = max((int(version) for version in versions if version.isdigit()), default=0) + 1
-    path = folder / CodebookEntry(version, tokens).file
-    codebook.save(path)
-    return CodebookEntry(version, tokens, checksum(path))
+def assign_postings(path: Path, vectors: Vectors, codebook: Codebook) -> FileMeta:
+    """Write which passages of a segment have which centroid. Raise `StorageError` if that is not possible."""
 
+    def assigned() -> Iterator[tuple[NDArray[np.int32], Rows]]:
+        for rows in vectors.read_once(tokens=TOKENS_BLOCK):
+            codes = vectors.take(rows, residuals=False).codes
+            yield codebook.assign_codes(codes), vectors.table.lengths[rows]
 
-def posted(
-    pair: tuple[PartEntry, View], folder: Path, codebook: Codebook | None, entry: CodebookEntry | None
-) -> tuple[PartEntry, View]:
-    """Return a part with inverted lists, which are written; without a codebook, as it is."""
-    part, view = pair
-    if codebook is None or entry is None:
-        return pair
-    path = folder / part.postings_file(entry)
-    tokens = view.part.tokens
-    write_postings(path, len(codebook), len(tokens.table.pids), _assigned(tokens, codebook))
-    return replace(part, postings=checksum(path)), replace(view, postings=read_postings(path))
-
-
-def _assigned(tokens: TokenStore, codebook: Codebook) -> Iterator[tuple[NDArray[np.int32], Rows]]:
-    for rows in tokens.once(at_once=TOKENS_AT_ONCE):
-        yield codebook.assign_codes(tokens.take(rows, fine=False).codes), tokens.table.lengths[rows]
-
-
-def copy_alive(view: View, target: Part) -> None:
-    """Append what is alive of a part to another one, bit by bit."""
-    for batch in batches_of(view.part.read(view.where()), AT_ONCE):
-        target.copy(batch, view.part)
-
-
-def without(manifest: Manifest, snapshot: Snapshot, gone: Callable[[View], set[int]]) -> list[tuple[PartEntry, View]]:
-    """Return the parts after the pids that `gone` names in each are deleted; those that become empty are left out."""
-    pairs = []
-    for entry, view in zip(manifest.parts, snapshot.views, strict=True):
-        if pids := gone(view):
-            deleted = view.deleted | pids
-            entry, view = replace(entry, deleted=tuple(sorted(deleted))), View(view.part, deleted, view.postings)
-        if entry.alive:
-            pairs.append((entry, view))
-    return pairs
+    return write_postings(path, len(codebook), assigned())

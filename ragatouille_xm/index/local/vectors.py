@@ -1,10 +1,11 @@
-"""The token vectors of a part: flat files, mapped, which grow until the part is sealed."""
+"""The token vectors of a segment: flat files, written once and mapped."""
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
@@ -14,20 +15,21 @@ import torch
 from numpy.typing import NDArray
 
 from ...types import TokenVectors
-from ..files import ASIDE, storage_errors
+from ..files import open_regular, storage_errors, sync
 from ..parallel import parallel_map
 from ..quantization.query import Query
-from ..quantization.scalar import Codes, Floats, Quantized, dequantize, quantize
+from ..quantization.scalar import Codes, Floats, Quantized, dequantize
+from .folder import CODES, RECORDS, RESIDUALS, TABLE
+from .state import FileMeta
 
-CODES, FINE, PASSAGES = "codes.bin", "fine.bin", "passages.bin"
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
-TOKENS_AT_ONCE = 16384  # scored: codes and products stay in a core's cache
+TOKENS_BLOCK = 16_384  # scored at once: codes and products stay in a core's cache
 
 Rows: TypeAlias = NDArray[np.int64]
 
 
 class Table(NamedTuple):
-    """The passages of a part, by growing pid.
+    """The passages of a segment, by growing pid. A row is a passage's place in it.
 
     Attributes
     ----------
@@ -43,268 +45,271 @@ class Table(NamedTuple):
     scales: Floats
 
     @classmethod
-    def of(cls, records: NDArray[np.void]) -> Table:
-        """Return the table of some records, of which the last one of a pid counts."""
-        order = np.argsort(records["pid"], kind="stable")
-        pids = records["pid"][order]
-        order = order[np.append(pids[1:] != pids[:-1], True)[: len(pids)]]
-        pids, starts, lengths = (records[name][order].astype(np.int64) for name in ("pid", "start", "length"))
-        return cls(pids, starts, lengths, records["scale"][order])
-
-    @property
-    def end(self) -> int:
-        """Behind the last token vector."""
-        return int((self.starts + self.lengths).max(initial=0))
+    def of_records(cls, records: NDArray[np.void]) -> Table:
+        """Return the table of records in any order."""
+        records = records[np.argsort(records["pid"], kind="stable")]
+        pids, starts, lengths = (records[name].astype(np.int64) for name in ("pid", "start", "length"))
+        return cls(pids, starts, lengths, records["scale"].copy())
 
     def records(self) -> NDArray[np.void]:
         """Return the records that make it up."""
-        found = np.empty(len(self.pids), RECORD)
+        records = np.empty(len(self.pids), RECORD)
         for name, column in zip(RECORD.names or (), self, strict=True):
-            found[name] = column
-        return found
+            records[name] = column
+        return records
 
     def rows_of(self, pids: Sequence[int] | Rows) -> Rows:
-        """Return where those of the pids are that are here."""
+        """Return the rows of those of the pids that are here."""
         wanted = np.asarray(pids, np.int64)
         if not len(self.pids):
             return np.empty(0, np.int64)
         rows = np.minimum(np.searchsorted(self.pids, wanted), len(self.pids) - 1)
         return rows[self.pids[rows] == wanted]
 
+    def check(self, tokens: int) -> None:
+        """Raise `ValueError` if a row lies outside of so many token vectors, or the pids do not grow."""
+        if (np.diff(self.pids) <= 0).any() or self.pids[0] < 0:
+            raise ValueError("the pids do not grow")
+        if (self.lengths < 1).any() or (self.starts < 0).any() or (self.starts > tokens - self.lengths).any():
+            raise ValueError("a passage lies outside of the token vectors")
+        if not np.isfinite(self.scales).all():
+            raise ValueError("a scale is not finite")
 
-class TokenStore:
-    """Token vectors of passages, as whole numbers (`ragatouille_xm.index.quantization.scalar`).
 
-    One thread may append; once that has ended, any number may read.
+class Vectors:
+    """Token vectors of passages, as whole numbers, in memory or mapped. Reading is safe from many threads.
 
     Parameters
     ----------
-    folder : Path
-        Where the files are, or will be.
-    dim : int
-        Width of a token vector.
-    fine : bool
-        Whether they have 16 bits for each number, or 8.
+    table : Table
+    codes : numpy.ndarray
+        Shape ``(T, dim)``, int8.
+    residuals : numpy.ndarray or None
+        Shape ``(T, dim)``, int8; None with 8-bit storage.
+    maps : sequence of mmap.mmap
+        The memory behind both, if they are mapped.
 
     Examples
     --------
-    >>> import tempfile
-    >>> store = TokenStore(Path(tempfile.mkdtemp()), 2, fine=True)
-    >>> store.append([4, 5], TokenVectors(torch.eye(3, 2), torch.tensor([1, 2])))
-    >>> store.table.pids.tolist(), store.vectors_of(np.array([0])).vectors.round(decimals=4).abs().tolist()
-    ([4, 5], [[1.0, 0.0]])
-    >>> store.score(Query(np.array([[0.0, 1.0]], np.float32)), np.array([0, 1])).round(3).tolist()
-    [0.0, 1.0]
+    >>> table = Table(np.array([4, 5]), np.array([0, 1]), np.array([1, 2]), np.full(2, 1 / 127, np.float32))
+    >>> codes = np.array([[127, 0], [0, 127], [127, 0]], np.int8)
+    >>> Vectors(table, codes, np.zeros_like(codes)).take(np.array([1])).codes.tolist()
+    [[0, 127], [127, 0]]
     """
 
-    def __init__(self, folder: Path, dim: int, *, fine: bool) -> None:
-        self._folder = folder
-        self.dim = dim
-        self._names = [CODES, FINE] if fine else [CODES]
-        self._files: list[BinaryIO] = []
-        self._maps: dict[str, Codes] = {}
-        self._memory: dict[str, mmap.mmap] = {}  # of the maps
-        self._table: Table | None = None
-        self._removed: set[int] = set()
+    def __init__(self, table: Table, codes: Codes, residuals: Codes | None, maps: Sequence[mmap.mmap] = ()) -> None:
+        self.table = table
+        self._codes = codes
+        self._residuals = residuals
+        self._maps = maps
+
+    @classmethod
+    def open(cls, folder: Path, name: str, dim: int, *, residuals: bool) -> Vectors:
+        """Map the files of a segment. A file that is removed later stays readable.
+
+        Raises
+        ------
+        OSError, ValueError
+            If a file is missing, or they do not belong together.
+        """
+        with open_regular(folder / f"{name}{TABLE}") as file:
+            table = Table.of_records(np.frombuffer(file.read(), RECORD))
+        maps: list[mmap.mmap] = []
+        planes = [_map(folder / f"{name}{end}", dim, maps) for end in (CODES, *([RESIDUALS] if residuals else []))]
+        if len({len(plane) for plane in planes}) > 1:
+            raise ValueError("there are more codes than residuals, or fewer")
+        table.check(len(planes[0]))
+        return cls(table, planes[0], planes[1] if residuals else None, maps)
 
     @property
-    def fine(self) -> bool:
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return int(self._codes.shape[1])
+
+    @property
+    def has_residuals(self) -> bool:
         """Whether there are 16 bits for each number."""
-        return FINE in self._names
+        return self._residuals is not None
 
-    # ---- writing
+    def __len__(self) -> int:
+        return len(self.table.pids)
 
-    def append(self, pids: Sequence[int], vectors: TokenVectors) -> None:
-        """Store the vectors of passages; they take the place of earlier ones of the same pid.
-
-        Raises
-        ------
-        StorageError
-            If the files cannot be written.
-        """
-        self.write(
-            pids,
-            vectors.lengths.numpy(),
-            quantize(vectors.vectors.detach().cpu(), vectors.lengths, residuals=self.fine),
-        )
-
-    def write(self, pids: Sequence[int], lengths: Rows, some: Quantized) -> None:
-        """Store vectors that are whole numbers already, as `take` returns them; otherwise as `append`."""
-        with storage_errors(self._folder):
-            *planes, records = self._open()
-            records_of = np.empty(len(pids), RECORD)
-            first = planes[0].seek(0, os.SEEK_END) // self.dim
-            columns = (pids, first + np.cumsum(lengths) - lengths, lengths, some.scales)
-            for name, column in zip(RECORD.names or (), columns, strict=True):
-                records_of[name] = column
-            for file, content in zip(planes, some, strict=False):
-                file.write(np.ascontiguousarray(content).data)
-            records.write(records_of.tobytes())
-            for file in self._files:  # a process that dies later does not take it along
-                file.flush()
-        self._removed.difference_update(pids)
-        self._forget()
-
-    def _open(self) -> list[BinaryIO]:
-        if not self._files:
-            for name in (*self._names, PASSAGES):
-                self._files.append(open(self._folder / name, "ab"))  # noqa: SIM115 - until `seal` or `close`
-        return self._files
-
-    def remove(self, pids: Iterable[int]) -> None:
-        """Forget passages."""
-        self._removed.update(pids)
-        self._table = None
-
-    def recover(self, pids: Sequence[int]) -> bool:
-        """Go on with files that another process has left: keep `pids` alone; return whether all of them are there."""
-        tokens = min(self._size(name) // self.dim for name in self._names)
-        records = self._records()
-        records = records[records["start"] + records["length"] <= tokens]
-        with storage_errors(self._folder):
-            for name in self._names:
-                os.truncate(self._folder / name, tokens * self.dim)
-            os.truncate(self._folder / PASSAGES, len(records) * RECORD.itemsize)
-        known = set(records["pid"].tolist())
-        self._removed = known.difference(pids)
-        self._forget()
-        return known.issuperset(pids)
-
-    def seal(self) -> None:
-        """Keep a list of what counts. Nothing may be appended afterwards."""
-        path = self._folder / PASSAGES
-        aside = path.with_name(path.name + ASIDE)
-        with storage_errors(self._folder):
-            self._open()
-            self.close()
-            self._forget()  # which lets go of the maps
-            table = self.table
-            for name in self._names:
-                os.truncate(self._folder / name, self.dim * table.end)
-            aside.write_bytes(table.records().tobytes())
-            os.replace(aside, path)
-
-    def close(self) -> None:
-        """Let go of the files."""
-        for file in self._files:
-            with suppress(OSError):  # a full disk: what was not written is not wanted any more
-                file.close()
-        self._files = []
-
-    # ---- reading
-
-    def _forget(self) -> None:
-        self._table, self._maps, self._memory = None, {}, {}
-
-    def _size(self, name: str) -> int:
-        try:
-            return (self._folder / name).stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def _records(self) -> NDArray[np.void]:
-        if not self._size(PASSAGES):
-            return np.empty(0, RECORD)
-        content = (self._folder / PASSAGES).read_bytes()
-        return np.frombuffer(content[: len(content) // RECORD.itemsize * RECORD.itemsize], RECORD)
-
-    @property
-    def table(self) -> Table:
-        """The passages that are here."""
-        if self._table is None:
-            records = self._records()
-            if self._removed:
-                records = records[~np.isin(records["pid"], list(self._removed))]
-            self._table = Table.of(records)
-        return self._table
-
-    def map(self) -> None:
-        """Have everything in reach: a file that is removed later stays readable.
-
-        Raises
-        ------
-        OSError
-            If the files do not hold the vectors that they should.
-        """
-        for name in self._names:
-            if self._size(name) != self.table.end * self.dim:
-                raise OSError(f"{name} has no token vectors of width {self.dim} for {len(self.table.pids)} passages")
-            self._mapped(name)
-
-    def _mapped(self, name: str) -> Codes:
-        if name not in self._maps:
-            tokens = self._size(name) // self.dim
-            shape = (tokens, self.dim)
-            if tokens:
-                with (self._folder / name).open("rb") as file:
-                    # Copy on write: torch warns of memory that must not be written to.
-                    self._memory[name] = mmap.mmap(file.fileno(), tokens * self.dim, access=mmap.ACCESS_COPY)
-                self._maps[name] = np.frombuffer(self._memory[name], np.int8).reshape(shape)
-            else:
-                self._maps[name] = np.empty(shape, np.int8)
-        return self._maps[name]
-
-    def take(self, rows: Rows, *, fine: bool) -> Quantized:
-        """Return the token vectors of the passages in these rows of the table, one after the other."""
+    def take(self, rows: Rows, *, residuals: bool = True) -> Quantized:
+        """Return the token vectors of the passages in these rows, one after the other."""
         table = self.table
         starts, lengths = table.starts[rows], table.lengths[rows]
-        names = self._names if fine else self._names[:1]
+        planes = [self._codes] if self._residuals is None or not residuals else [self._codes, self._residuals]
         if (starts[1:] == starts[:-1] + lengths[:-1]).all():  # they lie that way: no copy
             span = slice(int(starts[0]), int(starts[-1] + lengths[-1])) if len(rows) else slice(0)
-            planes = [self._mapped(name)[span] for name in names]
+            taken = [plane[span] for plane in planes]
         else:
-            there = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
-            planes = [np.take(self._mapped(name), there, axis=0) for name in names]  # in half the time of an index
-        return Quantized(planes[0], planes[1] if len(planes) > 1 else None, table.scales[rows])
+            places = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+            taken = [np.take(plane, places, axis=0) for plane in planes]  # in half the time of indexing
+        return Quantized(taken[0], taken[1] if len(taken) > 1 else None, table.scales[rows])
 
-    def blocks(self, rows: Rows, at_once: int = TOKENS_AT_ONCE) -> list[Rows]:
-        """Return the rows in runs of so many tokens, or little more."""
+    def blocks(self, rows: Rows, tokens: int = TOKENS_BLOCK) -> list[Rows]:
+        """Return the rows in runs of about so many tokens."""
         if not len(rows):
             return []
-        number = self._firsts(rows) // at_once
+        number = self._starts_within(rows) // tokens
         runs: list[Rows] = np.split(rows, np.flatnonzero(number[1:] != number[:-1]) + 1)
         return runs
 
     def approximate_scores(self, query: Query, rows: Rows) -> Floats:
         """Score the passages in these rows by their codes alone: ``(n,)`` float32."""
 
-        def of(some: Rows) -> Floats:
-            found = self.take(some, fine=False)
-            return query.approximate_scores(found.codes, self._firsts(some), found.scales)
+        def score(block: Rows) -> Floats:
+            taken = self.take(block, residuals=False)
+            return query.approximate_scores(taken.codes, self._starts_within(block), taken.scales)
 
-        return _joined(parallel_map(of, self.blocks(rows)))
+        return _concatenate(parallel_map(score, self.blocks(rows)))
 
-    def score(self, query: Query, rows: Rows) -> Floats:
+    def scores(self, query: Query, rows: Rows) -> Floats:
         """Score the passages in these rows by all that is stored of them: ``(n,)`` float32."""
 
-        def of(some: Rows) -> Floats:
-            return query.scores(self.take(some, fine=True), self._firsts(some))
+        def score(block: Rows) -> Floats:
+            return query.scores(self.take(block), self._starts_within(block))
 
-        return _joined(parallel_map(of, self.blocks(rows)))
+        return _concatenate(parallel_map(score, self.blocks(rows)))
 
-    def _firsts(self, rows: Rows) -> Rows:
+    def _starts_within(self, rows: Rows) -> Rows:
         lengths = self.table.lengths[rows]
         return np.cumsum(lengths) - lengths
 
     def vectors_of(self, rows: Rows) -> TokenVectors:
         """Return the vectors, float32, of the passages in these rows."""
         lengths = self.table.lengths[rows]
-        return TokenVectors(dequantize(self.take(rows, fine=True), lengths), torch.from_numpy(lengths))
+        return TokenVectors(dequantize(self.take(rows), lengths), torch.from_numpy(lengths))
 
-    def once(self, rows: Rows | None = None, at_once: int = TOKENS_AT_ONCE) -> Iterator[Rows]:
-        """Yield the rows of all passages, or those given, so many tokens at a time, to be read once.
+    def read_once(self, rows: Rows | None = None, tokens: int = TOKENS_BLOCK) -> Iterator[Rows]:
+        """Yield the rows of all passages, or those given, about so many tokens at a time, to be read once.
 
         The system takes back the memory that each run was mapped to: a pass over everything holds little of it.
         """
-        for some in self.blocks(np.arange(len(self.table.pids)) if rows is None else rows, at_once):
-            yield some
-            starts = self.table.starts[some]
+        for block in self.blocks(np.arange(len(self)) if rows is None else rows, tokens):
+            yield block
+            starts = self.table.starts[block]
             first = int(starts.min()) * self.dim // mmap.PAGESIZE * mmap.PAGESIZE
-            end = int((starts + self.table.lengths[some]).max()) * self.dim
-            for memory in self._memory.values():
+            end = int((starts + self.table.lengths[block]).max()) * self.dim
+            for memory in self._maps:
                 if hasattr(memory, "madvise"):  # not on Windows
                     memory.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
-def _joined(scores: Sequence[Floats]) -> Floats:
+def _map(path: Path, dim: int, maps: list[mmap.mmap]) -> Codes:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0 or size % dim:
+            raise ValueError(f"{path.name} has {size} bytes, which are no vectors of {dim} numbers")
+        maps.append(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))  # torch warns of read-only memory
+    return np.frombuffer(maps[-1], np.int8).reshape(-1, dim)
+
+
+def _concatenate(scores: Sequence[Floats]) -> Floats:
     return np.concatenate(scores) if scores else np.empty(0, np.float32)
+
+
+class VectorWriter:
+    """Writes the vector files of a segment that no commit names yet.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of the segment.
+    dim : int
+        Width of a token vector.
+    residuals : bool
+        Whether there are 16 bits for each number, or 8.
+
+    Raises
+    ------
+    StorageError
+        If the files cannot be written.
+    """
+
+    def __init__(self, folder: Path, name: str, dim: int, *, residuals: bool) -> None:
+        self.name = name
+        self._folder = folder
+        self._dim = dim
+        self._ends = [CODES, RESIDUALS] if residuals else [CODES]
+        self._files: dict[str, BinaryIO] = {}
+        self._digests = {end: hashlib.sha256() for end in self._ends}
+        self.passages = 0
+        self.tokens = 0
+        self.lowest_pid = 2**63 - 1
+        with storage_errors(folder):
+            for end in (*self._ends, RECORDS):
+                self._files[end] = (folder / f"{name}{end}").open("ab")
+
+    def append(self, pids: Sequence[int] | Rows, lengths: Rows, quantized: Quantized) -> None:
+        """Write the vectors of passages whose pids are not here."""
+        records = np.empty(len(pids), RECORD)
+        columns = (pids, self.tokens + np.cumsum(lengths) - lengths, lengths, quantized.scales)
+        for field, column in zip(RECORD.names or (), columns, strict=True):
+            records[field] = column
+        with storage_errors(self._folder):
+            for end, content in zip(self._ends, quantized, strict=False):
+                data = np.ascontiguousarray(content).data
+                self._files[end].write(data)
+                self._digests[end].update(data)
+            self._files[RECORDS].write(records.tobytes())
+        self.lowest_pid = min(self.lowest_pid, int(records["pid"].min()))
+        self.passages += len(records)
+        self.tokens += int(lengths.sum())
+
+    def flush(self) -> None:
+        """Write everything through to the disk."""
+        with storage_errors(self._folder):
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
+
+    def recover(self, passages: int, tokens: int) -> None:
+        """Go on with files of another process, which had written so many passages and tokens when it committed last.
+
+        Raises
+        ------
+        ValueError
+            If there is less in them.
+        """
+        sizes = {**dict.fromkeys(self._ends, tokens * self._dim), RECORDS: passages * RECORD.itemsize}
+        with storage_errors(self._folder):
+            for end, size in sizes.items():
+                if self._files[end].seek(0, os.SEEK_END) < size:
+                    raise ValueError(f"{self.name}{end} is shorter than when it was committed")
+                self._files[end].truncate(size)
+            for end, digest in self._digests.items():
+                with open_regular(self._folder / f"{self.name}{end}") as content:
+                    while block := content.read(2**20):
+                        digest.update(block)
+        self.passages, self.tokens, self.lowest_pid = passages, tokens, 0
+
+    def finish(self, pids: Rows) -> Mapping[str, FileMeta]:
+        """Write the table of those of the passages whose pids ``(n,)`` are given; return the files of the segment."""
+        self.flush()
+        with storage_errors(self._folder):
+            records = np.fromfile(self._folder / f"{self.name}{RECORDS}", RECORD)
+            table = Table.of_records(records[np.isin(records["pid"], pids)])
+            content = table.records().tobytes()
+            path = self._folder / f"{self.name}{TABLE}"
+            path.write_bytes(content)
+            sync(path)
+            sync(self._folder)
+        self.close()
+        self.passages = len(table.pids)
+        files = {end: FileMeta(self.tokens * self._dim, self._digests[end].hexdigest()) for end in self._ends}
+        return {**files, TABLE: FileMeta(len(content), hashlib.sha256(content).hexdigest())}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files.values():
+            with suppress(OSError):  # a full disk: what was not written is not wanted any more
+                file.close()
+
+    def discard(self) -> None:
+        """Remove the files."""
+        self.close()
+        for end in (*self._files, TABLE):
+            with suppress(OSError):
+                (self._folder / f"{self.name}{end}").unlink()

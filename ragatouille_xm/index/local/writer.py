@@ -1,131 +1,188 @@
-"""What one call adds to an index in several steps: nobody sees any of it before the end, where all of it counts.
-
-All passages of a document come in one step, and pids grow from step to step, as `reserve` gives them.
-"""
+"""A write transaction on the index in a folder."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import PassageIndexError
 from ...types import Passage, TokenVectors
-from ..base import PassageIndex
-from ..validation import check_add
-from .loading import Loaded
-from .segment import Part
+from ..quantization.scalar import Quantized, quantize
+from ..validation import PidSequence, check_add
+from .buffer import BUFFER_TOKENS, insert_buffered, read_buffered
+from .folder import new_segment_name, postings_suffix
+from .merge import assign_postings
+from .passages import delete_passages, insert_passages, known_pids, pids_of
+from .snapshot import Snapshot
+from .state import SegmentMeta, State, write_state
+from .vectors import Rows, Vectors, VectorWriter
 
 
-class Steps(ABC):
-    """What all additions have in common. One thread at a time.
+class LocalWriter:
+    """Stores passages in the database, and their vectors in the buffer or in a new segment, until `commit`.
 
-    Parameters
-    ----------
-    dim : int
-        Width of a token vector.
-    next_pid : int
-        The first pid that was never handed out.
-    """
-
-    def __init__(self, dim: int, next_pid: int) -> None:
-        self._dim = dim
-        self._last = -1
-        self.next_pid = next_pid
-
-    def reserve(self, n: int) -> int:
-        """Return the first of `n` pids that were never handed out before."""
-        first, self.next_pid = self.next_pid, self.next_pid + checked_number(n)
-        return first
-
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Store passages, overwriting those of the same pid. Raise `InputError` if they cannot be stored."""
-        check_add(passages, vectors, self._dim)
-        if passages:
-            self.store(passages, vectors)
-
-    def store(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Do so with what `check_add` has let pass; there is at least one."""
-        pids = [passage.pid for passage in passages]
-        if min(pids) <= self._last:
-            raise InputError(f"The pid {min(pids)} comes after {self._last} in one addition: take pids from reserve().")
-        self._last = max(pids)
-        self.next_pid = max(self.next_pid, self._last + 1)
-        self._keep(passages, vectors)
-
-    @abstractmethod
-    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Store passages where nobody sees them yet."""
-
-
-class PartAddition(Steps):
-    """An addition to an index in a folder: a part of its own.
+    Implements `ragatouille_xm.index.base.IndexWriter`.
 
     Parameters
     ----------
-    part : Part
-        An empty one.
-    now : Loaded
-        What is added to. It stays so meanwhile.
+    folder : Path
+    connection : sqlite3.Connection
+        In a write transaction.
+    snapshot : Snapshot
+        What is written to. It stays so meanwhile.
     replace : bool
-        All other passages of the same documents go.
+        All other passages of the documents that are added are removed.
     """
 
-    def __init__(self, part: Part, now: Loaded, replace: bool) -> None:
-        super().__init__(now.manifest.dim, now.manifest.next_pid)
-        self._part = part
-        self._now = now
+    def __init__(self, folder: Path, connection: sqlite3.Connection, snapshot: Snapshot, *, replace: bool) -> None:
+        self._folder = folder
+        self._connection = connection
         self._replace = replace
-        self.gone: list[set[int]] = [set() for _ in now.snapshot.views]  # pids that it takes out of each view
+        self._field_ids: dict[str, int] = {}
+        self._growing: VectorWriter | None = None
+        self._failed = False
+        self._begin(snapshot)
 
-    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        self._part.append(passages, vectors)
-        older = [passage.pid for passage in passages if passage.pid < self._now.manifest.next_pid]
-        documents = list({passage.document_id for passage in passages}) if self._replace else []
-        for view, gone in zip(self._now.snapshot.views, self.gone, strict=True):
-            if older:
-                gone |= view.holds(older)
-            if documents:
-                gone |= {pid for pid, _ in view.of_documents(documents)}
-
-
-class Collected(Steps):
-    """An addition that keeps everything in memory until its end."""
-
-    def __init__(self, dim: int, next_pid: int) -> None:
-        super().__init__(dim, next_pid)
-        self.passages: list[Passage] = []
-        self._vectors: list[TokenVectors] = []
-
-    def _keep(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        self.passages += passages
-        self._vectors.append(vectors)
-
-    def vectors(self) -> TokenVectors:
-        """Return the token vectors of all that was added."""
-        vectors = torch.cat([each.vectors for each in self._vectors])
-        return TokenVectors(vectors, torch.cat([each.lengths for each in self._vectors]))
-
-
-class Successive:
-    """An addition whose steps count one by one: to a build, which nobody sees before its end."""
-
-    def __init__(self, index: PassageIndex, replace: bool) -> None:
-        self._index = index
-        self._replace = replace
+    def _begin(self, snapshot: Snapshot) -> None:
+        """Go on from a state that is written."""
+        self._snapshot = snapshot
+        self._before = snapshot.state
+        self._pids = PidSequence(snapshot.state.meta.next_pid)
+        self._live: dict[str, NDArray[np.bool_]] = {}  # of the segments that lose passages
+        self._buffered, self._buffered_tokens = snapshot.state.buffered, snapshot.state.buffered_tokens
+        self._changed = False
 
     def reserve(self, n: int) -> int:
-        """Return the first of `n` pids that were never handed out before."""
-        return self._index.reserve(n)
+        """Return the first of `n` pids that were never handed out before, and never will be again."""
+        return self._pids.reserve(n)
 
     def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
-        """Store passages, overwriting those of the same pid."""
-        self._index.add(passages, vectors, replace=self._replace)
+        """Store passages, overwriting those of the same pid.
+
+        Raises
+        ------
+        InputError
+            If they cannot be stored.
+        StorageError
+            If writing fails.
+        """
+        check_add(passages, vectors, self._before.meta.dim)
+        if not passages:
+            return
+        self._pids.advance(passages)
+        self._failed = True  # until all of it is stored
+        pids = [passage.pid for passage in passages]
+        if min(pids) < self._before.meta.next_pid:
+            self._remove(known_pids(self._connection, pids))
+        if self._replace:
+            self._remove(pids_of(self._connection, [passage.document_id for passage in passages]))
+        insert_passages(self._connection, passages, self._field_ids)
+        quantized = quantize(vectors.vectors.detach().cpu(), vectors.lengths, residuals=self._before.residuals)
+        self._store(pids, vectors.lengths.numpy(), quantized)
+        self._changed, self._failed = True, False
+
+    def delete(self, document_ids: Sequence[str]) -> int:
+        """Remove all passages of the documents; return how many were removed. Unknown ids are ignored."""
+        pids = pids_of(self._connection, document_ids)
+        self._remove(pids)
+        return len(pids)
+
+    def _store(self, pids: Sequence[int], lengths: Rows, quantized: Quantized) -> None:
+        tokens = int(lengths.sum())
+        if self._growing is None and self._buffered_tokens + tokens <= BUFFER_TOKENS:
+            insert_buffered(self._connection, pids, lengths, quantized)
+            self._buffered += len(pids)
+            self._buffered_tokens += tokens
+            return
+        if self._growing is None:
+            self._growing = self._new_segment()
+        self._growing.append(pids, lengths, quantized)
+
+    def _new_segment(self) -> VectorWriter:
+        """Begin a segment with what is in the buffer."""
+        dim = self._before.meta.dim
+        growing = VectorWriter(self._folder, new_segment_name(), dim, residuals=self._before.residuals)
+        for pid, length, scale, codes, residuals in read_buffered(self._connection, dim):
+            planes = [None if content is None else np.frombuffer(content, np.int8) for content in (codes, residuals)]
+            scales = np.array([scale], np.float32)
+            growing.append([pid], np.array([length], np.int64), Quantized(planes[0], planes[1], scales))
+        self._connection.execute("DELETE FROM buffer")
+        self._buffered = self._buffered_tokens = 0
+        return growing
+
+    def _remove(self, pids: Sequence[int]) -> None:
+        if not pids:
+            return
+        self._changed = True
+        delete_passages(self._connection, pids)
+        [(self._buffered, self._buffered_tokens)] = self._connection.execute(
+            "SELECT count(*), coalesce(sum(tokens), 0) FROM buffer"
+        )
+        for view in self._snapshot.views:
+            rows = view.segment.table.rows_of(pids)
+            if len(rows):
+                live = self._live.get(view.segment.name)
+                if live is None:
+                    live = np.ones(len(view.segment.table.pids), np.bool_) if view.live is None else view.live.copy()
+                    self._live[view.segment.name] = live
+                live[rows] = False
+
+    def commit(self) -> None:
+        """Finish the segment that was begun, and write what is to be committed, before the transaction ends."""
+        if self._failed:
+            raise PassageIndexError("An addition of this transaction has failed: nothing of it can be committed.")
+        grown = self._finish_segment()
+        write_state(self._connection, self._state([grown] if grown else []), self._before)
+
+    def _state(self, new_segments: Sequence[SegmentMeta]) -> State:
+        """Return the state to write."""
+        after = replace(self._before, meta=replace(self._before.meta, next_pid=self._pids.next_pid))
+        if not self._changed:
+            return after
+        segments = [
+            segment.with_live(self._live[segment.name]) if segment.name in self._live else segment
+            for segment in self._before.segments
+        ]
+        return after.committed(
+            segments=(*(segment for segment in segments if segment.live), *new_segments),
+            buffered=self._buffered,
+            buffered_tokens=self._buffered_tokens,
+        )
+
+    def _finish_segment(self) -> SegmentMeta | None:
+        growing, self._growing = self._growing, None
+        if growing is None:
+            return None
+        found = self._connection.execute("SELECT pid FROM passage WHERE pid >= ?", (growing.lowest_pid,))
+        stored = np.fromiter((pid for (pid,) in found), np.int64)
+        return finish_segment(self._folder, growing, stored, self._snapshot)
+
+    def discard(self) -> None:
+        """Remove the files that were begun."""
+        if self._growing is not None:
+            self._growing.discard()
 
 
-def checked_number(n: int) -> int:
-    """Return how many pids are asked for. Raise `InputError` for fewer than none."""
-    if n < 0:
-        raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
-    return n
+def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Snapshot) -> SegmentMeta | None:
+    """Finish a segment, with postings if there is a codebook; return None if none of its passages is among `pids`.
+
+    Raises
+    ------
+    StorageError
+        If the files cannot be written.
+    """
+    state = snapshot.state
+    files = dict(growing.finish(pids))
+    if not growing.passages:
+        growing.discard()
+        return None
+    vectors = Vectors.open(folder, growing.name, state.meta.dim, residuals=state.residuals)
+    if snapshot.codebook is not None and state.codebook is not None:
+        end = postings_suffix(state.codebook.name)
+        files[end] = assign_postings(folder / f"{growing.name}{end}", vectors, snapshot.codebook)
+    return SegmentMeta(growing.name, growing.passages, int(vectors.table.lengths.sum()), files)

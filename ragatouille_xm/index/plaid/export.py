@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ..base import PassageIndex
-from ..files import ASIDE, check_space, storage_errors, sync_tree
+from ..files import check_space, storage_errors, sync_tree
 from .codec import NBITS, ResidualCodec
 from .writing import Writer
 
@@ -121,7 +121,7 @@ def _sample(index: PassageIndex, bar: tqdm[Any]) -> tuple[torch.Tensor, int]:
 def _written_aside(target: Path) -> Iterator[Path]:
     """Yield a folder that gets to `target` as a whole, or not at all."""
     with storage_errors(target):
-        aside = target.with_name(f"{target.name}-{uuid4().hex[:8]}{ASIDE}")
+        aside = target.with_name(f"{target.name}-{uuid4().hex[:8]}.tmp")
         aside.mkdir(parents=True)
         try:
             yield aside

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ...config import EXACT_BELOW
 from ...errors import IndexDamagedError
-from ..files import write_durably
+from ..files import write_file
 from .faiss_kmeans import faiss_kmeans
 from .query import Query
 from .rotation import unrotate
@@ -27,8 +28,29 @@ IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of t
 CELLS_OF_TOKEN = 2  # that are looked into for the nearest centroid
 PROBES_OF_CELL = 4  # that a cell which is near to a row of a query is looked into for: it has more centroids
 TOKENS_AT_ONCE = 2**16
+GROWTH = 2  # a codebook lasts until the index has this many times the token vectors it was fitted for
 
 Probes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # centroids, growing, and their weights
+
+
+def needs_codebook(passages: int, tokens: int, fitted_tokens: int | None) -> bool:
+    """Return whether an index needs a codebook: its first, or a new one because it has outgrown the old one.
+
+    Parameters
+    ----------
+    passages, tokens : int
+        What the index has now.
+    fitted_tokens : int or None
+        Token vectors that it had when its codebook was fitted; None without a codebook.
+
+    Examples
+    --------
+    >>> needs_codebook(1000, 90_000, None), needs_codebook(3000, 250_000, None), needs_codebook(3000, 250_000, 200_000)
+    (False, True, False)
+    """
+    if passages <= EXACT_BELOW:
+        return False
+    return fitted_tokens is None or tokens >= GROWTH * fitted_tokens
 
 
 class Cells(NamedTuple):
@@ -240,8 +262,8 @@ class Codebook:
         return cls(tensors["centroids"], cells)
 
     def save(self, path: Path) -> None:
-        """Write it to a safetensors file in one step. Raise `StorageError` if that is not possible."""
-        write_durably(path, save(self.tensors()))
+        """Write it to a safetensors file, through to the disk. Raise `StorageError` if that is not possible."""
+        write_file(path, save(self.tensors()))
 
     @classmethod
     def load(cls, path: Path) -> Codebook:

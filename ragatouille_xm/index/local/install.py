@@ -1,0 +1,176 @@
+"""The life of a build's database: begun, gone on with, and put in the place of the index."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import PassageIndexError
+from ..files import storage_errors, sync
+from ..meta import check_resumable
+from . import passages, state
+from .build import LocalBuild
+from .database import Database, create_database, database_errors, prepare_for_writing
+from .folder import BUILD_DATABASE, CODES, DATABASE, RESIDUALS, delete_orphans
+from .lock import is_locked
+from .state import State, read_state, write_state
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = passages.TABLES + state.TABLES
+CACHE_KIB = 2**15
+GO_ON = 'index(…, overwrite_index="resume"), or --resume on the command line'
+
+
+def read_saved(folder: Path, database: str) -> State | None:
+    """Return what was committed last to a database of a folder; None if there is none that can be read."""
+    try:
+        with closing(Database(folder / database)) as opened:
+            return opened.read(read_state)
+    except PassageIndexError:
+        return None
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database and its log."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        with suppress(OSError):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+
+
+def describe_missing(folder: Path) -> str:
+    """Return what to say of a folder that has no index: there may be a build that has not come to its end."""
+    if not os.path.lexists(folder / BUILD_DATABASE):
+        return f"There is no index at {str(folder)!r}. Check the path, or index documents first."
+    saved = read_saved(folder, BUILD_DATABASE)
+    stored = f", with {saved.passages:,} passages so far" if saved else ""
+    if is_locked(folder):
+        return f"There is no index at {str(folder)!r} yet: it is being built{stored}. Wait until that is complete."
+    return (
+        f"There is no complete index at {str(folder)!r}: its build was broken off{stored}. Go on with it: {GO_ON}, "
+        "with the same documents and ids."
+    )
+
+
+@contextmanager
+def building(folder: Path, wanted: State, *, resume: bool, keep: bool) -> Iterator[LocalBuild]:
+    """Yield a build in a folder whose write lock is held; install it once the context ends well.
+
+    After a failure, what is stored is kept for another build with `resume`, if it is worth that and `keep` says so.
+    """
+    kept = 0
+    if not (resume and _can_resume(folder, wanted)):
+        _begin(folder, wanted)
+    database = Database(folder / BUILD_DATABASE)
+    try:
+        with database.transaction() as connection:
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            build = LocalBuild(folder, connection, replace(read_state(connection), complete=False))
+            try:
+                yield build
+                build.finish()
+            except BaseException as error:
+                kept = build.keep() if keep else 0
+                if kept:
+                    error.add_note(
+                        f"{kept:,} passages of the build at {str(folder)!r} are kept. Go on with it: {GO_ON}."
+                    )
+                raise
+        database.close()
+        _install(folder)
+    except BaseException:
+        database.close()
+        if not kept:
+            remove_database(folder / BUILD_DATABASE)
+        raise
+    finally:
+        _clean_up(folder)
+
+
+def clean(folder: Path, index: State | None) -> None:
+    """Delete the files that neither the index nor a build that was broken off names. The write lock is held."""
+    build = read_saved(folder, BUILD_DATABASE) if os.path.lexists(folder / BUILD_DATABASE) else None
+    if build is not None and index is not None and build.meta.build == index.meta.build:
+        remove_database(folder / BUILD_DATABASE)  # it was installed, and its process died
+        build = None
+    files = {**(index.files if index else {}), **(build.files if build else {})}
+    delete_orphans(folder, files, [segment.name for segment in build.segments if not segment.files] if build else [])
+
+
+def _clean_up(folder: Path) -> None:
+    index = read_saved(folder, DATABASE)
+    if index is not None or not os.path.lexists(folder / DATABASE):  # otherwise leave what may be of use for a repair
+        clean(folder, index)
+
+
+def _begin(folder: Path, wanted: State) -> None:
+    remove_database(folder / BUILD_DATABASE)
+    _clean_up(folder)
+    create_database(folder / BUILD_DATABASE, SCHEMA, lambda connection: write_state(connection, wanted))
+
+
+def _can_resume(folder: Path, wanted: State) -> bool:
+    """Return whether a build can go on with one that was broken off.
+
+    Raises
+    ------
+    InputError
+        If that one is of another checkpoint, or has other settings.
+    """
+    if not os.path.lexists(folder / BUILD_DATABASE):
+        return False
+    saved = read_saved(folder, BUILD_DATABASE)
+    reason = None
+    if saved is None:
+        reason = "it cannot be read"
+    else:
+        check_resumable(saved.meta, wanted.meta)
+        if saved.meta.first_pid != wanted.meta.first_pid:
+            reason = "the index that it was to replace has changed since, or it was completed"
+        elif not _files_are_there(folder, saved):
+            reason = "its files hold less than was committed"
+    if reason is not None:
+        logger.warning("the build of %s cannot be resumed and begins again: %s", folder, reason)
+        return False
+    logger.info("going on with the build of %s at %d passages", folder, saved.passages if saved else 0)
+    return True
+
+
+def _files_are_there(folder: Path, saved: State) -> bool:
+    sizes = {name: file.bytes for name, file in saved.files.items()}
+    for segment in saved.segments:
+        if not segment.files:
+            ends = [CODES, RESIDUALS] if saved.residuals else [CODES]
+            sizes |= {segment.name + end: segment.tokens * saved.meta.dim for end in ends}
+    return all((folder / name).is_file() and (folder / name).stat().st_size >= size for name, size in sizes.items())
+
+
+def next_pid(folder: Path) -> int:
+    """Return where the pids of a new index begin: behind those of the one that it replaces, for searches under way."""
+    index = read_saved(folder, DATABASE)
+    return index.meta.next_pid if index else 0
+
+
+def _install(folder: Path) -> None:
+    """Put a complete build in the place of the index: at once, for everybody who reads."""
+    source, target = folder / BUILD_DATABASE, folder / DATABASE
+    is_replaced = read_saved(folder, DATABASE) is not None
+    with database_errors(source), closing(sqlite3.connect(source, isolation_level=None)) as build:
+        build.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if is_replaced:  # its readers have it open under this name, so its content changes, in one transaction
+            with database_errors(target), closing(sqlite3.connect(target, isolation_level=None)) as index:
+                prepare_for_writing(index)
+                build.backup(index)
+                index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if is_replaced:
+        remove_database(source)
+        return
+    remove_database(target)  # a damaged one, or the log of one that was removed
+    with storage_errors(folder):
+        os.replace(source, target)
+        sync(folder)

@@ -1,0 +1,116 @@
+"""The whole index at one commit, as it is searched."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...corpus.filters import Condition
+from ...errors import IndexDamagedError
+from ..files import checksum
+from ..quantization.codebook import Codebook
+from .buffer import buffer_segment
+from .database import damaged
+from .filters import Mask, Pids, admitted
+from .segment import Segment, SegmentView
+from .state import State
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The index at one commit. Nobody changes what it refers to.
+
+    Attributes
+    ----------
+    state : State
+    views : tuple of SegmentView
+        Of all segments, the buffer last.
+    codebook : Codebook or None
+    """
+
+    state: State
+    views: tuple[SegmentView, ...]
+    codebook: Codebook | None
+
+    @classmethod
+    def load(cls, folder: Path, connection: sqlite3.Connection, state: State, old: Snapshot | None) -> Snapshot:
+        """Open what a state names; what an older snapshot has open already is taken from there.
+
+        Raises
+        ------
+        IndexDamagedError
+            If a file is missing, or is not the one that was written.
+        """
+        same = old is not None and old.state.codebook == state.codebook
+        codebook = old.codebook if old and same else _load_codebook(folder, state)
+        known = {view.segment.name: view.segment for view in old.views} if old else {}
+        views = []
+        for meta in state.segments:
+            segment = known.get(meta.name)
+            if segment is None:
+                segment = Segment.open(folder, meta, state)
+            elif not same:
+                segment = segment.with_postings(folder, meta, state)
+            views.append(SegmentView(segment, meta.live_mask()))
+        if state.buffered:
+            views.append(SegmentView(buffer_segment(connection, state)))
+        return cls(state, tuple(views), codebook)
+
+    @property
+    def passages(self) -> int:
+        """How many passages are live."""
+        return self.state.passages
+
+    def pids(self, masks: Sequence[Mask | None] | None = None) -> Pids:
+        """Return the live pids that the masks of a filter admit, growing."""
+        masks = masks or [None] * len(self.views)
+        found = [view.segment.table.pids[view.rows(mask)] for view, mask in zip(self.views, masks, strict=True)]
+        return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def was_met(self, condition: Condition) -> bool:
+        """Return whether a filter was used before; from now on, it was."""
+        key, met = repr(condition), True
+        for view in self.views:
+            if key not in view.segment.masks:
+                met = False
+                view.segment.masks.remember(key, None)
+        return met
+
+    def masks(self, connection: sqlite3.Connection, condition: Condition | None) -> list[Mask | None]:
+        """Return which passages of each segment a filter admits, live or not. It is remembered."""
+        if condition is None:
+            return [None] * len(self.views)
+        key = repr(condition)  # conditions on 1 and on True are equal to Python, and not the same
+        found = [view.segment.masks.get(key) for view in self.views]
+        unknown = [i for i, mask in enumerate(found) if mask is None]
+        if unknown:
+            tables = [self.views[i].segment.table.pids for i in unknown]
+            pids = np.concatenate(tables)
+            order = np.argsort(pids, kind="stable")
+            mask = np.empty(len(pids), np.bool_)
+            mask[order] = admitted(connection, condition, pids[order])
+            ends = np.cumsum([len(table) for table in tables])
+            for i, part in zip(unknown, np.split(mask, ends[:-1]), strict=True):
+                found[i] = part
+                self.views[i].segment.masks.remember(key, part)
+        return found
+
+
+def _load_codebook(folder: Path, state: State) -> Codebook | None:
+    meta = state.codebook
+    if meta is None:
+        return None
+    path = folder / meta.name
+    try:
+        if checksum(path) != meta.file.sha256:
+            raise ValueError("it has another checksum than when it was written")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    codebook = Codebook.load(path)
+    if codebook.centroids.ndim != 2 or codebook.centroids.shape[1] != state.meta.dim:
+        raise IndexDamagedError(f"{str(path)!r} has centroids of another width than the index.")
+    return codebook

@@ -1,0 +1,227 @@
+"""From documents to an index: detect languages, split, encode, and hand passages to a writer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from .corpus.passages import Document
+from .corpus.splitting import Splitter
+from .encoder import Encoder
+from .errors import DuplicateDocumentError
+from .index.base import IndexBuild, IndexWriter
+from .text.ahead import map_ahead
+from .text.tokenizer import Tokens
+from .types import Passage
+
+DOCUMENT_BATCH = 512  # for each device: enough to sort by length, little enough to keep in memory
+
+
+class Prepared(NamedTuple):
+    """Documents on their way into an index, before model and index are needed.
+
+    Attributes
+    ----------
+    documents : list of Document
+    languages : list of str
+        Of each document.
+    chunks : list of (int, str)
+        Position in `documents` and text of each passage.
+    tokens : list of Tokens
+        Of each passage.
+    """
+
+    documents: list[Document]
+    languages: list[str]
+    chunks: list[tuple[int, str]]
+    tokens: list[Tokens]
+
+    def without(self, positions: Collection[int]) -> Prepared:
+        """Return the same without some of the documents."""
+        new_position: dict[int, int] = {}
+        for position in range(len(self.documents)):
+            if position not in positions:
+                new_position[position] = len(new_position)
+        kept = [i for i, (position, _) in enumerate(self.chunks) if position in new_position]
+        return Prepared(
+            [self.documents[position] for position in new_position],
+            [self.languages[position] for position in new_position],
+            [(new_position[self.chunks[i][0]], self.chunks[i][1]) for i in kept],
+            [self.tokens[i] for i in kept],
+        )
+
+
+@dataclass(frozen=True)
+class Indexer:
+    """Encodes documents and stores them as passages.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    split : callable
+        Splits a batch of documents: see `ragatouille_xm.corpus.splitting.Splitter`.
+    max_document_length : int
+        Most tokens of a passage, specials included.
+    batch_tokens : int, optional
+        Most tokens that go through the model at once.
+    total : int, optional
+        Number of documents, for the progress bar.
+    progress : bool
+        Show one.
+    """
+
+    encoder: Encoder
+    split: Splitter
+    max_document_length: int
+    batch_tokens: int | None = None
+    total: int | None = None
+    progress: bool = False
+
+    def add(
+        self,
+        writer: IndexWriter,
+        documents: Iterable[Document],
+        known: Callable[[Sequence[str]], Collection[str]] | None = None,
+    ) -> int:
+        """Store documents, streaming; return how many passages they became.
+
+        Parameters
+        ----------
+        writer : IndexWriter
+        documents : iterable of Document
+        known : callable, optional
+            Names those of some document ids that the index has; they are refused.
+
+        Raises
+        ------
+        DuplicateDocumentError
+            If `known` names one.
+        """
+
+        def check(prepared: Prepared) -> Prepared:
+            there = known([document.document_id for document in prepared.documents]) if known else ()
+            if there:
+                raise DuplicateDocumentError(
+                    f"The index already has {preview(there)}. Use update_in_index to replace documents, or delete them "
+                    "first."
+                )
+            return prepared
+
+        return self._store(writer, documents, check)
+
+    def resume(self, build: IndexBuild, documents: Iterable[Document]) -> int:
+        """Make a build that was broken off hold what `documents` give; return how many passages were encoded.
+
+        What it stores of a document is kept if it is what would be stored now: the same passages, languages and
+        metadata. Documents that are not given any more are removed.
+        """
+        given: set[str] = set()
+
+        def skip_stored(prepared: Prepared) -> Prepared:
+            given.update(document.document_id for document in prepared.documents)
+            return prepared.without(_stored(build, prepared))
+
+        n_passages = self._store(build, documents, skip_stored)
+        build.delete([document_id for document_id in build.document_ids() if document_id not in given])
+        return n_passages
+
+    def _store(self, writer: IndexWriter, documents: Iterable[Document], choose: Callable[[Prepared], Prepared]) -> int:
+        n_passages = 0
+        began = time.monotonic()
+        hidden = None if self.progress else True
+        bar: tqdm[Any]
+        with tqdm(total=self.total, desc="indexing", unit="document", disable=hidden) as bar:
+            batches = _batches(documents, DOCUMENT_BATCH * len(self.encoder.replicas))
+            for prepared in (map_ahead if self.encoder.works_ahead else map)(self._prepare, batches):
+                chosen = choose(prepared)
+                bar.update(len(prepared.documents) - len(chosen.documents))
+                n_passages += self._store_batch(writer, chosen, bar)
+                bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
+        return n_passages
+
+    def _prepare(self, documents: list[Document]) -> Prepared:
+        """Detect, split and tokenise a batch, while the model encodes the one before."""
+        languages = self._languages_of(documents)
+        chunks = self.split(documents)
+        tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
+        return Prepared(documents, languages, chunks, tokens)
+
+    def _languages_of(self, documents: Sequence[Document]) -> list[str]:
+        """Return each document's language: the user's, or detected once for all its passages."""
+        unknown = [i for i, document in enumerate(documents) if document.language is None]
+        detected = self.encoder.detect([documents[i].text for i in unknown])
+        found = dict(zip(unknown, detected, strict=True))
+        return [
+            found[i].language if document.language is None else self.encoder.adapters.resolve(document.language)
+            for i, document in enumerate(documents)
+        ]
+
+    def _store_batch(self, writer: IndexWriter, prepared: Prepared, bar: tqdm[Any]) -> int:
+        documents, languages, chunks, tokens = prepared
+        if not chunks:
+            bar.update(len(documents))
+            return 0
+        first = writer.reserve(len(chunks))
+        passages = [
+            Passage(first + i, documents[position].document_id, text, languages[position], documents[position].metadata)
+            for i, (position, text) in enumerate(chunks)
+        ]
+        vectors = self.encoder.encode_documents(
+            [passage.text for passage in passages],
+            [passage.language for passage in passages],
+            max_length=self.max_document_length,
+            batch_tokens=self.batch_tokens,
+            on_batch=partial(_advance, bar, bar.n, len(documents) / len(passages), [0]),
+            tokens=tokens,
+        )
+        writer.add(passages, vectors)
+        return len(passages)
+
+
+def _advance(bar: tqdm[Any], before: float, documents_per_passage: float, encoded: list[int], n: int) -> None:
+    """Show the documents of a batch as done while their passages are encoded."""
+    encoded[0] += n
+    bar.update(before + round(documents_per_passage * encoded[0]) - bar.n)
+
+
+def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    stream = iter(documents)
+    while batch := list(islice(stream, size)):
+        yield batch
+
+
+def _stored(build: IndexBuild, prepared: Prepared) -> set[int]:
+    """Return the positions of the documents that a build stores as they would be stored now."""
+    stored: dict[str, list[tuple[str, str, str]]] = {}
+    for passage in build.passages_of([document.document_id for document in prepared.documents]):
+        entry = (passage.text, passage.language, json.dumps(passage.metadata))  # in JSON, 1 is not True
+        stored.setdefault(passage.document_id, []).append(entry)
+    wanted: dict[int, list[tuple[str, str, str]]] = {}
+    for position, text in prepared.chunks:
+        entry = (text, prepared.languages[position], json.dumps(prepared.documents[position].metadata))
+        wanted.setdefault(position, []).append(entry)
+    return {
+        position
+        for position, entries in wanted.items()
+        if stored.get(prepared.documents[position].document_id) == entries
+    }
+
+
+def preview(ids: Iterable[str], n: int = 3) -> str:
+    """Name a few ids.
+
+    Examples
+    --------
+    >>> preview({"d", "b", "a", "c"})
+    "'a', 'b', 'c' and 1 more"
+    """
+    every = sorted(ids)
+    more = f" and {len(every) - n} more" if len(every) > n else ""
+    return ", ".join(repr(each) for each in every[:n]) + more
