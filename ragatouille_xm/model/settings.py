@@ -28,7 +28,7 @@ def read_fields(settings: type, stored: Mapping[str, Any]) -> dict[str, Any]:
     found = {field.name: stored[field.name] for field in fields(settings) if stored.get(field.name) is not None}
     for field in fields(settings):
         if field.name in found and (kinds := _KINDS.get(str(field.type))):
-            value = found[field.name]
+            value: Any = found[field.name]
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise _wrong(field.name, value, f"is not of type {field.type}")
             if not isinstance(value, (bool, str)):

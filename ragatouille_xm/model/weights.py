@@ -77,11 +77,10 @@ class Weights:
                 + ". Its config.json and its weights do not belong together, or the file is incomplete."
             )
         path = self._files[name]
-        with self._lock:
-            with _reading(path):
-                if path not in self._open:
-                    self._open[path] = safe_open(path, framework="pt", device="cpu")
-                tensor: torch.Tensor = self._open[path].get_tensor(name)
+        with self._lock, _reading(path):
+            if path not in self._open:
+                self._open[path] = safe_open(path, framework="pt", device="cpu")
+            tensor: torch.Tensor = self._open[path].get_tensor(name)
         if tensor.ndim == 1:  # a small view would keep the pages of its large neighbours
             tensor = tensor.clone()
         if shape is not None and tuple(tensor.shape) != tuple(shape):

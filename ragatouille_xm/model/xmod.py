@@ -68,8 +68,8 @@ class XmodConfig:
             raise CheckpointError(f"hidden_act={result.hidden_act!r} is not known. Known: {', '.join(ACTIVATIONS)}.")
         if result.adapter_reduction_factor <= 0 or not 1 <= result.bottleneck_size <= result.hidden_size:
             raise CheckpointError(
-                f"adapter_reduction_factor={result.adapter_reduction_factor} leaves an adapter no width: config.json is "
-                "damaged."
+                f"adapter_reduction_factor={result.adapter_reduction_factor} leaves an adapter no usable width: "
+                "config.json is damaged."
             )
         if not result.pad_token_id < result.vocab_size or result.max_tokens < 1:
             raise CheckpointError(

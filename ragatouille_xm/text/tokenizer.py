@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import string
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -143,7 +144,7 @@ class ColBERTTokenizer:
         self._skipped = frozenset([self._pad, *(ids[0] for ids in self._plain_ids(symbols) if ids)])
         # added by `documents`: special tokens, the marker, and the "." that the prefix leaves
         self.overhead = len(self._marked([""], self._doc_marker, self.max_tokens)[0])
-        self._n_ids = 1 + max(tokenizer.get_vocab().values())
+        self._n_ids: int = 1 + max(tokenizer.get_vocab().values())
 
     def __len__(self) -> int:
         """Return the number of ids; the embedding table must have at least as many rows."""
@@ -251,7 +252,7 @@ def _load(folder: Path) -> Any:
 
 def _check_versions(path: Path) -> None:
     """Raise `CheckpointError` if tokenizer_config.json names tokenisers outside the folder for some versions."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
     with open_regular(path, links=True) as file:
         config = parse_json(file.read())
@@ -274,8 +275,8 @@ def _tokeniser_errors(folder: Path) -> Iterator[None]:
             raise
         name = next(name for name in _FILES if (folder / name).is_file())
         raise CheckpointError(
-            f"The tokeniser ({name}, tokenizer_config.json) of {str(folder)!r} cannot be loaded: {error}. Fetch the "
-            "checkpoint again."
+            f"The tokeniser ({name}) of {str(folder)!r} cannot be loaded: {error}. It, or tokenizer_config.json, is "
+            "damaged. Fetch the checkpoint again."
         ) from error
 
 

@@ -219,9 +219,8 @@ def _read_inverted(folder: Path, partitions: int, n_passages: int) -> tuple[torc
     with blaming(path):
         pids, lengths = (checked(each, 1, integer=True) for each in content)
         ends = lengths.long().cumsum(0)
-        if (
-            len(lengths) != partitions or not _all_within(lengths, len(pids)) or int(ends[-1]) > len(pids)
-        ):  # zeros may follow
+        fits = _all_within(lengths, len(pids)) and int(ends[-1]) <= len(pids)  # zeros may follow
+        if len(lengths) != partitions or not fits:
             raise ValueError(f"{len(pids)} passages of {len(lengths)} centroids")
         if not _all_within(pids, max(n_passages, 1) - 1):
             raise ValueError(f"passages that are not among the {n_passages}")
