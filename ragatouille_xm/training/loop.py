@@ -140,8 +140,8 @@ class Trainer:
             if lacks_memory(error):
                 raise
             raise CheckpointError(
-                f"The {STATE} in {str(self.run.newest)!r} is not the state of this run ({type(error).__name__}). Delete "
-                "its folder to resume from the checkpoint before."
+                f"The {STATE} in {str(self.run.newest)!r} is not the state of this run ({type(error).__name__}). "
+                "Delete its folder to resume from the checkpoint before."
             ) from error
 
     def run_to_end(self, stream: ExampleStream, validation: Validation | None, progress: bool) -> Path:

@@ -141,7 +141,7 @@ def _load_state(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path, links=True) as file:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        if not isinstance(state["config"], dict) or not isinstance(state["step"], int):
+        if not isinstance(state, dict) or not isinstance(state["config"], dict) or not isinstance(state["step"], int):
             raise TypeError("it is not the state of a run")
     except Exception as error:  # unpickling fails in many ways
         if lacks_memory(error):
