@@ -208,9 +208,10 @@ def test_a_second_writer_is_refused_and_may_search(folder, monkeypatch):
 
 def test_a_thread_that_writes_within_its_own_transaction_is_told_so(folder):
     index = create(folder, 3)
-    with index.writer() as writer, pytest.raises(IndexLockedError, match="this thread already"):
+    with index.writer() as writer:
         writer.add(*batch(3, 1))
-        index.delete(["d0"])
+        with pytest.raises(IndexLockedError, match="this thread already"):
+            index.delete(["d0"])
     assert pids_in(index) == [0, 1, 2, 3]
 
 
@@ -588,7 +589,7 @@ index = LocalIndex.open(sys.argv[1])
 for _ in range(2):
     print(len(index), index.search(torch.eye(16)[None, :2], 3).pids[0, 0] >= 0, index.fetch([2])[0].text)
 print(sum(len(passages) for passages, _ in index.scroll(parse_filter({"even": True}), with_vectors=True)))
-for write in (lambda: index.reserve(1), lambda: index.delete(["d0"]), lambda: index.optimize(refit=True)):
+for write in (lambda: index.reserve(1), lambda: index.delete(["d0"])):
     try:
         write()
     except StorageError:
@@ -621,7 +622,7 @@ def test_an_ordinary_user_searches_a_folder_that_only_its_owner_writes(tmp_path,
     try:
         done = run(READ, folder)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines() == ["41 True text 2"] * 2 + ["21"] + ["refused"] * 3
+        assert done.stdout.splitlines() == ["41 True text 2"] * 2 + ["21"] + ["refused"] * 2
         assert (files_in(folder), [path.stat().st_mtime_ns for path in sorted(folder.iterdir())]) == before
     finally:
         folder.chmod(0o755)
