@@ -92,10 +92,8 @@ class Snapshot:
         unknown = [i for i, mask in enumerate(found) if mask is None]
         if unknown:
             tables = [self.views[i].segment.table.pids for i in unknown]
-            pids = np.concatenate(tables)
-            order = np.argsort(pids, kind="stable")
-            mask = np.empty(len(pids), np.bool_)
-            mask[order] = admitted(connection, condition, pids[order])
+            pids, places = np.unique(np.concatenate(tables), return_inverse=True)  # one that was overwritten is in two
+            mask = admitted(connection, condition, pids)[places]
             ends = np.cumsum([len(table) for table in tables])
             for i, part in zip(unknown, np.split(mask, ends[:-1]), strict=True):
                 found[i] = part
