@@ -261,7 +261,7 @@ def main() -> None:
         others, folder = (corpus(given.source, given.scratch, n, given.queries) for n in (SMALL, size))
         lengths, entry = np.load(folder / "lengths.npy"), content["sizes"].setdefault(str(size), {})
         entry |= {"corpus": folder.name, "passages": len(lengths), "tokens": int(lengths.sum())}
-        for what, rows in Work(folder, others, indexes, given).rows(sides).items():
+        for what, rows in Work(folder, others, indexes, given).rows(sides):
             now = {"date": datetime.date.today().isoformat(), "load_average": round(os.getloadavg()[0], 1)}
             entry[what] = beside(rows) | now
             given.out.write_text(json.dumps(content, indent=1) + "\n")
