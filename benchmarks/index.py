@@ -47,7 +47,7 @@ from search_peers.child import size_of
 HERE = Path(__file__).parent
 MEASURES = ("build", "open", "search", "filters", "write")  # the last may use the index up
 FILTERS = ("narrow", "broad", "broad_range")
-EXACT_UP_TO = 100_000  # passages
+QUERIES, EXACT_QUERIES, EXACT_UP_TO = 30, 10, 100_000  # of a corpus; exact ones, and passages up to which there are
 GROWS = 1.3  # an index, at the most, beside the vectors that it is made of
 
 Row = dict[str, Any]
@@ -114,11 +114,11 @@ class Work(NamedTuple):
     indexes: Path
     given: argparse.Namespace
 
-    def index(self, name: str) -> Path:
+    def folder(self, name: str) -> Path:
         return self.indexes / f"{self.corpus.name}-{name}"
 
     def build(self, name: str, side: Side) -> Row:
-        folder = self.index(name)
+        folder = self.folder(name)
         shutil.rmtree(folder, ignore_errors=True)
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -127,7 +127,7 @@ class Work(NamedTuple):
         return row | on_disk(folder)
 
     def open(self, name: str, side: Side) -> Row:
-        return side.measure("open", self.index(name), self.corpus)
+        return side.measure("open", self.folder(name), self.corpus)
 
     def write(self, name: str, side: Side) -> Row:
         with_copy = self.copy(name)
@@ -144,7 +144,7 @@ class Work(NamedTuple):
 
     def copy(self, name: str) -> Path:
         """Copy an index, holes in its files as they are; where there is no room for that, take it."""
-        folder, copy = self.index(name), self.indexes / "copy"
+        folder, copy = self.folder(name), self.indexes / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         if shutil.disk_usage(self.indexes).free < GROWS * size_of(folder):
             return folder.rename(copy)
@@ -153,15 +153,15 @@ class Work(NamedTuple):
 
     def search(self, name: str, side: Side) -> Row:
         best = np.load(self.corpus / "exact.npy").tolist()[: self.given.queries]
-        exact = int(len(np.load(self.corpus / "lengths.npy")) <= EXACT_UP_TO)
-        row = side.measure("search", self.index(name), self.corpus, self.given.queries, exact)
+        exact = EXACT_QUERIES if len(np.load(self.corpus / "lengths.npy")) <= EXACT_UP_TO else 0
+        row = side.measure("search", self.folder(name), self.corpus, self.given.queries, exact)
         pairs = zip(row["default_found"], best, strict=True)
         return row | {"overlap": statistics.mean(len(set(f) & set(b)) / len(b) for f, b in pairs)}
 
     def filters(self, name: str, side: Side) -> Row:
         row: Row = {}
         for each in FILTERS:
-            row |= side.measure("filters", self.index(name), self.corpus, each)
+            row |= side.measure("filters", self.folder(name), self.corpus, each)
         return row
 
     def sides(self, sides: dict[str, Side]) -> Iterator[dict[str, Side]]:
@@ -177,7 +177,7 @@ class Work(NamedTuple):
             for name, side in some.items():
                 if "build" in rows:
                     rows["build"][name].append(self.build(name, side))
-                elif not self.index(name).exists():
+                elif not self.folder(name).exists():
                     self.build(name, side)
             for what in MEASURES:
                 do: Callable[[str, Side], Row] = getattr(self, what)
@@ -189,7 +189,7 @@ class Work(NamedTuple):
                     yield what, rows[what]
             if not self.given.keep:
                 for name in some:
-                    shutil.rmtree(self.index(name), ignore_errors=True)
+                    shutil.rmtree(self.folder(name), ignore_errors=True)
 
 
 def beside(rows: dict[str, list[Row]]) -> Row:
@@ -233,14 +233,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     given.sizes = given.sizes or ([5, 1000] if given.quick else [5, 1000, 100_000, 1_000_000])
-    given.rounds, given.writes, given.queries = (1, 10, 10) if given.quick else (3, 200, 50)
+    given.rounds, given.writes, given.queries = (1, 5, 10) if given.quick else (3, 200, QUERIES)
     given.out = given.out or (given.scratch / "quick.json" if given.quick else HERE / "results" / "index.json")
     return given
 
 
 def main() -> None:
     given = arguments()
-    torch.set_num_threads(1)
     sides = {
         "before": Side(given.before.resolve(), given.before_python),
         "after": Side(given.after.resolve(), sys.executable),
@@ -258,7 +257,7 @@ def main() -> None:
     indexes = given.scratch / "indexes"
     indexes.mkdir(parents=True, exist_ok=True)
     for size in given.sizes:
-        others, folder = (corpus(given.source, given.scratch, n, given.queries) for n in (SMALL, size))
+        others, folder = (corpus(given.source, given.scratch, n, QUERIES) for n in (SMALL, size))
         lengths, entry = np.load(folder / "lengths.npy"), content["sizes"].setdefault(str(size), {})
         entry |= {"corpus": folder.name, "passages": len(lengths), "tokens": int(lengths.sum())}
         for what, rows in Work(folder, others, indexes, given).rows(sides):

@@ -204,10 +204,13 @@ def ask(index: Any, query: torch.Tensor, **options: Any) -> Asked:
 
 
 def search(folder: str, corpus: str, n: str, exact: str) -> dict[str, Any]:
-    """Ask queries, each once untimed before; exactly too, if `exact` is 1."""
-    index, queries, row = engine().index.open(folder), queries_of(corpus, int(n)), dict[str, Any]()
-    configs = {"default": SearchConfig()} | ({"exact": SearchConfig(exact=True)} if exact == "1" else {})
-    for name, config in configs.items():
+    """Ask `n` queries, and `exact` of them exactly, each once untimed before; of the exact ones only the first."""
+    index, row = engine().index.open(folder), dict[str, Any]()
+    settings = {"default": (int(n), SearchConfig()), "exact": (int(exact), SearchConfig(exact=True))}
+    for name, (number, config) in settings.items():
+        if not number:
+            continue
+        queries = queries_of(corpus, number)
         for query in queries if name == "default" else queries[:1]:
             index.search(query, K, config=config)
         asked = [ask(index, query, config=config) for query in queries]
