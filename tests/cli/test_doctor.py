@@ -292,7 +292,7 @@ def broken(run: Run, folder: Path, *options: str) -> dict[str, dict[str, Any]]:
     [
         ("config.json", None, "checkpoint", "has no readable config.json"),
         ("config.json", b"{", "checkpoint", "not valid JSON"),
-        ("artifact.metadata", b"[]", "checkpoint", "does not hold a JSON object"),
+        ("artifact.metadata", b"[]", "checkpoint", "is not a JSON object"),
         ("model.safetensors", None, "checkpoint", "has no weights"),
         ("model.safetensors", b"\x10", "checkpoint", "not a readable safetensors file"),
         ("tokenizer.json", None, "tokeniser", "has no tokeniser"),
