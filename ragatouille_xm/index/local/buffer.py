@@ -78,7 +78,8 @@ def buffer_segment(connection: sqlite3.Connection, state: State) -> Segment:
     if state.residuals:
         content = bytearray(b"".join(row[4] or b"" for row in rows))
         residuals = np.frombuffer(content, np.int8).reshape(codes.shape)
-    return Segment(f"buffer-{state.meta.generation}", Vectors(table, codes, residuals), None, Masks())
+    build, generation = state.meta.state
+    return Segment(f"buffer-{build}-{generation}", Vectors(table, codes, residuals), None, Masks())
 
 
 def _row_checksum(columns: tuple[object, ...]) -> int:
