@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import storage_errors, sync
 from ..quantization.codebook import Codebook, needs_codebook
 from ..quantization.faiss_kmeans import uses_faiss
 from ..quantization.scalar import quantize_shared
@@ -95,6 +96,8 @@ def merge_segments(folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMet
                 (view.segment.postings, _new_rows(view, pids)) for view in views if view.segment.postings is not None
             ]
             files[end] = merge_postings(folder / f"{writer.name}{end}", len(pids), sources)
+        with storage_errors(folder):
+            sync(folder)
     except BaseException:
         writer.discard()
         raise
@@ -130,6 +133,8 @@ def refit(folder: Path, snapshot: Snapshot) -> State:
         posted = assign_postings(folder / f"{segment.name}{end}", vectors[segment.name], codebook)
         files = {kind: file for kind, file in segment.files.items() if not _is_postings(kind, state)}
         segments.append(replace(segment, files={**files, end: posted}))
+    with storage_errors(folder):
+        sync(folder)
     return state.committed(segments=tuple(segments), codebook=meta)
 
 

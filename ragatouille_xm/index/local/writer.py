@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import PassageIndexError
 from ...types import Passage, TokenVectors
+from ..files import storage_errors, sync
 from ..quantization.scalar import Quantized, quantize
 from ..validation import PidSequence, check_add
 from .buffer import BUFFER_TOKENS, insert_buffered, read_buffered
@@ -186,4 +187,6 @@ def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Sn
     if snapshot.codebook is not None and state.codebook is not None:
         end = postings_suffix(state.codebook.name)
         files[end] = assign_postings(folder / f"{growing.name}{end}", vectors, snapshot.codebook)
+    with storage_errors(folder):
+        sync(folder)
     return SegmentMeta(growing.name, growing.passages, int(vectors.table.lengths.sum()), files)
