@@ -23,7 +23,7 @@ from .state import State, read_state, write_state
 logger = logging.getLogger(__name__)
 
 SCHEMA = passages.TABLES + state.TABLES
-CACHE_KIB = 2**15
+CACHE_KIB = 2**14
 GO_ON = 'index(…, overwrite_index="resume"), or --resume on the command line'
 
 
