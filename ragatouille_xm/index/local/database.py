@@ -120,6 +120,8 @@ class Database:
                     try:
                         found = function(connection)
                         keep = True
+                    except UnicodeDecodeError as error:  # of a message of SQLite's that quotes noise
+                        raise damaged(self.path, error) from error
                     finally:
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ...corpus.filters import Condition
-from ...errors import IndexDamagedError
 from ..files import checksum
 from ..quantization.codebook import Codebook
 from .buffer import Buffer, load_buffer
@@ -113,5 +112,5 @@ def _load_codebook(folder: Path, state: State) -> Codebook | None:
         raise damaged(path, error) from error
     codebook = Codebook.load(path)
     if codebook.centroids.ndim != 2 or codebook.centroids.shape[1] != state.meta.dim:
-        raise IndexDamagedError(f"{str(path)!r} has centroids of another width than the index.")
+        raise damaged(path, "its centroids have another width than the index")
     return codebook

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ...errors import IndexDamagedError
 from .database import Database
 from .folder import DATABASE, orphans, postings_suffix
 from .passages import all_passages, attribute_values
@@ -48,27 +49,36 @@ def find_faults(folder: Path, *, full: bool = False) -> Iterator[Fault]:
     IndexNotFoundError, IndexFormatError
         If there is no index, or a newer version wrote it.
     """
-    with closing(Database(folder / DATABASE)) as database, database.snapshot() as connection:
-        if full:
-            for (found,) in connection.execute("PRAGMA integrity_check(1)"):
-                if found != "ok":
-                    yield Fault(DATABASE, f"SQLite finds that {found}")
-        state = read_state(connection)
-        damaged_segments = False
-        for meta in state.segments:
-            try:
-                check_files(folder, meta, all_checksums=full)
-            except (OSError, ValueError) as error:
-                damaged_segments = True
-                yield Fault(meta.name, str(error))
-        if damaged_segments:
-            return
-        snapshot = Snapshot.load(folder, connection, state, None)
-        yield from _codebook_faults(snapshot)
-        yield from _pid_faults(connection, snapshot)
-        yield from _passage_faults(connection, snapshot, full)
-        if full:
-            yield from _attribute_faults(connection)
+    try:
+        with closing(Database(folder / DATABASE)) as database, database.snapshot() as connection:
+            yield from _faults(folder, connection, full)
+    except IndexDamagedError as error:
+        yield Fault(DATABASE, str(error))
+    except (TypeError, UnicodeDecodeError) as error:
+        yield Fault(DATABASE, f"it holds values of other kinds than were written: {error}")
+
+
+def _faults(folder: Path, connection: sqlite3.Connection, full: bool) -> Iterator[Fault]:
+    if full:
+        for (found,) in connection.execute("PRAGMA integrity_check(1)"):
+            if found != "ok":
+                yield Fault(DATABASE, f"SQLite finds that {found}")
+    state = read_state(connection)
+    damaged_segments = False
+    for meta in state.segments:
+        try:
+            check_files(folder, meta, all_checksums=full)
+        except (OSError, ValueError) as error:
+            damaged_segments = True
+            yield Fault(meta.name, str(error))
+    if damaged_segments:
+        return
+    snapshot = Snapshot.load(folder, connection, state, None)
+    yield from _codebook_faults(snapshot)
+    yield from _pid_faults(connection, snapshot)
+    yield from _passage_faults(connection, snapshot, full)
+    if full:
+        yield from _attribute_faults(connection)
 
 
 def find_orphans(folder: Path, state: State) -> list[str]:
