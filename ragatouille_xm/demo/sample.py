@@ -1,7 +1,7 @@
 """The bundled collection: ten subjects in fifteen languages, and queries for them.
 
-Eight subjects are the same in every language; the other two, a river and a dish, are each country's own, so that a
-query in one language can have its only answer in another. The texts were written for this package.
+Eight subjects are the same in every language; the other two, a river and a dish, differ by country, so the only answer
+to a query may be in another language. The texts were written for this package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Retrieval sets by their ids in ir_datasets, and the short names of the multilingual benchmarks."""
+"""Public retrieval sets: ids of ir_datasets, and short names of the multilingual benchmarks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Family(NamedTuple):
     measures : tuple of str
         Its official measures.
     bm25 : tuple of float
-        k1 and b behind its published BM25 row.
+        k1 and b of its published BM25 row.
     """
 
     ids: dict[str, str]
@@ -44,16 +44,16 @@ FAMILIES: dict[str, Family] = {
         _ids("miracl/{}/dev", "ar bn de en es fa fi fr hi id ja ko ru sw te th yo zh"), ("nDCG@10", "R@100")
     ),
 }
-"""The benchmarks that can be named as ``<family>/<language>``, languages in the order of the published tables."""
+"""Benchmarks named ``<family>/<language>``, with languages in the order of the published tables."""
 
 
 def load_from_catalogue(name: str) -> Dataset:
-    """Open ``mmarco/<language>`` and its like, or any id of ir_datasets; nothing is fetched before it is read.
+    """Open ``mmarco/<language>`` and the like, or any id of ir_datasets. Nothing is downloaded before it is read.
 
     Raises
     ------
     InputError
-        If there is no such dataset, it has no queries or judgements, or it cannot be fetched.
+        If there is no such dataset, it has no queries or judgements, or it cannot be downloaded.
     MissingExtraError
         If ir_datasets is not installed.
     """
@@ -64,7 +64,7 @@ def load_from_catalogue(name: str) -> Dataset:
     except KeyError as error:
         raise InputError(_unknown(name, ir_datasets.registry)) from error
     if not (source.has_docs() and source.has_queries() and source.has_qrels()):
-        raise InputError(f"The dataset {name!r} has no documents, queries or judgements to measure by. {_WAY_OUT}")
+        raise InputError(f"The dataset {name!r} lacks documents, queries or judgements. {_WAY_OUT}")
     return _Source(source, identifier, short).dataset(FAMILIES.get(family), family)
 
 
@@ -91,7 +91,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 
 class _Source:
-    """A dataset of ir_datasets in our terms."""
+    """Adapts a dataset of ir_datasets."""
 
     def __init__(self, source: Any, identifier: str, name: str) -> None:
         self.source = source
@@ -109,7 +109,7 @@ class _Source:
         except Exception as error:
             raise self._unreadable(error) from error
         queries, qrels = keep_judged(found, grades, self.name)
-        english_msmarco = self.identifier.startswith("msmarco-passage")  # its published BM25 row has Pyserini's
+        english_msmarco = self.identifier.startswith("msmarco-passage")  # its BM25 row uses Pyserini's settings
         return Dataset(
             name=self.name,
             family=family_name,
@@ -139,16 +139,16 @@ class _Source:
 
     def _unreadable(self, error: BaseException) -> InputError:
         return InputError(
-            f"The dataset {self.name!r} ({self.identifier} of ir_datasets) could not be fetched or read: "
+            f"The dataset {self.name!r} ({self.identifier} of ir_datasets) could not be downloaded or read: "
             f"{type(error).__name__}: {str(error)[:200]}. Check the connection and $IR_DATASETS_HOME."
         )
 
 
 def _language(code: str | None) -> str | None:
-    """Return the language of a code of ir_datasets, also where no adapter stands for it."""
+    """Return the language of an ir_datasets code, even if it has no adapter."""
     return language_of(code) or code
 
 
 def _text(record: Any) -> str:
-    """Return all text of a document or query, on one line: a title, where there is one, a blank and the body."""
+    """Return the text of a document or query on one line: title, if any, and body."""
     return " ".join(record.default_text().split())

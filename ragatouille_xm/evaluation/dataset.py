@@ -27,7 +27,7 @@ class Query(NamedTuple):
     query_id : str
     text : str
     language : str or None
-        BCP-47 code, where the dataset tells it.
+        BCP-47 code, if the dataset states it.
     """
 
     query_id: str
@@ -44,23 +44,23 @@ class Dataset:
     name : str
         ``"mmarco/nl"``, or a folder's path.
     family : str
-        What it is a part of (``"mmarco"``; for a folder the one above it): datasets of one family share a table.
+        The group it belongs to (``"mmarco"``; for a folder, its parent): datasets of one family share a table.
     queries : tuple of Query
-        Those that some document is judged relevant to; no others, since no measure could tell anything of them.
+        Only those with a relevant document, since the others cannot be measured.
     qrels : mapping
-        Grades by query id and document id; more than 0 is relevant.
+        Grades by query id and document id; above 0 means relevant.
     documents : callable
-        Gives all documents anew at each call, one after the other, each with its language where the dataset tells it.
+        Returns an iterator over all documents, each with its language if the dataset states it.
     texts : callable
         From document ids to their documents, in the same order.
     identity : mapping
-        JSON values that are others for other documents: a run is only taken up again where they are the same.
+        JSON values that identify the documents: a run is only resumed if they are unchanged.
     measures : tuple of str
         The family's official measures.
     bm25 : tuple of float
-        k1 and b of the BM25 row that was published for it, else Pyserini's.
+        k1 and b of the published BM25 row, else Pyserini's.
     total : int or None
-        Number of documents, where it is known without reading them.
+        Number of documents, if known without reading them.
     """
 
     name: str
@@ -90,13 +90,13 @@ class Dataset:
         if n is None:
             return self
         if n < 1:
-            raise InputError(f"{n} queries are none: give a limit of 1 or more.")
+            raise InputError(f"A limit of {n} queries leaves none: give 1 or more.")
         kept = self.queries[:n]
         return replace(self, queries=kept, qrels={query.query_id: self.qrels[query.query_id] for query in kept})
 
 
 def language_of(name: str | None) -> str | None:
-    """Return the language that a folder's name, or a dataset's own code, stands for; None if it is no language.
+    """Return the language meant by a folder's name or a dataset's code; None if it is not a language.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def language_of(name: str | None) -> str | None:
 def keep_judged(
     queries: Sequence[Query], qrels: Mapping[str, Mapping[str, int]], name: str
 ) -> tuple[tuple[Query, ...], dict[str, Mapping[str, int]]]:
-    """Return the queries that some document is relevant to, and their judgements.
+    """Return the queries with a relevant document, and their judgements.
 
     Raises
     ------
@@ -120,5 +120,5 @@ def keep_judged(
     """
     kept = tuple(query for query in queries if any(grade > 0 for grade in qrels.get(query.query_id, {}).values()))
     if not kept:
-        raise InputError(f"No query of {name!r} has a relevant document: its queries and qrels do not belong together.")
+        raise InputError(f"No query of {name!r} has a relevant document: its queries and qrels do not match.")
     return kept, {query.query_id: qrels[query.query_id] for query in kept}

@@ -15,12 +15,12 @@ def load_dataset(name: str) -> Dataset:
     name : str
         ``"mmarco/<language>"`` (dev small, 6,980 queries), ``"mr-tydi/<language>"`` (test), ``"miracl/<language>"``
         (dev), any other id of ir_datasets; or a folder with ``collection.tsv``, ``queries.tsv`` and ``qrels.tsv``, or
-        one whose subfolders have them, one for each language, which makes one collection of all.
+        one whose subfolders, one per language, have them and are combined into one collection.
 
     Raises
     ------
     InputError
-        If there is no such dataset, or a file of it cannot be read; file and line are named.
+        If there is no such dataset, or one of its files cannot be read; the message names file and line.
     MissingExtraError
         If ir_datasets is needed and not installed.
     """

@@ -1,4 +1,4 @@
-"""Retrieval sets in MS MARCO's tsv form: a folder, or a folder with one for each language."""
+"""Retrieval sets in MS MARCO's tsv format: a folder, or one with a subfolder per language."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COLLECTION, QUERIES, QRELS = "collection.tsv", "queries.tsv", "qrels.tsv"
 
 
 def find_folder(name: str) -> Path | None:
-    """Return the folder that a dataset's name means, or None where it means none.
+    """Return the folder that a dataset's name means, or None.
 
     Raises
     ------
     InputError
-        If it can only be a folder, and there is none.
+        If it can only mean a folder, and there is none.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -35,8 +35,8 @@ def load_folder(folder: Path) -> Dataset:
     Parameters
     ----------
     folder : Path
-        Its name, or its subfolders', is the language if it is a language's code. The ids of a collection made of
-        subfolders are prefixed by theirs: ``fr/17``.
+        If its name, or that of a subfolder, is a language code, that is the language. The ids of a collection of
+        subfolders are prefixed with their names: ``fr/17``.
 
     Raises
     ------
@@ -48,17 +48,17 @@ def load_folder(folder: Path) -> Dataset:
         return _Folder(folder).dataset()
     parts = [_Folder(path) for path in sorted(folder.iterdir()) if (path / COLLECTION).is_file()]
     if not parts:
-        raise InputError(f"{str(folder)!r} has no {COLLECTION}, and none of its folders has one.")
-    return _joined(folder, parts)
+        raise InputError(f"{str(folder)!r} has no {COLLECTION}, and neither have its subfolders.")
+    return _combine(folder, parts)
 
 
 class _Folder:
-    """One collection on disk. Texts are found by the place of their line in the file."""
+    """One collection on disk. Texts are read by the offset of their line."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.language = language_of(folder.name)
-        self._places: dict[str, int] | None = None
+        self._offsets: dict[str, int] | None = None
 
     def dataset(self) -> Dataset:
         queries, qrels = keep_judged(self.queries(), self.qrels(), str(self.folder))
@@ -76,17 +76,17 @@ class _Folder:
         seen: set[str] = set()
         for number, _, pid, text in self._collection():
             if pid in seen:
-                raise InputError(f"{self.folder / COLLECTION}, line {number}: the id {pid!r} comes twice.")
+                raise InputError(f"{self.folder / COLLECTION}, line {number}: the id {pid!r} is used twice.")
             seen.add(pid)
             yield Document(prefix + pid, text, None, self.language)
 
     def texts(self, ids: Sequence[str], prefix: str = "") -> list[Document]:
-        if self._places is None:
-            self._places = {pid: start for _, start, pid, _ in self._collection()}
+        if self._offsets is None:
+            self._offsets = {pid: start for _, start, pid, _ in self._collection()}
         result = []
         with (self.folder / COLLECTION).open("rb") as file:
             for pid in ids:
-                file.seek(self._places[pid])
+                file.seek(self._offsets[pid])
                 text = file.readline().decode("utf-8").rstrip("\r\n").split("\t", 1)[1]
                 result.append(Document(prefix + pid, text, None, self.language))
         return result
@@ -96,7 +96,7 @@ class _Folder:
         seen: set[str] = set()
         for number, _, qid, text in rows:
             if qid in seen or not text.strip():
-                wrong = f"the id {qid!r} comes twice" if qid in seen else f"the query {qid!r} is blank"
+                wrong = f"the id {qid!r} is used twice" if qid in seen else f"the query {qid!r} is blank"
                 raise InputError(f"{self.folder / QUERIES}, line {number}: {wrong}.")
             seen.add(qid)
         return [Query(qid, text, self.language) for _, _, qid, text in rows]
@@ -107,7 +107,7 @@ class _Folder:
         for number, _, line in _lines(path):
             cells = line.split()
             if len(cells) != 4 or not cells[3].lstrip("-").isdecimal():
-                raise InputError(f"{path}, line {number}: this is not 'query-id 0 passage-id grade': {line[:60]!r}.")
+                raise InputError(f"{path}, line {number}: expected 'query-id 0 passage-id grade': {line[:60]!r}.")
             result.setdefault(cells[0], {})[cells[2]] = int(cells[3])
         return result
 
@@ -122,8 +122,8 @@ class _Folder:
         return _pairs(self.folder / COLLECTION)
 
 
-def _joined(folder: Path, parts: Sequence[_Folder]) -> Dataset:
-    """Return one dataset of several, ids prefixed by their folder's name."""
+def _combine(folder: Path, parts: Sequence[_Folder]) -> Dataset:
+    """Combine several datasets into one, with ids prefixed by their folder's name."""
     by_name = {part.folder.name: part for part in parts}
     queries: list[Query] = []
     qrels: dict[str, dict[str, int]] = {}
@@ -157,10 +157,10 @@ def _joined(folder: Path, parts: Sequence[_Folder]) -> Dataset:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
-    """Yield number, place in bytes and text of each line that is not blank."""
+    """Yield the number, byte offset and text of each line that is not blank."""
     if not path.is_file():
         raise InputError(f"{str(path.parent)!r} has no {path.name}. A dataset needs {COLLECTION}, {QUERIES}, {QRELS}.")
-    place = 0
+    offset = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             try:
@@ -168,14 +168,14 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
             except UnicodeDecodeError as error:
                 raise InputError(f"{path}, line {number}: this is not UTF-8 ({error.reason}).") from error
             if line.strip():
-                yield number, place, line
-            place += len(raw)
+                yield number, offset, line
+            offset += len(raw)
 
 
 def _pairs(path: Path) -> Iterator[tuple[int, int, str, str]]:
-    """Yield number, place, id and text of each line."""
-    for number, place, line in _lines(path):
+    """Yield the number, byte offset, id and text of each line."""
+    for number, offset, line in _lines(path):
         key, tab, text = line.partition("\t")
         if not tab or not key or key.split() != [key]:
-            raise InputError(f"{path}, line {number}: this is not an id, a tab and a text: {line[:60]!r}.")
-        yield number, place, key, text
+            raise InputError(f"{path}, line {number}: expected an id, a tab and a text: {line[:60]!r}.")
+        yield number, offset, key, text

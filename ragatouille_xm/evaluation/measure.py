@@ -1,4 +1,4 @@
-"""Measures of a ranking, per query and on average."""
+"""Ranking measures, per query and averaged."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ def check_measures(names: Sequence[str]) -> None:
 def measure(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> dict[str, PerQuery]:
     """Measure a ranking by each of several measures.
 
-    Computed by ir_measures (MacAvaney et al. 2022). The order of a ranking is what counts: trec_eval would order
-    documents of equal scores anew, by their ids.
+    Computed by ir_measures (MacAvaney et al. 2022) from the order of the ranking alone: trec_eval would reorder
+    documents of equal score by their ids.
 
     Parameters
     ----------
     ranking : mapping
-        Document ids by query id, best first. A query that is not there has found nothing.
+        Document ids by query id, best first. A missing query has no results.
     qrels : mapping
         Grades by query id and document id. All its queries count.
     names : sequence of str
-        As ir_measures has them, or ``"MRR@10"`` for its ``"RR@10"``.
+        Names of ir_measures, or ``"MRR@10"`` for its ``"RR@10"``.
 
     Returns
     -------
     dict
-        By name of the measure, its value for each query of `qrels`.
+        For each measure, its value for each query of `qrels`.
 
     Raises
     ------
     InputError
-        If a measure is not known.
+        If a measure is unknown.
     MissingExtraError
         If ir_measures is not installed.
 
@@ -105,5 +105,5 @@ def _parse(name: str) -> Any:
         return ir_measures.parse_measure(_MRR.sub("RR", name))
     except (ValueError, NameError, KeyError) as error:
         raise InputError(
-            f"{name!r} is not a measure. Give MRR@10, R@100, nDCG@10, or another one of ir_measures (ir-measur.es)."
+            f"{name!r} is not a measure. Give MRR@10, R@100, nDCG@10, or another measure of ir_measures (ir-measur.es)."
         ) from error

@@ -31,7 +31,7 @@ class PublishedRow(NamedTuple):
 
 
 def published_rows(family: str, measure: str) -> list[PublishedRow]:
-    """Return what was published on a benchmark, in the order of the table; nothing where nothing was.
+    """Return the published rows for a benchmark, in the order of the table, if there are any.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def published_rows(family: str, measure: str) -> list[PublishedRow]:
 
 
 def source() -> str:
-    """Return where the numbers stand."""
+    """Return the source of the numbers."""
     return str(_published()["source"])
 
 

@@ -1,4 +1,4 @@
-"""Runs systems on datasets, and measures what they find."""
+"""Runs systems on datasets and measures their rankings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEPTH = 1000
 
 @dataclass(frozen=True)
 class Measured:
-    """A system's values on a dataset.
+    """A system's results on a dataset.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Measured:
     run : Path
         The TREC file.
     parameters : dict
-        JSON values: all that the run was made with.
+        JSON values: all settings of the run.
     """
 
     dataset: Dataset
@@ -59,29 +59,29 @@ def evaluate(
     overwrite: bool = False,
     progress: bool = False,
 ) -> list[Measured]:
-    """Run each system on each dataset, as far as that was not done before, and measure.
+    """Run each system on each dataset, unless that was done before, and measure.
 
     Parameters
     ----------
     datasets : sequence of Dataset
     systems : dict
-        By label, which names their files.
+        By label, which names the files.
     out : str or Path
-        ``<dataset>/<label>.trec`` and what was kept for it are below.
+        Holds ``<dataset>/<label>.trec`` and the indexes.
     k : int
         Documents to find for each query.
     measures : sequence of str, optional
         By default each dataset's own.
     overwrite : bool
-        Search again, even where a run is finished. Indexes are kept: they are others for other weights.
+        Search again even if a run is finished. Indexes are kept, since each belongs to specific weights.
     progress : bool
         Whether to show progress bars.
 
     Raises
     ------
     InputError
-        If a measure is not known, two labels or datasets would share a file, or a run that is there was made with
-        other parameters.
+        If a measure is unknown, two labels or datasets would share a file, or an existing run was made with other
+        parameters.
     StorageError
         If nothing can be written below `out`.
 
@@ -108,11 +108,11 @@ def evaluate(
 def run_system(
     dataset: Dataset, label: str, system: System, out: Path, *, k: int, overwrite: bool = False, progress: bool = False
 ) -> RunFile:
-    """Return the finished run of a system, taken up where it was cut off; parameters as for `evaluate`."""
+    """Return the finished run of a system, resuming it if it was interrupted; parameters as for `evaluate`."""
     folder = out / file_name(_short(dataset))
     run = RunFile(folder / f"{file_name(label)}.trec", parameters_of(dataset, system, k), overwrite=overwrite)
     if run.finished:
-        logger.info("%s on %s: finished before", label, dataset.name)
+        logger.info("%s on %s: already finished", label, dataset.name)
         return run
     first = _first_stage(dataset, system.first_stage, out, k, progress) if system.first_stage else {}
     kept = {**dataset.identity, **system.index_parameters(dataset)}
@@ -137,7 +137,7 @@ def run_system(
 
 
 def _first_stage(dataset: Dataset, stage: System, out: Path, k: int, progress: bool) -> dict[str, list[str]]:
-    """Return the ranking that is to be ranked anew: the stage's own run, if it was made with the same parameters."""
+    """Return the ranking to re-rank: the stage's own run, if it was made with the same parameters."""
     parameters = parameters_of(dataset, stage, k)
     own = out / file_name(_short(dataset)) / f"{stage.name}.trec"
     usable = RunFile.made_with(own, parameters) or not own.exists()
@@ -146,7 +146,7 @@ def _first_stage(dataset: Dataset, stage: System, out: Path, k: int, progress: b
 
 
 def parameters_of(dataset: Dataset, system: System, k: int) -> dict[str, object]:
-    """Return all that a run depends on."""
+    """Return all parameters that a run depends on."""
     return {
         "system": system.name,
         **system.parameters(dataset),
@@ -157,7 +157,7 @@ def parameters_of(dataset: Dataset, system: System, k: int) -> dict[str, object]
 
 
 def file_name(label: str) -> str:
-    """Return a label as it can stand in a file's name, and in a run's last column.
+    """Return a label in a form that suits file names and the last column of a run.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def file_name(label: str) -> str:
 
 
 def _short(dataset: Dataset) -> str:
-    """Return a dataset's name, of a folder its last two parts."""
+    """Return a dataset's name; for a folder, its last two parts."""
     path = Path(dataset.name)
     return "/".join(path.parts[-2:]) if path.is_absolute() else dataset.name
 
@@ -178,7 +178,7 @@ def _check_names(datasets: Sequence[Dataset], systems: dict[str, System]) -> Non
         files = [file_name(name) for name in names]
         twice = next((name for name, file in zip(names, files, strict=True) if files.count(file) > 1), None)
         if twice is not None:
-            raise InputError(f"Two of the {what} are both called {twice!r}. Give each only once.")
+            raise InputError(f"Two {what} are both called {twice!r}. Give each only once.")
 
 
 def _digest(parameters: object) -> str:
@@ -186,7 +186,7 @@ def _digest(parameters: object) -> str:
 
 
 def _write_values(run: Path, values: dict[str, PerQuery]) -> None:
-    """Keep the values of each query beside the run."""
+    """Write the values of each query next to the run."""
     path = run.with_suffix(".values.json")
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""TREC run files that can be taken up where they were cut off."""
+"""Resumable TREC run files."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .systems.base import Found
 class RunFile:
     """A run of one system on one dataset: ``query Q0 document rank score tag``, best first.
 
-    Beside it, in ``<name>.json``, is what it was made with, and how far it is: rows count only once they are noted
-    there, so that what a killed process leaves behind is cut off.
+    ``<name>.json`` next to it records its parameters and progress: rows count only once they are recorded there, so the
+    torn rest of a killed process is truncated.
 
     Parameters
     ----------
     path : Path
         Ends in ``.trec``.
     parameters : mapping
-        JSON values: all that the ranking depends on.
+        JSON values that determine the ranking.
     overwrite : bool
-        Begin anew, whatever is there.
+        Start from scratch.
 
     Raises
     ------
     InputError
-        If the run that is there was made with other parameters; they are named.
+        If the existing run was made with other parameters; the message names them.
     """
 
     def __init__(self, path: Path, parameters: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -55,7 +55,7 @@ class RunFile:
         return self.path.stem
 
     def append(self, queries: Sequence[Query], found: Sequence[Found]) -> None:
-        """Write the rows of some more queries, all or none."""
+        """Append the rows of some queries, all or none."""
         rows = [
             f"{query.query_id} Q0 {document} {rank} {score:.6f} {self.tag}\n"
             for query, hits in zip(queries, found, strict=True)
@@ -73,7 +73,7 @@ class RunFile:
         self._note()
 
     def finish(self) -> None:
-        """Note that all queries are there."""
+        """Record that all queries are done."""
         self.finished = True
         self._note()
 
@@ -98,7 +98,7 @@ class RunFile:
 
     @staticmethod
     def made_with(path: Path, parameters: Mapping[str, Any]) -> bool:
-        """Return whether the run at `path` is there, whole or not, and was made with these parameters."""
+        """Return whether a run exists at `path`, complete or not, that was made with these parameters."""
         try:
             notes = _read_notes(path.with_suffix(".json"))
         except (InputError, FileNotFoundError):
@@ -119,15 +119,15 @@ class RunFile:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Raise what the operating system has to say about writing below `out` as a `StorageError`."""
+    """Raise operating system errors about writing below `out` as `StorageError`."""
     try:
         yield
     except OSError as error:
         if isinstance(error, RagatouilleXMError):
             raise
         raise StorageError(
-            f"Could not write below {str(out)!r}: {error}. What was finished is kept: free some disk space, or check "
-            "the permissions, and the same call goes on from there."
+            f"Could not write below {str(out)!r}: {error}. Finished work is kept: free some disk space or check the "
+            "permissions, and repeat the call to continue."
         ) from error
 
 
@@ -137,20 +137,20 @@ def read_run(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     InputError
-        If a row does not have six columns; file and line are named.
+        If a row does not have six columns; the message names file and line.
     """
     ranking: dict[str, list[str]] = {}
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             cells = line.split()
             if len(cells) != 6:
-                raise InputError(f"{path}, line {number}: this is no row of a run, of six columns: {line[:60]!r}.")
+                raise InputError(f"{path}, line {number}: this is not a row of six columns: {line[:60]!r}.")
             ranking.setdefault(cells[0], []).append(cells[2])
     return ranking
 
 
 def fingerprint_of(queries: Sequence[Query]) -> str:
-    """Return what is the same for the same queries in the same order."""
+    """Return a hash of the queries and their order."""
     digest = hashlib.sha256()
     for query in queries:
         digest.update(f"{query.query_id}\t{query.text}\n".encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Whether two systems differ by more than chance: a paired randomisation test, and Holm's correction."""
+"""Significance of differences between systems: a paired randomisation test with Holm's correction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .measure import PerQuery
 
 FLIPS = 10_000
 LEVEL = 0.05
-_FLIP_BLOCK = 250  # flips of all queries
+_FLIP_BLOCK = 250  # sign flips of all queries at a time
 
 
 class Comparison(NamedTuple):
@@ -24,11 +24,11 @@ class Comparison(NamedTuple):
     ----------
     first, second : str
     difference : float
-        Mean of the first less mean of the second.
+        Mean of the first minus mean of the second.
     p : float
-        Of the two-sided test.
+        p-value of the two-sided test.
     corrected : float
-        The same after Holm's correction for all pairs that were compared together.
+        `p` after Holm's correction for all pairs compared together.
     """
 
     first: str
@@ -46,8 +46,8 @@ class Comparison(NamedTuple):
 def paired_test(first: NDArray[np.float64], second: NDArray[np.float64], *, flips: int = FLIPS, seed: int = 0) -> float:
     """Return the p-value of a two-sided paired randomisation test on the difference of means.
 
-    Under the null hypothesis the two systems' values of a query could be exchanged: signs of the differences are
-    drawn `flips` times, and the mean is counted that is at least as far from 0 (Smucker et al. 2007, "A Comparison of
+    Under the null hypothesis the two systems' values of a query are exchangeable: the signs of the differences are
+    drawn `flips` times, and means that are at least as far from 0 are counted (Smucker et al. 2007, "A Comparison of
     Statistical Significance Tests for Information Retrieval Evaluation", section 3.1).
 
     Parameters
@@ -55,9 +55,9 @@ def paired_test(first: NDArray[np.float64], second: NDArray[np.float64], *, flip
     first, second : numpy.ndarray
         Shape ``(Q,)``: the values of the same queries in the same order.
     flips : int
-        The smallest p that can come out is 1 over one more than these.
+        The smallest possible p is ``1 / (flips + 1)``.
     seed : int
-        The same seed, the same p.
+        Makes the result reproducible.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def paired_test(first: NDArray[np.float64], second: NDArray[np.float64], *, flip
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979, "A Simple Sequentially Rejective Multiple Test").
+    """Correct p-values for their number (Holm 1979, "A Simple Sequentially Rejective Multiple Test").
 
     Examples
     --------

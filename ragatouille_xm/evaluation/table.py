@@ -1,4 +1,4 @@
-"""Tables in the layout of the model card: a row for each system, a column for each language."""
+"""Tables in the layout of the model card: one row per system, one column per language."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .published import published_rows
 from .runner import Measured
 from .significance import Comparison, compare
 
-UNKNOWN = "all"  # the column of queries whose language the dataset does not tell
+UNKNOWN = "all"  # the column for queries of unknown language
 
 
 class Row(NamedTuple):
@@ -28,11 +28,11 @@ class Row(NamedTuple):
         Label of a measured system, or the printed name of a published one.
     published : bool
     values : tuple of (float or None)
-        Percent, one for each column; None where there is none.
+        Percent, one per column; None if missing.
     average : float or None
-        Over the columns, if all of them have a value; of a whole published row the printed one.
+        Over the columns, if all have a value; for a complete published row, the printed average.
     better_than : tuple of tuple of str
-        For each column, the measured systems that this one is significantly better than.
+        Per column, the measured systems that this one significantly outperforms.
     """
 
     system: str
@@ -50,11 +50,11 @@ class Table:
     ----------
     family, measure : str
     columns : tuple of str
-        Languages; of datasets that tell none, their names.
+        Languages; for datasets without, their names.
     rows : tuple of Row
-        Measured ones first.
+        Measured systems first.
     comparisons : dict
-        By column, every pair of measured systems; corrected (Holm) within the column.
+        By column, every pair of measured systems, with Holm's correction within the column.
     """
 
     family: str
@@ -65,7 +65,7 @@ class Table:
 
 
 def make_tables(measured: Sequence[Measured]) -> list[Table]:
-    """Return a table for each family of datasets and measure.
+    """Return one table per dataset family and measure.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def _measured_row(
 
 
 def _columns(each: Measured) -> Iterable[tuple[str, list[str]]]:
-    """Yield a dataset's columns and the queries of each: one for each language of a mixed collection."""
+    """Yield a dataset's columns with their queries; a mixed collection has one column per language."""
     dataset = each.dataset
     name = Path(dataset.name).name if Path(dataset.name).is_absolute() else dataset.name.rpartition("/")[2]
     if dataset.languages == (None,):
@@ -150,7 +150,7 @@ def _columns(each: Measured) -> Iterable[tuple[str, list[str]]]:
 
 
 def _ordered(family: str, columns: list[str]) -> tuple[str, ...]:
-    """Return columns in the published order, where there is one."""
+    """Return columns in the published order, if there is one."""
     order = list(FAMILIES[family].ids) if family in FAMILIES else []
     return tuple(sorted(columns, key=lambda column: order.index(column) if column in order else len(order)))
 

@@ -1,4 +1,4 @@
-"""MRR@10 of a model that is being trained, on a small retrieval set."""
+"""Validation during training: MRR@10 on a small retrieval set."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _PASSAGE_BATCH = 512  # passages encoded and scored at a time
 
 
 class RankingValidation:
-    """Measures an encoder by exact search: give it to `ragatouille_xm.training.train`, or `RAGTrainer`, as validation.
+    """Measures an encoder by exact search; a `validation` for `ragatouille_xm.training.train` or `RAGTrainer`.
 
     Parameters
     ----------
     folder : str or Path
         With ``collection.tsv``, ``queries.tsv`` and ``qrels.tsv``, or subfolders that have them, as for
-        ``ragatouille-xm evaluate``. All passages are encoded at every validation, so give some thousands at most.
+        ``ragatouille-xm evaluate``. Every validation encodes all passages, so use a few thousand at most.
     language : str, optional
-        Of texts whose folder's name tells none; by default detected.
+        Language of texts whose folder's name states none; by default detected.
 
     Raises
     ------
     InputError
-        If a file is missing or malformed, or there are no passages, or a judged one is missing.
+        If a file is missing or malformed, there are no passages, or a judged one is missing.
 
     Examples
     --------
@@ -43,19 +43,19 @@ class RankingValidation:
     def __init__(self, folder: str | Path, language: str | None = None) -> None:
         dataset = load_folder(Path(folder).expanduser())
         documents = list(dataset.documents())
-        places = {document.document_id: i for i, document in enumerate(documents)}
+        positions = {document.document_id: i for i, document in enumerate(documents)}
         relevant = [[d for d, grade in dataset.qrels[q.query_id].items() if grade > 0] for q in dataset.queries]
-        if missing := next((each for ids in relevant for each in ids if each not in places), None):
+        if missing := next((each for ids in relevant for each in ids if each not in positions), None):
             raise InputError(f"{str(folder)!r} judges the passage {missing!r}, which its collection does not have.")
-        self._relevant = [torch.tensor([places[each] for each in ids]) for ids in relevant]
+        self._relevant = [torch.tensor([positions[each] for each in ids]) for ids in relevant]
         self._texts = [document.text for document in documents]
         self._queries = [query.text for query in dataset.queries]
         given = [*(document.language for document in documents), *(query.language for query in dataset.queries)]
         self._languages = [each or language for each in given]
 
     def __call__(self, encoder: Encoder) -> float:
-        """Return MRR@10, 0 to 1; among equal scores the earlier passage of the collection is first."""
-        languages = iter(_known(encoder, [*self._texts, *self._queries], self._languages))
+        """Return MRR@10, 0 to 1; of equal scores, the earlier passage of the collection ranks first."""
+        languages = iter(_resolve_languages(encoder, [*self._texts, *self._queries], self._languages))
         of_texts = list(islice(languages, len(self._texts)))
         with torch.inference_mode():
             queries = encoder.encode_queries(self._queries, list(languages))
@@ -70,12 +70,12 @@ class RankingValidation:
 
 
 def _rank(scores: torch.Tensor, relevant: torch.Tensor) -> int:
-    """Return the rank of the best of some places, from 1."""
+    """Return the rank of the best relevant passage, from 1."""
     best = int(relevant[scores[relevant] == scores[relevant].max()].min())
     return 1 + int((scores > scores[best]).sum()) + int((scores[:best] == scores[best]).sum())
 
 
-def _known(encoder: Encoder, texts: Sequence[str], languages: Sequence[str | None]) -> list[str]:
-    """Return languages that the checkpoint has an adapter for, detecting those that are not told."""
+def _resolve_languages(encoder: Encoder, texts: Sequence[str], languages: Sequence[str | None]) -> list[str]:
+    """Return languages with an adapter in the checkpoint, detecting those not given."""
     unknown = iter(encoder.detect([text for text, each in zip(texts, languages, strict=True) if each is None]))
     return [next(unknown).language if each is None else encoder.adapters.resolve(each) for each in languages]

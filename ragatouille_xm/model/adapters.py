@@ -1,4 +1,4 @@
-"""The language adapters of an X-MOD checkpoint, each in memory only once it is used."""
+"""The language adapters of an X-MOD checkpoint, loaded on first use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import LanguageError
 
 
 class Adapter(NamedTuple):
-    """One language's bottleneck of one layer: ``dense2(act(dense1(x)))``.
+    """One language's bottleneck in one layer: ``dense2(act(dense1(x)))``.
 
     Shapes: down weight (bottleneck, hidden) and bias (bottleneck,), up weight (hidden, bottleneck) and bias (hidden,).
     """
@@ -33,18 +33,18 @@ class Adapter(NamedTuple):
 
 
 class AdapterBank:
-    """Adapters by name, read on first use and then kept. Thread-safe.
+    """Adapters by name, read on first use and then cached. Thread-safe.
 
     X-MOD keeps one bottleneck per language in every layer (Pfeiffer et al. 2022, "Lifting the Curse of Multilinguality
-    by Pre-training Modular Transformers", section 3): 7 M parameters a language in the base size, so that 81 of them
-    are three quarters of the checkpoint while a text needs one.
+    by Pre-training Modular Transformers", section 3): 7 M parameters per language at base size, so 81 of them make
+    up three quarters of the checkpoint, while a text needs one.
 
     Parameters
     ----------
     names : sequence of str
-        The adapters that the checkpoint has.
+        The checkpoint's adapters.
     read : callable
-        Reads the adapters of all layers for one name.
+        From a name to its adapters, one per layer.
     """
 
     def __init__(self, names: tuple[str, ...], read: Callable[[str], tuple[Adapter, ...]]) -> None:
@@ -59,7 +59,7 @@ class AdapterBank:
         return tuple(self._resident)
 
     def __getitem__(self, name: str) -> tuple[Adapter, ...]:
-        """Return the adapter of every layer.
+        """Return the adapters of all layers.
 
         Raises
         ------

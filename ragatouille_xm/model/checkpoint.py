@@ -1,4 +1,4 @@
-"""Checkpoint folders: where they are, what is in them, their settings and weights."""
+"""Checkpoint folders: locating them, and reading their settings and weights."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Checkpoint:
     Attributes
     ----------
     name : str
-        What the user asked for: a hub id, a folder, or ``"demo"``.
+        As given by the user: a hub id, a folder, or ``"demo"``.
     folder : Path
     config : dict
         ``config.json``.
     settings : TokenSettings
     weights : Weights
-        Tensors by name, read when asked for.
+        Tensors by name, read on demand.
     fingerprint : str
-        Equal for equal checkpoints; an index remembers it.
+        Equal for equal checkpoints; stored in indexes.
     """
 
     name: str
@@ -51,17 +51,17 @@ class Checkpoint:
 
     @property
     def model_type(self) -> str:
-        """The kind of backbone, as ``config.json`` names it."""
+        """The type of the backbone, from ``config.json``."""
         return str(self.config.get("model_type"))
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Language adapters in their stored order; empty for a backbone that has none."""
+        """Language adapters in their stored order; empty for a backbone without any."""
         return tuple(self.config.get("languages", ())) if self.model_type == "xmod" else ()
 
     @property
     def default_adapter(self) -> str | None:
-        """The adapter for text of no known language."""
+        """The adapter for text of unknown language."""
         if not self.adapters:
             return None
         default = self.config.get("default_language")
@@ -76,7 +76,7 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If it cannot be found, or a file of it is missing or unreadable.
+        If it cannot be found, or one of its files is missing or unreadable.
     """
     folder = locate(name)
     config_bytes = _read(folder / "config.json")
@@ -89,7 +89,7 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
 
 
 def locate(name: str | Path) -> Path:
-    """Return the folder of a hub id (fetched into the hub's cache when it is not there), a folder, or a demo.
+    """Return the folder of a hub id (downloaded into the hub's cache if needed), a folder, or a demo.
 
     Raises
     ------
@@ -119,10 +119,10 @@ def _from_hub(repo_id: str) -> Path:
         folder = Path(snapshot_download(repo_id, allow_patterns=_SMALL_FILES + _SAFETENSORS))
         if not any(folder.glob(_SAFETENSORS[0])):
             folder = Path(snapshot_download(repo_id, allow_patterns=_SMALL_FILES + _PICKLES))
-    except Exception as error:  # the hub client's own errors, its HTTP library's, or the socket's
+    except Exception as error:  # from the hub client, its HTTP library, or the socket
         raise CheckpointError(
-            f"The checkpoint {repo_id!r} is neither a local folder nor in the hub's cache, and the hub could not give "
-            f'it ({type(error).__name__}). Check the id and the connection, give a local folder, or use "demo".'
+            f"The checkpoint {repo_id!r} is neither a local folder nor in the hub's cache, and could not be "
+            f'downloaded ({type(error).__name__}). Check the id and the connection, give a local folder, or use "demo".'
         ) from error
     return folder
 
@@ -130,7 +130,7 @@ def _from_hub(repo_id: str) -> Path:
 def _read_settings(folder: Path) -> tuple[TokenSettings, bytes]:
     path = folder / "artifact.metadata"
     if not path.exists():
-        logger.warning("%s has no artifact.metadata: taking ColBERT's usual settings", folder)
+        logger.warning("%s has no artifact.metadata: using ColBERT's default settings", folder)
         return TokenSettings(), b""
     raw = _read(path)
     stored = _parse(raw, path)
@@ -155,7 +155,7 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(raw)
     except ValueError as error:
-        raise CheckpointError(f"{str(path)!r} is not valid JSON: {error}. Fetch the checkpoint again.") from error
+        raise CheckpointError(f"{str(path)!r} is not valid JSON: {error}. Download the checkpoint again.") from error
     if not isinstance(value, dict):
-        raise CheckpointError(f"{str(path)!r} does not hold a JSON object. Fetch the checkpoint again.")
+        raise CheckpointError(f"{str(path)!r} is not a JSON object. Download the checkpoint again.")
     return value

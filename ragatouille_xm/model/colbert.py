@@ -1,4 +1,4 @@
-"""ColBERT: a backbone, a linear head, and unit vectors."""
+"""ColBERT: a backbone, a linear head and normalisation."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .xmod import XmodEncoder
 
 
 class Backbone(Protocol):
-    """What turns token ids into hidden states."""
+    """Maps token ids to hidden states."""
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens of one text."""
+        """Maximum tokens per text."""
         ...
 
     def __call__(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
         """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``.
 
-        The mask is None where every token may be attended to; `adapters` names one per row, or is empty.
+        The mask is None if all tokens may be attended to; `adapters` names one per row, or is empty.
         """
         ...
 
@@ -49,12 +49,12 @@ class TransformersBackbone:
             model = AutoModel.from_config(config)
         except (ValueError, KeyError, OSError) as error:
             raise CheckpointError(
-                f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not one that transformers knows as "
-                "an encoder. ColBERT checkpoints on X-MOD, BERT, XLM-R and their like can be loaded."
+                f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not an encoder that "
+                "transformers knows. ColBERT checkpoints on X-MOD, BERT, XLM-R and the like can be loaded."
             ) from error
         weights = checkpoint.weights
         prefix = weights.prefix_of("embeddings.word_embeddings.weight")
-        # A pooler is never used here, and ColBERT checkpoints need not have one.
+        # The pooler is unused, and may be missing in ColBERT checkpoints.
         wanted = {name: value for name, value in model.state_dict().items() if not name.startswith("pooler.")}
         state = {name: weights.get(prefix + name, value.shape) for name, value in wanted.items()}
         model.load_state_dict(state, strict=False)
@@ -96,7 +96,7 @@ class ColBERT:
         hidden = checkpoint.config.get("hidden_size")
         if linear.ndim != 2 or linear.shape[1] != hidden:
             raise CheckpointError(
-                f"Tensor 'linear.weight' has shape {tuple(linear.shape)}, but config.json wants (dim, {hidden})."
+                f"Tensor 'linear.weight' has shape {tuple(linear.shape)}, but config.json requires (dim, {hidden})."
             )
         backbone: Backbone
         if checkpoint.model_type == "xmod":
@@ -106,17 +106,17 @@ class ColBERT:
         return cls(backbone, linear.to(device, dtype))
 
     def pack(self, quantize: str | None = None) -> None:
-        """Lay the linear layers out for inference on the CPU; their weights cannot be trained afterwards.
+        """Pack the linear layers for inference on the CPU; they cannot be trained afterwards.
 
         Parameters
         ----------
         quantize : {"int8"}, optional
-            Compute in 8-bit integers; by default as exactly as before.
+            Compute with 8-bit integers; by default without loss of precision.
 
         Raises
         ------
         InputError
-            If `quantize` is unknown, or the device, dtype or torch cannot do it.
+            If `quantize` is unknown, or not supported by the device, dtype or torch.
         """
         kind = packing(quantize, self.device, self.linear.dtype)
         if kind is not None and isinstance(self.backbone, XmodEncoder):
@@ -131,7 +131,7 @@ class ColBERT:
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs."""
+        """The device of the model."""
         return self.linear.device
 
     @torch.inference_mode()
@@ -141,16 +141,16 @@ class ColBERT:
         Parameters
         ----------
         input_ids, attention_mask : torch.Tensor
-            Shape ``(b, L)``, int64, best on the CPU.
+            Shape ``(b, L)``, int64, preferably on the CPU.
         adapters : sequence of str
-            Adapter of each row; empty for a backbone without.
+            Adapter of each row; empty for a backbone without adapters.
 
         Returns
         -------
         torch.Tensor
             Shape ``(b, L, dim)``, float32, rows of unit length, on the model's device.
         """
-        # Looked at before the transfer: on a GPU, the host would wait for the answer.
+        # Checked before the transfer: on a GPU, the host would wait for the result.
         mask = None if bool(attention_mask.all()) else attention_mask.to(self.device, non_blocking=True)
         hidden = self.backbone(input_ids.to(self.device, non_blocking=True), mask, adapters)
         return F.normalize((hidden @ self.linear.T).float(), dim=-1)

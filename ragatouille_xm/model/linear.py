@@ -1,7 +1,7 @@
-"""Linear layers for inference on a CPU: float32 weights in oneDNN's own layout, or 8-bit integers.
+"""Linear layers for inference on a CPU: float32 weights in oneDNN's layout, or 8-bit integers.
 
-torch's own float32 `linear` goes to MKL, which on CPUs of other makers than its own does not use AVX-512, and lays its
-weights out again in every call. oneDNN, which torch carries too, does both better: see ``benchmarks/encode.py``.
+torch's float32 `linear` uses MKL, which does not use AVX-512 on CPUs of other makers, and packs the weights again in
+every call. oneDNN, which torch includes too, does better in both respects: see ``benchmarks/encode.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _I8_MOST = 127
 
 
 class PackedLinear(nn.Module):
-    """``x @ weight.T + bias`` in float32, with the weight in the layout that oneDNN computes in.
+    """``x @ weight.T + bias`` in float32, with the weight in oneDNN's layout.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ class PackedLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """``x @ weight.T + bias`` over 8-bit integers: a scale for each row of the weight, and one for each token.
+    """``x @ weight.T + bias`` with 8-bit integers, a scale for each row of the weight, and one for each token.
 
-    A token's scale comes from that token alone, so that its vector does not depend on its neighbours in a batch.
-    Products add up in 32 bits. Vector-wise scales: Dettmers et al. 2022, "LLM.int8()", section 2.
+    A token's scale depends on that token alone, so its vector does not depend on the batch. Products are summed in 32
+    bits. Vector-wise scales: Dettmers et al. 2022, "LLM.int8()", section 2.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        # Without VNNI, pairs of products are added in 16 bits: 7-bit weights keep them from overflowing.
+        # Without VNNI, pairs of products are added in 16 bits; 7-bit weights prevent overflow.
         most = _I8_MOST if _has_vnni() else _I8_MOST // 2
         scale = weight.detach().float().abs().amax(1).clamp_min(1e-12) / most
         whole = (weight.detach().float() / scale[:, None]).round().to(torch.int8)
@@ -70,9 +70,9 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
         rows = x.reshape(-1, x.shape[-1])
-        # Two reductions and in-place sums: `vector_norm` and `addcmul` took a third of the time here.
+        # Two reductions and in-place sums, since `vector_norm` and `addcmul` took a third of the time.
         scale = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True)).clamp_min_(1e-12).div_(_I8_MOST)
-        whole = (rows / scale).add_(_U8_ZERO + 0.5).to(torch.uint8)  # cut off after adding 0.5: rounded
+        whole = (rows / scale).add_(_U8_ZERO + 0.5).to(torch.uint8)  # truncation after adding 0.5 rounds
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             whole, 1.0, _U8_ZERO, self.weight, self.weight_scale, self.weight_zero, None, 1.0, 0, torch.float32,
             "none", [], "",
@@ -88,12 +88,12 @@ class PackedAdapter(NamedTuple):
 
 
 def packing(quantize: str | None, device: torch.device, dtype: torch.dtype) -> type[PackedLinear | Int8Linear] | None:
-    """Return the kind of linear layer that suits, or None to keep torch's own.
+    """Return the suitable kind of linear layer, or None to keep torch's own.
 
     Raises
     ------
     InputError
-        If `quantize` is unknown, or cannot be done there.
+        If `quantize` is unknown or not supported.
     """
     if quantize is None:
         return PackedLinear if device.type == "cpu" and dtype == torch.float32 and _works(PackedLinear) else None
@@ -101,7 +101,7 @@ def packing(quantize: str | None, device: torch.device, dtype: torch.dtype) -> t
         raise InputError(f'quantize={quantize!r} is not known. Give "int8", or None for full precision.')
     if device.type != "cpu" or dtype != torch.float32:
         raise InputError(
-            f'quantize="int8" is for float32 on the CPU, and the model is {dtype} on {device}. Give device="cpu" and '
+            f'quantize="int8" needs float32 on the CPU, but the model is {dtype} on {device}. Give device="cpu" and '
             "no dtype, or leave quantize out."
         )
     if not _works(Int8Linear):
@@ -110,7 +110,7 @@ def packing(quantize: str | None, device: torch.device, dtype: torch.dtype) -> t
 
 
 def pack(module: nn.Module, kind: type[PackedLinear | Int8Linear]) -> None:
-    """Put a packed layer in the place of every `nn.Linear` of `module`; each weight is in memory once."""
+    """Replace every `nn.Linear` of `module` by a packed layer, one at a time, to save memory."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Linear):
             setattr(module, name, kind(child.weight, child.bias))
@@ -130,7 +130,7 @@ def _has_vnni() -> bool:
 
 @cache
 def _works(kind: type[PackedLinear | Int8Linear]) -> bool:
-    """Tell whether this torch and this CPU can do it: the operators are not part of torch's stable interface."""
+    """Return whether this works with this torch and CPU: the operators are not in torch's stable interface."""
     generator = torch.Generator().manual_seed(0)
     weight, bias, x = (torch.randn(*shape, generator=generator) for shape in ((8, 16), (8,), (4, 16)))
     try:

@@ -1,4 +1,4 @@
-"""Copies of one model on several devices, which share batches: data parallelism within a process."""
+"""Copies of a model on several devices that share the batches: data parallelism within a process."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from ..text.tokenizer import TokenBatch
 from .colbert import ColBERT
 
 Work = tuple[TokenBatch, Sequence[str]]  # a batch, and the adapter of each of its rows
-Done = tuple[Tensor, Tensor]  # vectors (b, L, dim), and which of them count (b, L)
+Done = tuple[Tensor, Tensor]  # vectors (b, L, dim), and the mask of scored tokens (b, L)
 
 
 def encode_on(models: Sequence[ColBERT], work: Iterable[Work]) -> Iterator[Done]:
-    """Encode batches on every model at once, each by the next one that is free; yield them in order.
+    """Encode batches on all models in parallel, each on the next free one; yield them in order.
 
-    There is a thread for each model, while the iterator lives. `work` is read in the caller's thread, while the models
-    run: up to two batches for each model, one that it encodes and one that waits, for the model or for its turn to be
-    yielded. An exception of a model is raised where its batch would be yielded; batches that wait are then dropped, as
-    they are if the caller stops early.
+    Each model has a thread while the iterator lives. `work` is read in the caller's thread while the models run: up to
+    two batches per model, one being encoded and one waiting for the model or to be yielded. A model's exception is
+    raised where its batch would be yielded; waiting batches are then dropped, as they are if the caller stops early.
 
     Parameters
     ----------
     models : sequence of ColBERT
-        Equal ones. Vectors end up on the device of the first.
+        Identical models. Vectors are returned on the device of the first.
     work : iterable of (TokenBatch, sequence of str)
         Batches, and the adapter of each row.
 
     Yields
     ------
     tuple of torch.Tensor
-        Vectors ``(b, L, dim)`` as `ColBERT` gives them, and the scoring mask ``(b, L)`` of the batch.
+        Vectors ``(b, L, dim)`` as returned by `ColBERT`, and the scoring mask ``(b, L)`` of the batch.
     """
     home = models[0].device
     free: SimpleQueue[ColBERT] = SimpleQueue()
@@ -46,7 +45,7 @@ def encode_on(models: Sequence[ColBERT], work: Iterable[Work]) -> Iterator[Done]
         model = free.get()  # never waits: there are as many models as threads
         try:
             vectors = model(batch.input_ids, batch.attention_mask, adapters).to(home)
-            if model.device.type == "cuda":  # a GPU that has only been told what to do is not free
+            if model.device.type == "cuda":  # a GPU with queued work is not free
                 torch.cuda.current_stream(model.device).synchronize()
             return vectors, batch.scoring_mask
         finally:

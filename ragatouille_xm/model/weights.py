@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint by name, each read from disk when it is asked for."""
+"""Tensors of a checkpoint by name, read from disk on demand."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ..errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE = 1 << 16  # bytes of a weights file's start, middle and end that go into the digest
+_SAMPLE = 1 << 16  # bytes hashed of a weights file's start, middle and end
 
 
 class Weights:
-    """Named tensors of one or several safetensors files. Thread-safe.
+    """Named tensors in one or more safetensors files. Thread-safe.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Weights:
 
     @classmethod
     def open(cls, folder: Path) -> Weights:
-        """Open ``model.safetensors`` (single or sharded), or ``pytorch_model.bin`` converted once into the cache.
+        """Open ``model.safetensors`` (single or sharded), or ``pytorch_model.bin``, converted once into the cache.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class Weights:
         return tuple(self._files)
 
     def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
-        """Read a tensor onto the CPU in its stored dtype; its pages are read when they are touched.
+        """Read a tensor onto the CPU in its stored dtype; it is memory-mapped.
 
         Raises
         ------
@@ -80,36 +80,36 @@ class Weights:
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt", device="cpu")
             tensor: torch.Tensor = self._open[path].get_tensor(name)
-        if tensor.ndim == 1:  # a view of so little would keep the pages of its large neighbours
+        if tensor.ndim == 1:  # a small view would keep the pages of its large neighbours
             tensor = tensor.clone()
         if shape is not None and tuple(tensor.shape) != tuple(shape):
             raise CheckpointError(
-                f"Tensor {name!r} has shape {tuple(tensor.shape)}, but config.json wants {tuple(shape)}. "
+                f"Tensor {name!r} has shape {tuple(tensor.shape)}, but config.json requires {tuple(shape)}. "
                 "The two do not belong together."
             )
         return tensor
 
     def release(self) -> None:
-        """Let go of the files, which are opened again when they are needed.
+        """Close the files, which reopen when needed.
 
-        Tensors are views of a file's mapping, whose pages stay in memory until the last of them is gone: calling this
-        after each group of tensors lets the pages of a group go with it.
+        Tensors are views of a file's mapping, whose pages stay in memory until the last view is gone: calling this
+        after each group of tensors frees the pages of a group along with it.
         """
         with self._lock:
             self._open.clear()
 
     def prefix_of(self, suffix: str) -> str:
-        """Return what stands before `suffix` in the one tensor name that ends with it."""
+        """Return the part before `suffix` of the only tensor name that ends with it."""
         found = [name[: -len(suffix)] for name in self._files if name == suffix or name.endswith("." + suffix)]
         if len(found) != 1:
             raise CheckpointError(
-                f"The checkpoint has {len(found)} tensors named '…{suffix}'; exactly one is needed to tell where the "
-                "backbone's tensors are."
+                f"The checkpoint has {len(found)} tensors named '…{suffix}'; exactly one is needed to locate the "
+                "backbone's tensors."
             )
         return found[0]
 
     def digest(self) -> bytes:
-        """Return a hash of names, sizes and a sample of the bytes: cheap, and other for other weights."""
+        """Return a cheap hash of the files' sizes and sampled bytes."""
         digest = hashlib.sha256()
         for path in sorted(set(self._files.values())):
             size = path.stat().st_size
@@ -130,10 +130,10 @@ def _shards(folder: Path, single: str) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{str(index)!r} is damaged. Fetch the checkpoint again.") from error
+        raise CheckpointError(f"{str(index)!r} is damaged. Download the checkpoint again.") from error
     for name in names:
         if not (folder / name).is_file():
-            raise CheckpointError(f"The checkpoint folder {str(folder)!r} lacks the shard {name!r}. Fetch it again.")
+            raise CheckpointError(f"The checkpoint folder {str(folder)!r} lacks the shard {name!r}. Download it again.")
     return [folder / name for name in names]
 
 
@@ -142,11 +142,13 @@ def _names(path: Path) -> list[str]:
         with safe_open(path, framework="pt", device="cpu") as file:
             return list(file.keys())
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{str(path)!r} is not a readable safetensors file: {error}. Fetch it again.") from error
+        raise CheckpointError(
+            f"{str(path)!r} is not a readable safetensors file: {error}. Download it again."
+        ) from error
 
 
 def _convert(pickles: Sequence[Path]) -> Path:
-    """Write pickled tensors as one safetensors file in the cache, once, so that adapters can be read lazily."""
+    """Convert pickled tensors once into a safetensors file in the cache, so that adapters can be read lazily."""
     states = [path.stat() for path in pickles]
     key = repr([(str(p.resolve()), s.st_size, s.st_mtime_ns) for p, s in zip(pickles, states, strict=True)])
     target = cache_dir() / "converted" / hashlib.sha256(key.encode()).hexdigest()[:16] / "model.safetensors"
@@ -157,26 +159,26 @@ def _convert(pickles: Sequence[Path]) -> Path:
     for path in pickles:
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # unpickling fails in as many ways as there are files
+        except Exception as error:  # unpickling can fail in any way
             raise CheckpointError(
-                f"{str(path)!r} cannot be loaded as plain tensors ({type(error).__name__}). It is damaged, or holds "
-                "code, which is never run. Use a checkpoint in safetensors form."
+                f"{str(path)!r} cannot be loaded as plain tensors ({type(error).__name__}). It is damaged, or contains "
+                "code, which is never run. Use a checkpoint in safetensors format."
             ) from error
         tensors |= {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
     os.close(handle)
     try:
-        save_file(_unshared(tensors), aside, metadata={"format": "pt"})
-        os.replace(aside, target)
+        save_file(_unshared(tensors), temporary, metadata={"format": "pt"})
+        os.replace(temporary, target)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
     return target
 
 
 def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return contiguous tensors of which no two share memory, as safetensors wants them."""
+    """Return contiguous tensors that share no memory, as safetensors requires."""
     seen: set[int] = set()
     result = {}
     for name, tensor in tensors.items():

@@ -1,7 +1,7 @@
-"""X-MOD for inference: one encoder in which every row of a batch goes through its own language's adapters.
+"""X-MOD for inference: an encoder in which each row of a batch uses the adapters of its language.
 
-Checked against ``transformers.XmodModel`` for every language and setting (``tests/model/test_xmod.py``). It is our own
-because that one loops over all languages in every layer and must hold all of them in memory.
+Tested against ``transformers.XmodModel`` for every language and setting (``tests/model/test_xmod.py``), which loops
+over all languages in every layer and holds all of them in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .adapters import Adapter, AdapterBank
 from .linear import Int8Linear, PackedAdapter, PackedLinear, pack, pack_adapter
 from .weights import Weights
 
-Segment = tuple[tuple[Adapter, ...], int, int]  # adapters of all layers, first row, row after the last
+Segment = tuple[tuple[Adapter, ...], int, int]  # adapters of all layers, first row, end row (exclusive)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, slots=True)
 class XmodConfig:
-    """The part of ``config.json`` that the encoder needs; names and defaults as in transformers' ``XmodConfig``."""
+    """The settings in ``config.json`` that the encoder needs, named as in transformers' ``XmodConfig``."""
 
     languages: tuple[str, ...]
     vocab_size: int = 30522
@@ -54,7 +54,7 @@ class XmodConfig:
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> XmodConfig:
-        """Read a ``config.json``; raise `CheckpointError` where it asks for something that does not exist."""
+        """Read a ``config.json``; raise `CheckpointError` if a value is invalid."""
         known = {name: config[name] for name in cls.__dataclass_fields__ if config.get(name) is not None}
         known["languages"] = tuple(config.get("languages") or ("en_XX",))
         result = cls(**known)
@@ -69,12 +69,12 @@ class XmodConfig:
 
     @property
     def bottleneck_size(self) -> int:
-        """Width of an adapter's narrow side."""
+        """Width of an adapter's bottleneck."""
         return int(self.hidden_size // self.adapter_reduction_factor)
 
 
 WORDS = "words.weight"
-# A checkpoint's tensor names (after its prefix) behind each of ours; several are stacked along the first axis.
+# Our names, and a checkpoint's tensor names (after its prefix); several are stacked along the first axis.
 ENCODER_KEYS: dict[str, tuple[str, ...]] = {
     WORDS: ("embeddings.word_embeddings.weight",),
     "positions.weight": ("embeddings.position_embeddings.weight",),
@@ -99,7 +99,7 @@ FINAL_NORM_KEYS = {f"final_norm.{part}": (f"encoder.LayerNorm.{part}",) for part
 
 
 def tensor_names(config: XmodConfig) -> dict[str, tuple[str, ...]]:
-    """Return the checkpoint's tensor names behind every parameter of `XmodEncoder`, adapters apart."""
+    """Return the checkpoint's tensor names for every parameter of `XmodEncoder`, without adapters."""
     table = dict(ENCODER_KEYS)
     layer_keys = LAYER_KEYS | (ADAPTER_NORM_KEYS if config.adapter_layer_norm else {})
     for i in range(config.num_hidden_layers):
@@ -111,7 +111,7 @@ def tensor_names(config: XmodConfig) -> dict[str, tuple[str, ...]]:
 
 
 class XmodLayer(nn.Module):
-    """One transformer layer; the adapter of each row's language follows its feed-forward part."""
+    """A transformer layer, whose feed-forward part is followed by the adapter of each row's language."""
 
     def __init__(self, config: XmodConfig) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class XmodLayer(nn.Module):
         self.adapter_norm = nn.LayerNorm(hidden, eps) if config.adapter_layer_norm else None
 
     def forward(self, x: Tensor, mask: Tensor | None, adapters: Sequence[tuple[Adapter, int, int]]) -> Tensor:
-        """Map (b, L, hidden) to the same shape; `mask` is (b, 1, 1, L), true where a token may be attended to."""
+        """Map (b, L, hidden) to the same shape; `mask` is (b, 1, 1, L), true for tokens that may be attended to."""
         pre_norm = self.config.pre_norm
         x = x + self._attend(self.attention_norm(x) if pre_norm else x, mask)
         if not pre_norm:
@@ -163,7 +163,7 @@ class XmodEncoder(nn.Module):
     ----------
     config : XmodConfig
     bank : AdapterBank
-        Gives the adapters of a language.
+        The adapters.
     """
 
     def __init__(self, config: XmodConfig, bank: AdapterBank) -> None:
@@ -179,12 +179,12 @@ class XmodEncoder(nn.Module):
 
     @classmethod
     def load(cls, config: dict[str, Any], weights: Weights, device: torch.device, dtype: torch.dtype) -> XmodEncoder:
-        """Read everything but the adapters, which follow when a text of their language comes.
+        """Read everything except the adapters, which are read on first use.
 
         Raises
         ------
         CheckpointError
-            If a tensor is missing or of another shape; both are named.
+            If a tensor is missing or has another shape; the message names both.
         """
         parsed = XmodConfig.from_dict(config)
         prefix = weights.prefix_of("embeddings.word_embeddings.weight")
@@ -213,7 +213,7 @@ class XmodEncoder(nn.Module):
             rows, *rest = shapes[ours]
             parts = [weights.get(prefix + name, (rows // len(theirs), *rest)) for name in theirs]
             whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-            # On a CPU the words stay in the file as they are; of it, only rows of words that occur come into memory.
+            # On a CPU the word embeddings stay memory-mapped; only the rows of words that occur are read.
             state[ours] = whole if ours == WORDS and device.type == "cpu" else whole.to(device, dtype)
             if len(rest):
                 weights.release()
@@ -221,7 +221,7 @@ class XmodEncoder(nn.Module):
         return encoder.requires_grad_(False).eval()
 
     def pack(self, kind: type[PackedLinear | Int8Linear]) -> None:
-        """Turn every linear layer, and every adapter once it is read, into `kind`: faster, and for inference alone."""
+        """Convert all linear layers, and adapters when they are read, to `kind`: faster, for inference only."""
         for layer in self.layers:
             pack(layer, kind)
         plain = self.bank
@@ -229,12 +229,12 @@ class XmodEncoder(nn.Module):
         def read(name: str) -> tuple[PackedAdapter, ...]:
             return tuple(pack_adapter(each, kind) for each in plain.read(name))
 
-        # Only `_adapt` looks into a packed model's adapters, and it runs either kind.
+        # Only `_adapt` uses a packed model's adapters, and it handles both kinds.
         self.bank = AdapterBank(plain.names, cast("Callable[[str], tuple[Adapter, ...]]", read))
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens of one text: positions start after the padding's own."""
+        """Maximum tokens per text; positions start after the padding's."""
         return self.config.max_position_embeddings - self.config.pad_token_id - 1
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
@@ -245,9 +245,9 @@ class XmodEncoder(nn.Module):
         input_ids : torch.Tensor
             Shape ``(b, L)``, int64.
         attention_mask : torch.Tensor or None
-            Shape ``(b, L)``, 1 where a token may be attended to; None, which is faster, where all may be.
+            Shape ``(b, L)``, 1 for tokens that may be attended to; None, which is faster, for all tokens.
         adapters : sequence of str
-            Adapter of each row. Rows of one adapter side by side share one matrix product.
+            Adapter of each row. Adjacent rows with the same adapter share a matrix product.
 
         Returns
         -------
@@ -277,6 +277,6 @@ class XmodEncoder(nn.Module):
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:
-    """Make a table without filling it: torch imports 800 modules to draw random numbers that are not there."""
+    """Create an uninitialised table: initialising one on the meta device makes torch import 800 modules."""
     table: nn.Embedding = nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
     return table

@@ -1,4 +1,4 @@
-"""Training: losses, data, hard negatives, the loop, and adapters of languages."""
+"""Training: losses, data, hard negatives, the loop, and language adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training examples as token batches, made by the encoder's own tokeniser."""
+"""Training examples as token batches, made by the encoder's tokeniser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .data import TrainingExample
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Tokenised texts and the adapter of each; `adapters` is empty for a backbone without."""
+    """Tokenised texts and their adapters; `adapters` is empty for a backbone without any."""
 
     tokens: TokenBatch
     adapters: list[str]
@@ -24,7 +24,7 @@ class Texts:
         return len(self.tokens.input_ids)
 
     def chunks(self, size: int | None) -> list[Texts]:
-        """Cut into runs of at most `size` texts, or not at all."""
+        """Split into runs of at most `size` texts; None does not split."""
         if size is None or size >= len(self):
             return [self]
         masks = (self.tokens.input_ids, self.tokens.attention_mask, self.tokens.scoring_mask)
@@ -34,7 +34,7 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Queries, and the passages of each side by side.
+    """Queries and their passages.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Batch:
     passages : Texts
         ``b · n``: the first query's positive, its negatives, the second query's positive, …
     relevant : torch.Tensor
-        Shape ``(b, b · n)``, bool: passages known to answer a query, whichever query they came with.
+        Shape ``(b, b · n)``, bool: passages known to answer a query, whichever query they belong to.
     teacher : torch.Tensor or None
         Shape ``(b, n)``.
     """
@@ -55,7 +55,7 @@ class Batch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that are no padding."""
+        """Number of tokens, without padding."""
         return sum(int(texts.tokens.attention_mask.sum()) for texts in (self.queries, self.passages))
 
 
@@ -66,11 +66,11 @@ class Collator:
     ----------
     encoder : Encoder
     negatives : int
-        Taken from each example.
+        Number used of each example.
     distillation : bool
         Whether the teacher's scores are needed.
     language : str or None
-        Of texts that do not tell theirs; detected if None.
+        Language of texts that do not state theirs; None detects it.
     """
 
     def __init__(self, encoder: Encoder, negatives: int, distillation: bool, language: str | None) -> None:
@@ -85,7 +85,7 @@ class Collator:
         Raises
         ------
         InputError
-            If an example has too few negatives, or lacks a teacher's scores that are needed.
+            If an example has too few negatives, or lacks the teacher's scores.
         """
         for example in examples:
             self._check(example)
@@ -126,7 +126,7 @@ class Collator:
 
 
 def _relevant(examples: Sequence[TrainingExample], passages: Sequence[str]) -> torch.Tensor:
-    """Return which passages answer a query, by the examples of the batch: ``(b, b · n)``, bool."""
+    """Return which passages answer which query, according to the batch: ``(b, b · n)``, bool."""
     answers: dict[str, set[str]] = {}
     for example in examples:
         answers.setdefault(example.query, set()).add(example.positive)

@@ -1,4 +1,4 @@
-"""Training data of ir_datasets, streamed."""
+"""Training data from ir_datasets, streamed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .data import TrainingExample
 
 
 class IrDatasetsTriples:
-    """Pairs of passages of a dataset in ir_datasets, as ``"msmarco-passage/train/triples-small"``.
+    """Passage pairs of a dataset in ir_datasets, such as ``"msmarco-passage/train/triples-small"``.
 
-    They come in the dataset's own order, which for MS MARCO is a random one; texts are looked up one by one, so that
-    nothing but the queries is in memory.
+    They keep the dataset's order, which for MS MARCO is random. Texts are looked up one by one, so only the queries are
+    in memory.
 
     Parameters
     ----------
     name : str
-        Of a dataset with docpairs.
+        Name of a dataset with docpairs.
     language : str, optional
-        Of all texts.
+        Language of all texts.
 
     Raises
     ------
@@ -43,16 +43,18 @@ class IrDatasetsTriples:
         except KeyError as error:
             raise InputError(f"ir_datasets has no dataset {name!r}. See https://ir-datasets.com.") from error
         if not self._dataset.has_docpairs():
-            raise InputError(f"{name!r} has no docpairs. Give one that has, as 'msmarco-passage/train/triples-small'.")
+            raise InputError(
+                f"{name!r} has no docpairs. Give one with docpairs, such as 'msmarco-passage/train/triples-small'."
+            )
         self._queries = {each.query_id: each.default_text() for each in self._dataset.queries_iter()}
 
     def stream(self, start: int = 0) -> Iterator[TrainingExample]:
-        """Yield examples from position `start` on, without end.
+        """Yield examples endlessly, from position `start`.
 
         Raises
         ------
         InputError
-            If the dataset has no pair at all.
+            If the dataset has no pairs.
         """
         texts = self._dataset.docs_store()
         start %= self._dataset.docpairs_count() or max(start, 1)

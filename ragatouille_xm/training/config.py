@@ -8,48 +8,48 @@ from typing import Any
 from ..errors import InputError
 
 PRECISIONS = ("no", "bf16", "fp16")
-_MAY_CHANGE = {"chunk_size", "log_every", "validate_every", "save_every", "keep"}  # between a run and its resumption
+_MAY_CHANGE = {"chunk_size", "log_every", "validate_every", "save_every", "keep"}  # when a run is resumed
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How a model is trained. Defaults are ColBERT-XM's (Louis et al. 2024, arXiv 2402.15059, section 4.1).
+    """Settings of training. Defaults are ColBERT-XM's (Louis et al. 2024, arXiv 2402.15059, section 4.1).
 
     Attributes
     ----------
     batch_size : int
-        Queries of a step, over all processes.
+        Queries per step, over all processes.
     steps : int
     learning_rate : float
-        Highest, reached after the warm-up.
+        Peak, reached after the warm-up.
     warmup : int or None
-        Steps of linear warm-up; by default a tenth of all. Then it falls linearly to 0.
+        Steps of linear warm-up; by default a tenth of all. Then the rate falls linearly to 0.
     negatives : int
-        Negative passages of each query; where an example has more, the first count.
+        Negative passages per query; if an example has more, the first ones are used.
     in_batch : bool
         Add the sampled softmax over the other queries' passages.
     distillation : bool
-        Follow the teacher's scores that the examples bring, instead of taking the positive for the right one.
+        Learn from the examples' teacher scores, instead of the positive alone.
     accumulation : int
-        Parts that a batch is cut into, one after the other; in-batch negatives come from the part only.
+        Number of parts a batch is split into, processed in turn; in-batch negatives come from the same part.
     chunk_size : int or None
-        Texts that go through the model at a time with a gradient cache: as much memory as so many texts need, and the
-        gradient of the whole batch. By default the batch goes through at once.
+        Texts encoded at a time with a gradient cache: the gradient of the whole batch in the memory of this many texts.
+        By default the whole batch is encoded together.
     query_maxlen, doc_maxlen : int
-        Tokens of a query and at most of a passage, specials included.
+        Tokens of a query, and the maximum of a passage, including special tokens.
     dim : int or None
-        Width of a token vector: by default the checkpoint's, or 128 where the checkpoint has no head yet.
+        Width of a token vector; by default the checkpoint's, or 128 if it has no head.
     nbits : int
-        Bits of colbert-ai's compression: written into the checkpoint for it, and of no use here.
+        Bits of colbert-ai's compression, recorded in the checkpoint but not used here.
     weight_decay, max_norm : float
-        Of AdamW; the gradient is cut to this length. Both as in colbert-ai, which trained ColBERT-XM.
+        AdamW's weight decay, and the norm at which gradients are clipped, as in colbert-ai, which trained ColBERT-XM.
     precision : {"no", "bf16", "fp16"} or None
-        Of the products within the model; by default float32 on the CPU and bfloat16 on a GPU.
+        Precision of matrix products; by default float32 on the CPU and bfloat16 on a GPU.
     seed : int
     log_every, validate_every, save_every : int
-        Steps between lines of the log, validations and checkpoints. The last step always has all three.
+        Steps between log lines, validations and checkpoints. The last step always has all three.
     keep : int
-        Newest checkpoints that stay, beside the best.
+        Number of newest checkpoints to keep, besides the best.
     """
 
     batch_size: int = 128
@@ -84,12 +84,14 @@ class TrainingConfig:
         if self.warmup is not None:
             check_whole("warmup", self.warmup, least=0)
             if self.warmup > self.steps:
-                raise InputError(f"warmup={self.warmup} is more than all {self.steps} steps. Give at most as many.")
+                raise InputError(f"warmup={self.warmup} exceeds the {self.steps} steps. Give at most that many.")
         if not self.learning_rate > 0:
-            raise InputError(f"learning_rate={self.learning_rate!r} trains nothing. Give a number above 0, as 3e-6.")
+            raise InputError(
+                f"learning_rate={self.learning_rate!r} trains nothing. Give a number above 0, such as 3e-6."
+            )
         if self.batch_size % self.accumulation:
             raise InputError(
-                f"batch_size={self.batch_size} cannot be cut into accumulation={self.accumulation} equal parts."
+                f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts."
             )
         if self.precision not in (None, *PRECISIONS):
             raise InputError(f"precision={self.precision!r} is not known. Give one of {', '.join(PRECISIONS)}.")
@@ -113,7 +115,7 @@ class TrainingConfig:
         return self.learning_rate * min(rising, falling, 1.0)
 
     def differences(self, stored: dict[str, Any]) -> list[str]:
-        """Return what differs from a stored configuration and would make another run of it."""
+        """Return the differences from a stored configuration that rule out resuming its run."""
         mine = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _MAY_CHANGE}
         changed = {name: value for name, value in mine.items() if stored.get(name) != value}
         return [f"{name}={value!r} (was {stored.get(name)!r})" for name, value in changed.items()]

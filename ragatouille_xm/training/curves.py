@@ -1,4 +1,4 @@
-"""Loss and validation over the steps, as a picture."""
+"""Plots of loss and validation over steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     entries : sequence of mapping
         Lines of ``log.jsonl``.
     path : Path
-        A PNG; replaced.
+        A PNG file, replaced if it exists.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def draw_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     losses.set(xlabel="step", ylabel="loss")
     axes = {"loss": losses, "validation_loss": losses}
     measured = [entry for entry in entries if "validation" in entry]
-    if measured:  # a measure has a scale of its own
+    if measured:  # a measure needs its own scale
         axes["validation"] = losses.twinx()
         axes["validation"].set_ylabel(measured[-1].get("measure", "validation"))
     for i, (name, axis) in enumerate(axes.items()):

@@ -1,4 +1,4 @@
-"""Training examples, and the order in which they come."""
+"""Training examples and their order."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """A query, a passage that answers it, and passages that do not.
+    """A query, a relevant passage, and passages that are not.
 
     Attributes
     ----------
     query, positive : str
     negatives : tuple of str
-        In the order of their worth: where a run takes fewer, it takes the first.
+        Best first: a run that uses fewer takes the first ones.
     scores : tuple of float or None
-        A teacher's, of the positive and each negative.
+        A teacher's scores of the positive and each negative.
     query_language, passage_language : str or None
-        By default what the run is told, else detected.
+        By default the run's language, else detected.
     """
 
     query: str
@@ -44,20 +44,20 @@ class TrainingExample:
 
 @runtime_checkable
 class ExampleStream(Protocol):
-    """Examples without end, in an order that is the same every time."""
+    """An endless stream of examples in a fixed order."""
 
     def stream(self, start: int = 0) -> Iterator[TrainingExample]:
-        """Yield examples from position `start` on."""
+        """Yield examples from position `start`."""
         ...
 
 
 class Shuffled:
-    """Examples in a seeded order, another in every pass.
+    """Examples in a seeded order that differs in every pass.
 
     Parameters
     ----------
     examples : sequence of TrainingExample
-        Anything with a length and items; items may be made when they are asked for.
+        Anything with a length and items; items may be created on access.
     seed : int
 
     Raises
@@ -80,7 +80,7 @@ class Shuffled:
         self._seed = seed
 
     def stream(self, start: int = 0) -> Iterator[TrainingExample]:
-        """Yield examples from position `start` on, without end."""
+        """Yield examples endlessly, from position `start`."""
         n = len(self._examples)
         done, skipped = divmod(start, n)
         while True:

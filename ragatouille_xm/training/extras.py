@@ -14,7 +14,7 @@ def import_extra(module: str, feature: str = "Training") -> Any:
     Raises
     ------
     MissingExtraError
-        If it is not installed; `feature` is what needs it.
+        If it is not installed; `feature` names what needs it.
     """
     try:
         return import_module(module)

@@ -1,4 +1,4 @@
-"""Training data in files: MS MARCO's tsv, colbert-ai's and sentence-transformers' JSON lines; read when needed."""
+"""Training data in files, read on demand: MS MARCO's tsv, colbert-ai's and sentence-transformers' JSON lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 class Lines(Sequence[str]):
-    """The lines of a text file, gzipped or not, each read when it is asked for. Thread-safe.
+    """The lines of a text file, gzipped or not, read on demand. Thread-safe.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ class Lines(Sequence[str]):
     Raises
     ------
     InputError
-        If it cannot be read, or has no line.
+        If it cannot be read, or is empty.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
         try:
-            self._file: IO[bytes] = _unpacked(path) if path.suffix == ".gz" else path.open("rb")
+            self._file: IO[bytes] = _decompress(path) if path.suffix == ".gz" else path.open("rb")
         except (OSError, EOFError) as error:
             raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
         lengths = np.fromiter((len(line) for line in self._file), np.int64)
@@ -61,22 +61,22 @@ class Lines(Sequence[str]):
     def __getitem__(self, i: int | slice) -> str | list[str]:
         if isinstance(i, slice):
             return [self[each] for each in range(len(self))[i]]
-        i = range(len(self))[i]  # an index out of range ends an iteration
+        i = range(len(self))[i]  # raises IndexError, which ends an iteration
         with self._lock:
             self._file.seek(int(self._starts[i]))
             raw = self._file.readline()
         try:
             return raw.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise self.wrong(i, f"this is not UTF-8 ({error.reason})") from error
+            raise self.error_at(i, f"this is not UTF-8 ({error.reason})") from error
 
-    def wrong(self, i: int, what: str) -> InputError:
+    def error_at(self, i: int, what: str) -> InputError:
         """Return an error that names the file and the line."""
         return InputError(f"{self.path}, line {i + 1}: {what}.")
 
 
 class TsvTexts(Mapping[str, str]):
-    """Texts by id: a collection or queries in MS MARCO's form, ``id ⇥ text``, or colbert-ai's, ``id ⇥ text ⇥ title``.
+    """Texts by id: a collection or queries in MS MARCO's format, ``id ⇥ text``, or colbert-ai's, ``id ⇥ text ⇥ title``.
 
     Parameters
     ----------
@@ -85,51 +85,51 @@ class TsvTexts(Mapping[str, str]):
     Raises
     ------
     InputError
-        If a line has no id or no text, or an id comes twice; file and line are named.
+        If a line has no id or no text, or an id is used twice; the message names file and line.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._lines = Lines(Path(path))
-        self._places: dict[str, int] = {}
+        self._line_numbers: dict[str, int] = {}
         for i, line in enumerate(self._lines):
             key, _, rest = line.partition("\t")
             if not key or not rest.strip():
-                raise self._lines.wrong(i, f"this is not an id, a tab and a text: {line[:60]!r}")
-            if key in self._places:
-                raise self._lines.wrong(i, f"the id {key!r} comes twice")
-            self._places[key] = i
+                raise self._lines.error_at(i, f"expected an id, a tab and a text: {line[:60]!r}")
+            if key in self._line_numbers:
+                raise self._lines.error_at(i, f"the id {key!r} is used twice")
+            self._line_numbers[key] = i
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._line_numbers)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._line_numbers)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._places
+        return key in self._line_numbers
 
     def __getitem__(self, key: str) -> str:
-        text, tab, title = self._lines[self._places[key]].partition("\t")[2].partition("\t")
+        text, tab, title = self._lines[self._line_numbers[key]].partition("\t")[2].partition("\t")
         return f"{title} | {text}" if tab and title.strip() else text  # as colbert-ai joins them
 
 
 class RowExamples(Sequence[TrainingExample]):
-    """Examples of a file of rows of ids; texts are read when an example is asked for.
+    """Examples in a file with rows of ids; texts are read on demand.
 
     Parameters
     ----------
     lines : Lines
     parse : callable
-        From a line to the examples in it; raises `ValueError` with a reason.
+        From a line to its examples; raises `ValueError` with a reason.
     queries, collection : mapping of str to str
         Texts by id.
     language : str, optional
-        Of all texts; by default what the run is told, else detected.
+        Language of all texts; by default the run's, else detected.
 
     Raises
     ------
     InputError
-        If a line cannot be read, or an id is unknown; file and line are named. All lines are looked at once.
+        If a line cannot be read, or an id is unknown; the message names file and line. All lines are checked first.
     """
 
     def __init__(
@@ -143,9 +143,9 @@ class RowExamples(Sequence[TrainingExample]):
     ) -> None:
         self._lines, self._parse, self._queries, self._collection = lines, parse, queries, collection
         self._language = language
-        counts = np.fromiter((len(self._checked(i)) for i in range(len(lines))), np.int64, len(lines))
+        counts = np.fromiter((len(self._parse_line(i)) for i in range(len(lines))), np.int64, len(lines))
         self._line_of = np.repeat(np.arange(len(lines)), counts)
-        self._place_of = np.arange(len(self._line_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self._position_of = np.arange(len(self._line_of)) - np.repeat(np.cumsum(counts) - counts, counts)
         if not len(self._line_of):
             raise InputError(f"{str(lines.path)!r} has no row with both a positive and a negative passage.")
 
@@ -159,7 +159,7 @@ class RowExamples(Sequence[TrainingExample]):
     def __getitem__(self, i: int | slice) -> TrainingExample | list[TrainingExample]:
         if isinstance(i, slice):
             return [self[each] for each in range(len(self))[i]]
-        row = self._parse(self._lines[int(self._line_of[i])])[int(self._place_of[i])]
+        row = self._parse(self._lines[int(self._line_of[i])])[int(self._position_of[i])]
         return TrainingExample(
             self._queries[row.query],
             self._collection[row.positive],
@@ -169,18 +169,18 @@ class RowExamples(Sequence[TrainingExample]):
             self._language,
         )
 
-    def _checked(self, i: int) -> list[Row]:
+    def _parse_line(self, i: int) -> list[Row]:
         line = self._lines[i]
         try:
             rows = self._parse(line)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self._lines.wrong(i, f"{error}: {line[:60]!r}") from error
+            raise self._lines.error_at(i, f"{error}: {line[:60]!r}") from error
         for row in rows:
             if row.query not in self._queries:
-                raise self._lines.wrong(i, f"the queries have no id {row.query!r}")
+                raise self._lines.error_at(i, f"the queries have no id {row.query!r}")
             for each in (row.positive, *row.negatives):
                 if each not in self._collection:
-                    raise self._lines.wrong(i, f"the collection has no id {each!r}")
+                    raise self._lines.error_at(i, f"the collection has no id {each!r}")
         return rows
 
 
@@ -191,18 +191,18 @@ def read_examples(
     collection: str | Path | Mapping[str, str] | None = None,
     language: str | None = None,
 ) -> Sequence[TrainingExample]:
-    """Read a file of training data; the form shows in its name and first line.
+    """Read a file of training data. Its format follows from its name and first line.
 
     ==================  ================================================================================
-    ``.tsv``            ``query-id ⇥ positive-id ⇥ negative-id`` (MS MARCO's qidpidtriples), more negatives
-                        may follow; without `queries` and `collection`, the three texts themselves
-    ``.jsonl``          ``[query-id, positive-id, negative-id, …]``, or colbert-ai's distillation form
+    ``.tsv``            ``query-id ⇥ positive-id ⇥ negative-id`` (MS MARCO's qidpidtriples), optionally more
+                        negatives; without `queries` and `collection`, the three texts themselves
+    ``.jsonl``          ``[query-id, positive-id, negative-id, …]``, or colbert-ai's distillation format
                         ``[query-id, [passage-id, score], …]``
     ``.jsonl``          ``{"qid": …, "pos": […], "neg": {system: […]}}``: sentence-transformers'
-                        msmarco-hard-negatives; the systems take turns
+                        msmarco-hard-negatives; negatives of the systems alternate
     ==================  ================================================================================
 
-    Each may be gzipped (``.gz``).
+    Files may be gzipped (``.gz``).
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def read_examples(
     queries, collection : str, Path or mapping, optional
         A tsv file of ids and texts, or the texts by id.
     language : str, optional
-        Of all texts.
+        Language of all texts.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def read_examples(
     Raises
     ------
     InputError
-        If a file is missing, or a line is malformed, or an id unknown; file and line are named.
+        If a file is missing, a line is malformed, or an id is unknown; the message names file and line.
     """
     lines = Lines(Path(path))
     name = lines.path.name.removesuffix(".gz")
@@ -228,16 +228,16 @@ def read_examples(
         raise InputError("Give both queries and collection, or neither.")
     if queries is None or collection is None:
         if is_json:
-            raise InputError(f"{str(path)!r} holds ids. Give queries and collection, the files with their texts.")
-        own = _Itself()
+            raise InputError(f"{str(path)!r} holds ids. Give queries and collection, with their texts.")
+        own = _IdentityMap()
         return RowExamples(lines, _texts_row, own, own, language=language)
     of_json = _hard_negatives_rows if lines[0].lstrip().startswith("{") else _json_row
     parse = of_json if is_json else _ids_row
     return RowExamples(lines, parse, _texts(queries), _texts(collection), language=language)
 
 
-class _Itself(dict[str, str]):
-    """Every text under its own name."""
+class _IdentityMap(dict[str, str]):
+    """Maps every text to itself."""
 
     def __contains__(self, key: object) -> bool:
         return True
@@ -253,27 +253,27 @@ def _texts(given: str | Path | Mapping[str, str]) -> Mapping[str, str]:
 def _texts_row(line: str) -> list[Row]:
     cells = line.split("\t")
     if len(cells) != 3 or not all(cell.strip() for cell in cells):
-        raise ValueError("this is not a query, a positive and a negative, with tabs between")
+        raise ValueError("expected a query, a positive and a negative, separated by tabs")
     return [Row(cells[0], cells[1], (cells[2],))]
 
 
 def _ids_row(line: str) -> list[Row]:
     cells = line.split()
     if len(cells) < 3:
-        raise ValueError("this is not an id of a query, one of a positive, and those of negatives")
+        raise ValueError("expected the ids of a query, a positive and negatives")
     return [Row(cells[0], cells[1], tuple(cells[2:]))]
 
 
 def _json_row(line: str) -> list[Row]:
     row = json.loads(line)
     if not isinstance(row, list) or len(row) < 3:
-        raise ValueError("this is not [query-id, positive-id, negative-id, …]")
+        raise ValueError("expected [query-id, positive-id, negative-id, …]")
     query, *passages = row
     if not any(isinstance(each, list) for each in passages):
         ids = [_id(each) for each in passages]
         return [Row(_id(query), ids[0], tuple(ids[1:]))]
     if not all(isinstance(each, list) and len(each) == 2 for each in passages):
-        raise ValueError("every passage needs [id, score], or none")
+        raise ValueError("either every passage is [id, score], or none is")
     ids = [_id(each) for each, _ in passages]
     return [Row(_id(query), ids[0], tuple(ids[1:]), tuple(float(score) for _, score in passages))]
 
@@ -283,18 +283,18 @@ def _hard_negatives_rows(line: str) -> list[Row]:
     positives = [_id(each) for each in row["pos"]]
     found = [[_id(each) for each in ids] for ids in row["neg"].values()]
     longest = max(map(len, found), default=0)
-    in_turn = (ids[rank] for rank in range(longest) for ids in found if rank < len(ids))
-    negatives = tuple(each for each in dict.fromkeys(in_turn) if each not in positives)
+    alternating = (ids[rank] for rank in range(longest) for ids in found if rank < len(ids))
+    negatives = tuple(each for each in dict.fromkeys(alternating) if each not in positives)
     return [Row(_id(row["qid"]), positive, negatives) for positive in positives] if negatives else []
 
 
 def _id(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError(f"{value!r} is no id")
+        raise ValueError(f"{value!r} is not an id")
     return str(value)
 
 
-def _unpacked(path: Path) -> IO[bytes]:
+def _decompress(path: Path) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the lines
     with gzip.open(path) as packed:
         shutil.copyfileobj(packed, file)

@@ -1,4 +1,4 @@
-"""The gradient of one batch: at once, or chunk by chunk with a gradient cache."""
+"""The gradient of a batch: as a whole, or chunk by chunk with a gradient cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def batch_loss(queries: Tensor, passages: Tensor, batch: Batch, config: Training
     Returns
     -------
     torch.Tensor
-        Shape ``()``: pairwise softmax (or distillation), and the in-batch softmax if that is wanted.
+        Shape ``()``: pairwise softmax (or distillation), plus the in-batch softmax if enabled.
     """
     device = queries.device
     queries = queries * batch.queries.tokens.scoring_mask.to(device)[:, :, None]
@@ -54,16 +54,17 @@ def cached_gradient(
     share: float,
     no_sync: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> float:
-    """As `plain_gradient`, with the memory of `config.chunk_size` texts.
+    """Like `plain_gradient`, in the memory of `config.chunk_size` texts.
 
     Gao et al. 2021 ("Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP), section 3:
-    all texts are encoded without a graph; the loss's gradient on the vectors is computed and kept; then chunk by chunk
-    is encoded again, and that gradient goes back through it. The sum over the chunks is the whole batch's gradient.
+    all texts are encoded without a graph; the gradient of the loss with respect to the vectors is computed and kept;
+    then each chunk is encoded again, and that gradient is propagated through it. The sum over the chunks is the
+    gradient of the whole batch.
 
     Parameters
     ----------
     no_sync : callable, optional
-        Keeps processes from exchanging gradients before the last chunk.
+        Context that keeps processes from exchanging gradients before the last chunk.
     """
     chunks = [texts.chunks(config.chunk_size) for texts in (batch.queries, batch.passages)]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Language adapters after the fact: trained by masked-language modelling on raw text, with all else frozen."""
+"""Training language adapters by masked-language modelling on raw text, with all other weights frozen."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ ZEROS = "zeros"
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """How language adapters are trained.
+    """Settings for training language adapters.
 
     Attributes
     ----------
     steps : int
-        For each language.
+        Steps per language.
     batch_size : int
-        Texts of a step, all of one language.
+        Texts per step, all of one language.
     learning_rate : float
-        Highest: it rises linearly over the first tenth of all steps, and then falls linearly to 0.
+        Peak; the rate rises linearly over the first tenth of the steps, then falls linearly to 0.
     max_length : int
-        Most tokens of a text, specials included; longer texts are cut off.
+        Maximum tokens per text, including special tokens; longer texts are truncated.
     share : float
-        Of the tokens that are to be guessed.
+        Share of tokens to predict.
     weight_decay : float
-        Of AdamW.
+        AdamW's.
     precision : {"no", "bf16", "fp16"} or None
         As in `TrainingConfig`.
     seed : int
@@ -71,7 +71,7 @@ class AdapterConfig:
         for name in ("steps", "batch_size", "log_every"):
             check_whole(name, getattr(self, name), least=1)
         if not 0 < self.share < 1:
-            raise InputError(f"share={self.share!r} is not usable. Give a number between 0 and 1, as 0.15.")
+            raise InputError(f"share={self.share!r} is not usable. Give a number between 0 and 1, such as 0.15.")
 
 
 def train_language_adapters(
@@ -84,11 +84,11 @@ def train_language_adapters(
     device: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train the adapters of some languages, new ones or those that the checkpoint has, and write a checkpoint.
+    """Train adapters for new or existing languages, and write a checkpoint.
 
-    Only these adapters change (and a masked-language head, which retrieval does not use: see `MaskedLanguageHead`); so
-    what was learnt for retrieval in other languages holds for a new one (Pfeiffer et al. 2022, sections 3 and 5.3).
-    Languages take turns, a batch each.
+    Only these adapters change (and a masked-language head, which retrieval does not use: see `MaskedLanguageHead`), so
+    what was learnt for retrieval in other languages transfers to a new one (Pfeiffer et al. 2022, sections 3 and 5.3).
+    Languages alternate batch by batch.
 
     Parameters
     ----------
@@ -97,15 +97,15 @@ def train_language_adapters(
     texts : mapping of str to sequence of str
         By language: a BCP-47 code (``"yo"``) or the name of an adapter (``"yo_NG"``).
     output : str or Path
-        Folder to write; it must not exist.
+        Folder for the new checkpoint; must not exist.
     config : AdapterConfig, optional
     start_from : str, optional
-        Language that a new adapter begins as a copy of; ``"zeros"`` for one that begins by adding nothing. By default
-        its nearest relative in the checkpoint, else the default adapter. An adapter that exists begins as it is.
+        Language whose adapter a new one is copied from; ``"zeros"`` for one that initially adds nothing. By default the
+        nearest relative in the checkpoint, else the default adapter. An existing adapter starts from itself.
     device : str, optional
-        ``"cpu"`` or ``"cuda"``; by default a GPU when there is one.
+        ``"cpu"`` or ``"cuda"``; by default a GPU if there is one.
     progress : bool
-        Show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def train_language_adapters(
     InputError
         If there is no text, or `output` exists or cannot be written.
     LanguageError
-        If a language is none, or the checkpoint has no adapters.
+        If a language is invalid, or the checkpoint has no adapters.
     """
     config, folder = config or AdapterConfig(), Path(output)
     if folder.exists():
@@ -129,23 +129,25 @@ def train_language_adapters(
     if not isinstance(backbone, XmodEncoder):
         raise LanguageError(f"{base.name!r} is a {base.model_type!r} checkpoint, which has no language adapters.")
     corpora = _by_adapter(texts, encoder, config.max_length)
-    adapters = {name: _beginning(name, encoder, backbone, start_from, config.seed) for name in corpora}
+    adapters = {name: _initial_adapter(name, encoder, backbone, start_from, config.seed) for name in corpora}
     module = TrainableColBERT(encoder, adapters)
     candidates = torch.tensor(sorted({i for tokens in corpora.values() for each in tokens for i in each.ids}))
     head = MaskedLanguageHead(base, backbone.words.weight, candidates, backbone.config.layer_norm_eps)
     log = _run(module, head, encoder, corpora, config, accelerator, progress)
 
-    def also(aside: Path) -> None:
-        (aside / "adapter_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8")
+    def write_log(temporary: Path) -> None:
+        (temporary / "adapter_log.jsonl").write_text(
+            "".join(json.dumps(entry) + "\n" for entry in log), encoding="utf-8"
+        )
 
     languages = [*base.adapters, *(name for name in corpora if name not in base.adapters)]
     changed = module.stored_tensors(base) | head.stored_tensors()
-    save_checkpoint(base, changed, folder, config={"languages": languages}, also=also)
+    save_checkpoint(base, changed, folder, config={"languages": languages}, also=write_log)
     return folder
 
 
 def adapter_name(language: str, adapters: AdapterTable) -> str:
-    """Return the name of a language's adapter: the checkpoint's, else XLM-R's, else one made in its manner.
+    """Return the name of a language's adapter: the checkpoint's, else XLM-R's, else a new one in its style.
 
     Examples
     --------
@@ -163,14 +165,16 @@ def adapter_name(language: str, adapters: AdapterTable) -> str:
         return known
     parts = language.replace("_", "-").split("-")
     if not (len(parts) <= 2 and 2 <= len(parts[0]) <= 3 and all(part.isascii() and part.isalnum() for part in parts)):
-        raise LanguageError(f"{language!r} is not a language. Give a code as 'yo', or a new adapter's name as 'yo_NG'.")
+        raise LanguageError(
+            f"{language!r} is not a language. Give a code such as 'yo', or an adapter name such as 'yo_NG'."
+        )
     return f"{parts[0].lower()}_{parts[1].upper() if len(parts) == 2 else 'XX'}"
 
 
 def _by_adapter(texts: Mapping[str, Sequence[str]], encoder: Encoder, max_length: int) -> dict[str, list[Tokens]]:
-    """Tokenise as passages are, leaving out texts without a token of their own."""
+    """Tokenise texts as passages, dropping empty ones."""
     if not texts:
-        raise InputError("There are no texts to train on: give some by language, as {'yo': [...]}.")
+        raise InputError("There are no texts to train on: give some by language, such as {'yo': [...]}.")
     result: dict[str, list[Tokens]] = {}
     for language, each in texts.items():
         if isinstance(each, str):
@@ -184,7 +188,7 @@ def _by_adapter(texts: Mapping[str, Sequence[str]], encoder: Encoder, max_length
     return result
 
 
-def _beginning(
+def _initial_adapter(
     name: str, encoder: Encoder, backbone: XmodEncoder, start_from: str | None, seed: int
 ) -> tuple[Adapter, ...]:
     table = encoder.adapters
@@ -195,7 +199,8 @@ def _beginning(
         hidden, narrow = backbone.config.hidden_size, backbone.config.bottleneck_size
         return tuple(
             Adapter(
-                torch.randn(narrow, hidden, generator=generator) * 0.02,  # not zero, so that the other can be learnt
+                torch.randn(narrow, hidden, generator=generator)
+                * 0.02,  # not zero, so that the other matrix gets a gradient
                 torch.zeros(narrow),
                 torch.zeros(hidden, narrow),
                 torch.zeros(hidden),
@@ -204,8 +209,8 @@ def _beginning(
         )
     origin = table.adapter_for(name.replace("_", "-") if start_from is None else start_from)
     if origin is None:
-        raise LanguageError(f"The checkpoint has no adapter to begin {name!r} from.")
-    logger.info("the adapter %s begins as a copy of %s", name, origin)
+        raise LanguageError(f"The checkpoint has no adapter to start {name!r} from.")
+    logger.info("the adapter %s starts as a copy of %s", name, origin)
     return backbone.bank[origin]
 
 
@@ -223,9 +228,9 @@ def _run(
     trained = [each for part in (module, head) for each in part.parameters() if each.requires_grad]
     adamw = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     optimizer = accelerator.prepare(adamw)
-    mask_id = encoder.tokenizer.queries([""])[0].ids[-1]  # what queries are filled with
+    mask_id = encoder.tokenizer.queries([""])[0].ids[-1]  # the filling of queries
     generator = torch.Generator().manual_seed(config.seed)
-    turns = [(name, _endless(tokens, config.batch_size, config.seed)) for name, tokens in corpora.items()]
+    turns = [(name, _cycle_batches(tokens, config.batch_size, config.seed)) for name, tokens in corpora.items()]
     log: list[dict[str, Any]] = []
     since = time.perf_counter()
     for step in tqdm(range(total), unit="step", disable=not progress, leave=False):
@@ -248,8 +253,8 @@ def _run(
     return log
 
 
-def _endless(tokens: Sequence[Tokens], size: int, seed: int) -> Iterator[list[Tokens]]:
-    """Yield batches in a seeded order without end; texts of all lengths together, as they come."""
+def _cycle_batches(tokens: Sequence[Tokens], size: int, seed: int) -> Iterator[list[Tokens]]:
+    """Yield batches endlessly in a seeded order, with texts of any length together."""
     generator = random.Random(seed)
     waiting: list[Tokens] = []
     while True:
@@ -260,7 +265,7 @@ def _endless(tokens: Sequence[Tokens], size: int, seed: int) -> Iterator[list[To
 
 
 def _text_positions(texts: Sequence[Tokens], width: int, overhead: int) -> torch.Tensor:
-    """Return which tokens are text: not what stands before it, nor the end, nor padding; ``(b, L)``, bool."""
+    """Return which tokens are text, not prefix, end or padding: ``(b, L)``, bool."""
     columns = torch.arange(width)
     ends = torch.tensor([len(each.ids) - 1 for each in texts])
     return (columns >= overhead - 1) & (columns[None] < ends[:, None])

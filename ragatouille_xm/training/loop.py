@@ -1,4 +1,4 @@
-"""The training loop: ColBERT-XM's recipe (Louis et al. 2024, arXiv 2402.15059) on a checkpoint folder."""
+"""The training loop: ColBERT-XM's recipe (Louis et al. 2024, arXiv 2402.15059)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .gradients import batch_loss, cached_gradient, encode, plain_gradient
 from .module import TrainableColBERT
 from .runs import STATE, Run
 from .saving import save_checkpoint
-from .setup import make_accelerator, of_process, prepared
+from .setup import make_accelerator, prepare_checkpoint, share_of_process
 
 logger = logging.getLogger(__name__)
 
@@ -51,24 +51,24 @@ def train(
     Parameters
     ----------
     checkpoint : str or Path
-        Hub id, folder, or ``"demo"``: a ColBERT, or an encoder that has no head yet.
+        Hub id, folder, or ``"demo"``: a ColBERT, or an encoder without a head.
     examples : sequence of TrainingExample, or ExampleStream
-        A sequence is gone through in an order drawn from ``config.seed``, again and again.
+        A sequence is used repeatedly, in an order drawn from ``config.seed``.
     output : str or Path
         Folder of the run: checkpoints ``step-…``, ``log.jsonl``, ``curves.png``.
     config : TrainingConfig, optional
         By default ColBERT-XM's.
     language : str, optional
-        Of all texts that do not tell theirs; by default detected. English for the paper's recipe.
+        Language of texts that do not state theirs; by default detected. English in the paper's recipe.
     validation : sequence of TrainingExample, or callable, optional
-        Examples whose loss is to become small, or a function of the encoder whose value is to become large: for
-        MRR@10, `ragatouille_xm.evaluation.validation.RankingValidation`. If it has a `name`, the log tells it.
+        Examples whose loss is minimised, or a function of the encoder whose value is maximised: for MRR@10,
+        `ragatouille_xm.evaluation.validation.RankingValidation`. Its `name`, if any, appears in the log.
     resume : bool
-        Go on with the run in `output`, from its newest checkpoint; a run that was killed ends as if it had not been.
+        Resume the run in `output` from its newest checkpoint; a killed run ends as if it had never stopped.
     device : str, optional
-        ``"cpu"``, or by default what accelerate finds (all GPUs, under ``accelerate launch``).
+        ``"cpu"``, or by default what accelerate chooses (all GPUs, under ``accelerate launch``).
     progress : bool
-        Show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def train(
     Raises
     ------
     InputError
-        If the examples, or the settings, or `output` cannot be used.
+        If the examples, the settings or `output` are invalid.
     CheckpointError
         If `checkpoint` cannot be loaded.
     MissingExtraError
         If accelerate is not installed.
     """
     config = config or TrainingConfig()
-    import_extra("matplotlib", "Drawing the curves of a run")  # before the work, not after it
+    import_extra("matplotlib", "Drawing the curves of a run")  # fails before the work, not after it
     accelerator = make_accelerator(config.precision, device)
     run = Run(Path(output), config, resume=resume)
     stream = examples if isinstance(examples, ExampleStream) else Shuffled(examples, config.seed)
@@ -98,13 +98,13 @@ def train(
 
 
 class Trainer:
-    """One run: a model, its optimiser, and the step between them.
+    """A run: a model, its optimiser and the training step.
 
     Parameters
     ----------
     run : Run
     checkpoint : Checkpoint
-        The run's newest, or what it starts from.
+        The run's newest, or its starting point.
     config : TrainingConfig
     language : str or None
         As for `train`.
@@ -117,7 +117,7 @@ class Trainer:
         self.run = run
         self.config = config
         self.accelerator = accelerator
-        self.checkpoint = prepared(checkpoint, config)
+        self.checkpoint = prepare_checkpoint(checkpoint, config)
         self.encoder = Encoder(self.checkpoint, device=accelerator.device, dtype="float32")
         self.module = TrainableColBERT(self.encoder)
         self.collate = Collator(self.encoder, config.negatives, config.distillation, language)
@@ -136,7 +136,7 @@ class Trainer:
         self.best = None if state["best"] is None else tuple(state["best"])
 
     def run_to_end(self, stream: ExampleStream, validation: Validation | None, progress: bool) -> Path:
-        """Do the steps that are left; return the best checkpoint's folder, or the last one's."""
+        """Do the remaining steps; return the best checkpoint's folder, or the last one's."""
         config, first = self.config, self.run.step
         examples = stream.stream(first * config.batch_size)
         is_main = self.accelerator.is_main_process
@@ -156,7 +156,7 @@ class Trainer:
                     self._save(done)
                 pace.skip_pause()
         if is_main:
-            self.run.origin = None  # nothing is read from it any more
+            self.run.origin = None  # no longer read
             self._prune()
             draw_curves(self.run.entries(), self.run.folder / "curves.png")
         return self.run.folder_of(config.steps if self.best is None else self.best[1])
@@ -169,7 +169,7 @@ class Trainer:
             self.run.log(step=step, **values)
 
     def step(self, step: int, stream: Iterator[TrainingExample]) -> tuple[float, int]:
-        """Do one step; return its mean loss and the number of its tokens."""
+        """Do one step; return its mean loss and number of tokens."""
         config, accelerator = self.config, self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
@@ -177,15 +177,15 @@ class Trainer:
         share = 1 / config.accumulation
         total, tokens = 0.0, 0
         for i in range(config.accumulation):
-            batch = self.collate(of_process(list(islice(stream, part)), accelerator))
+            batch = self.collate(share_of_process(list(islice(stream, part)), accelerator))
             with accelerator.no_sync(self.model) if i < config.accumulation - 1 else nullcontext():
                 total += self._gradient(batch, share) * share
             tokens += batch.n_tokens
-        if accelerator.num_processes > 1:  # each saw its share of the batch
+        if accelerator.num_processes > 1:  # each process saw its share of the batch
             total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device), "mean"))
         if not math.isfinite(total):
             raise InputError(
-                f"The loss of step {step + 1} is {total}: training cannot go on. Give a smaller learning_rate than "
+                f"The loss of step {step + 1} is {total}: training cannot continue. Give a smaller learning_rate than "
                 f"{config.learning_rate}, or precision='no'."
             )
         accelerator.clip_grad_norm_(self.module.parameters(), config.max_norm)
@@ -206,7 +206,7 @@ class Trainer:
         )
 
     def _validate(self, step: int, validation: Validation | None) -> bool:
-        """Measure; return whether it is the best so far."""
+        """Validate; return whether the result is the best so far."""
         if validation is None:
             return False
         if callable(validation):
@@ -262,7 +262,7 @@ class Trainer:
 
 
 class _Pace:
-    """Mean loss and tokens a second since the last report, pauses left out."""
+    """Mean loss and tokens per second since the last report, without pauses."""
 
     def __init__(self) -> None:
         self._losses: list[float] = []

@@ -1,4 +1,4 @@
-"""Losses of late-interaction training. Pure functions."""
+"""Losses of late-interaction training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-QUERY_BLOCK = 8  # bounds the similarities held at a time; their maxima are all that a gradient needs
+QUERY_BLOCK = 8  # bounds the similarities held at a time; a gradient needs only their maxima
 
 
 def late_interaction_scores(queries: Tensor, passages: Tensor, scored: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def late_interaction_scores(queries: Tensor, passages: Tensor, scored: Tensor) -
     passages : torch.Tensor
         Shape ``(n, L, dim)``.
     scored : torch.Tensor
-        Shape ``(n, L)``, bool: which rows of `passages` count; at least one of each passage.
+        Shape ``(n, L)``, bool: which rows of `passages` count; at least one per passage.
 
     Returns
     -------
@@ -28,8 +28,8 @@ def late_interaction_scores(queries: Tensor, passages: Tensor, scored: Tensor) -
 
     Notes
     -----
-    Khattab & Zaharia 2020 (SIGIR), section 3.3. `ragatouille_xm.scoring.maxsim` is the same for searching: it takes
-    passages without padding and keeps nothing for a gradient.
+    Khattab & Zaharia 2020 (SIGIR), section 3.3. `ragatouille_xm.scoring.maxsim` is the equivalent for search: it takes
+    passages without padding and computes no gradient.
 
     Examples
     --------
@@ -38,11 +38,11 @@ def late_interaction_scores(queries: Tensor, passages: Tensor, scored: Tensor) -
     >>> late_interaction_scores(queries, passages, torch.tensor([[True, True], [True, False]]))
     tensor([[1.8000, 1.0000]])
     """
-    left_out = ~scored[None, None]
+    excluded = ~scored[None, None]
     blocks = []
     for block in queries.split(QUERY_BLOCK):
         similarities = torch.einsum("bqd,nld->bqnl", block, passages)
-        blocks.append(similarities.masked_fill(left_out, -torch.inf).max(-1).values.sum(1))
+        blocks.append(similarities.masked_fill(excluded, -torch.inf).max(-1).values.sum(1))
     return torch.cat(blocks)
 
 
@@ -99,16 +99,16 @@ def pairwise_softmax_loss(scores: Tensor) -> Tensor:
 def in_batch_softmax_loss(scores: Tensor, relevant: Tensor | None = None) -> Tensor:
     """Softmax cross-entropy of each query's positive against all passages of the other queries.
 
-    A query's own negatives are left out, since `pairwise_softmax_loss` has them; the positives and the negatives of the
-    other queries all count. This is what colbert-ai's ``compute_ib_loss`` computes.
+    A query's own negatives are excluded, since `pairwise_softmax_loss` covers them; all positives and negatives of the
+    other queries count. This equals colbert-ai's ``compute_ib_loss``.
 
     Parameters
     ----------
     scores : torch.Tensor
         Shape ``(b, b · n)``: the passages of the first query (its positive first), then those of the second, …
     relevant : torch.Tensor, optional
-        Shape ``(b, b · n)``, bool: passages that are known to answer a query although they came with another one (or
-        with the same one a second time). They are left out too, which colbert-ai does not do.
+        Shape ``(b, b · n)``, bool: passages known to answer a query although they belong to another one (or to a
+        duplicate of it). They are excluded too, unlike in colbert-ai.
 
     Returns
     -------
@@ -129,10 +129,10 @@ def in_batch_softmax_loss(scores: Tensor, relevant: Tensor | None = None) -> Ten
     column = torch.arange(b * n, device=scores.device)
     row = torch.arange(b, device=scores.device)
     own = column[None] // n == row[:, None]
-    left_out = own & (column[None] % n != 0)
+    excluded = own & (column[None] % n != 0)
     if relevant is not None:
-        left_out |= relevant & ~own
-    return F.cross_entropy(scores.masked_fill(left_out, -torch.inf), row * n)
+        excluded |= relevant & ~own
+    return F.cross_entropy(scores.masked_fill(excluded, -torch.inf), row * n)
 
 
 def distillation_loss(scores: Tensor, teacher: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ def distillation_loss(scores: Tensor, teacher: Tensor) -> Tensor:
     Returns
     -------
     torch.Tensor
-        Shape ``()``; 0 where the two distributions are the same.
+        Shape ``()``; 0 if the two distributions are equal.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Masked-language modelling: which tokens are hidden, and the head that guesses them."""
+"""Masked-language modelling: hiding tokens, and the head that predicts them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PREFIX = "lm_head."
 
 
 class Masked(NamedTuple):
-    """Ids of which some are hidden.
+    """Token ids, some of them hidden.
 
     Attributes
     ----------
     input_ids : torch.Tensor
         Shape ``(b, L)``.
     chosen : torch.Tensor
-        Shape ``(b, L)``, bool: the tokens to guess.
+        Shape ``(b, L)``, bool: the tokens to predict.
     """
 
     input_ids: Tensor
@@ -32,20 +32,20 @@ class Masked(NamedTuple):
 def hide_tokens(
     input_ids: Tensor, text: Tensor, mask_id: int, candidates: Tensor, generator: torch.Generator, share: float = 0.15
 ) -> Masked:
-    """Choose tokens to guess; of these 80 % become the mask, 10 % another token, and 10 % stay.
+    """Choose tokens to predict: 80 % of these become the mask, 10 % another token, and 10 % stay.
 
     Parameters
     ----------
     input_ids : torch.Tensor
         Shape ``(b, L)``, int64, on the CPU.
     text : torch.Tensor
-        Shape ``(b, L)``, bool: which may be chosen (no specials, no marker, no padding). At least one is.
+        Shape ``(b, L)``, bool: eligible tokens (no special tokens, marker or padding). At least one is chosen.
     mask_id : int
     candidates : torch.Tensor
-        Shape ``(c,)``, int64: ids that a token may be replaced by.
+        Shape ``(c,)``, int64: possible replacements.
     generator : torch.Generator
     share : float
-        Of the tokens that are chosen.
+        Share of tokens to choose.
 
     Notes
     -----
@@ -62,13 +62,13 @@ def hide_tokens(
 
 
 class MaskedLanguageHead(nn.Module):
-    """From hidden states to words: dense, GELU, LayerNorm, then the product with the word embeddings, and a bias.
+    """From hidden states to words: dense, GELU, LayerNorm, the product with the word embeddings, and a bias.
 
-    It has the layout and the names of transformers' X-MOD head (``lm_head.…``). A checkpoint that has it gives it, and
-    it stays as it is. One that does not (ColBERT training drops it) gets one that begins as the identity: the states
-    of a transformer trained for something else do not lie where the word embeddings do, so without a transform the
-    adapter would have to rotate them there, which is what retrieval must not see. It is learnt along with the adapters
-    and kept in the checkpoint, for the next language.
+    It has the layout and names of transformers' X-MOD head (``lm_head.…``). If the checkpoint has one, it is used
+    frozen. If not (ColBERT training drops it), a new one starts as the identity: the hidden states of a model trained
+    for another task are not aligned with the word embeddings, and without a transform the adapter would have to rotate
+    them, which would harm retrieval. It is trained along with the adapters and kept in the checkpoint for the next
+    language.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ class MaskedLanguageHead(nn.Module):
     words : torch.Tensor
         Shape ``(vocabulary, hidden)``: the word embeddings, frozen.
     candidates : torch.Tensor
-        Shape ``(c,)``, int64, growing: the ids among which a token is guessed, which are those of the training texts.
-        A softmax over all 250,002 of XLM-R would cost more than the model, for words of other languages.
+        Shape ``(c,)``, int64, increasing: the ids to choose from, which are those in the training texts. A softmax over
+        all 250,002 of XLM-R would cost more than the model, mostly for words of other languages.
     eps : float
         The LayerNorm's.
     """
@@ -103,11 +103,11 @@ class MaskedLanguageHead(nn.Module):
     words: Tensor
 
     def forward(self, states: Tensor, ids: Tensor) -> Tensor:
-        """Return the mean cross-entropy of guessing `ids` ``(m,)`` from `states` ``(m, hidden)``."""
+        """Return the mean cross-entropy of predicting `ids` ``(m,)`` from `states` ``(m, hidden)``."""
         x = self.layer_norm(F.gelu(self.dense(states)))
         logits = F.linear(x, self.words, self.bias[self.candidates])
         return F.cross_entropy(logits.float(), torch.searchsorted(self.candidates, ids.to(self.candidates.device)))
 
     def stored_tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint keeps of it, on the CPU."""
+        """Return the tensors to store in a checkpoint, on the CPU."""
         return {_PREFIX + name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Hard negatives: passages that the retriever itself ranks high, and that do not answer."""
+"""Hard negatives: irrelevant passages that the retriever itself ranks high."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..types import Passage
 
 logger = logging.getLogger(__name__)
 
-MAXIMUM_RANK = 110  # RAGatouille draws from the ranks up to it
+MAXIMUM_RANK = 110  # as in RAGatouille
 TEXT_BATCH = 512
 QUERY_BATCH = 64
 
@@ -34,7 +34,7 @@ def mine_hard_negatives(
     seed: int = 42,
     progress: bool = False,
 ) -> dict[str, list[str]]:
-    """Draw negatives of each query from what exhaustive search ranks high.
+    """Draw negatives for each query from the top of an exhaustive search.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def mine_hard_negatives(
     queries, passages : sequence of str
         Distinct.
     known : mapping of str to frozenset of str
-        Passages that a query is not to get: those that answer it, and its negatives so far.
+        Passages to avoid for a query: its relevant ones, and its negatives so far.
     n : int
-        Negatives of each query; fewer only where fewer passages are left.
+        Negatives per query; fewer only if fewer passages are left.
     minimum_rank, maximum_rank : int
-        The best `minimum_rank` passages that are not known are passed over, since an unlabelled answer may be among
-        them; negatives come from those after them, up to `maximum_rank`. Where there are not enough of these, the rest
-        is drawn at random from all other passages, with one warning.
+        The best `minimum_rank` passages that are not known are skipped, since some may be unlabelled answers; negatives
+        come from the ranks after them, up to `maximum_rank`. If there are not enough, the rest is drawn at random from
+        all other passages, with one warning.
     language : str, optional
-        Of all texts; by default detected.
+        Language of all texts; by default detected.
     seed : int
     progress : bool
 
@@ -62,12 +62,12 @@ def mine_hard_negatives(
     Raises
     ------
     InputError
-        If a number is not usable.
+        If a number is invalid.
 
     Notes
     -----
     Xiong et al. 2021 (ANCE, ICLR): negatives from the model's own ranking. Ranks 10 to 110 as in RAGatouille, which
-    takes another model for it.
+    uses another model for it.
     """
     _check_ranks(n, minimum_rank, maximum_rank)
     index = _index_of(encoder, passages, language, progress)
@@ -104,7 +104,7 @@ def mine_hard_negatives(
 def draw_negatives(
     queries: Sequence[str], passages: Sequence[str], known: Mapping[str, frozenset[str]], n: int, *, seed: int = 42
 ) -> dict[str, list[str]]:
-    """Draw negatives of each query at random, without those that it is not to get.
+    """Draw random negatives for each query, avoiding known passages.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def _languages(encoder: Encoder, texts: Sequence[str], language: str | None) -> 
 
 def _check_ranks(n: int, minimum_rank: int, maximum_rank: int) -> None:
     if n < 1:
-        raise InputError(f"{n} negatives for each query are none: give 1 or more.")
+        raise InputError(f"{n} negatives per query are not enough: give 1 or more.")
     if not 0 <= minimum_rank < maximum_rank:
         raise InputError(
             f"Negatives cannot come from the ranks {minimum_rank} to {maximum_rank}: give a minimum rank of 0 or "

@@ -1,4 +1,4 @@
-"""A checkpoint's model as a torch module: what is trained, what is frozen, and its tensors under their stored names."""
+"""A checkpoint's model as a torch module, with trained and frozen parts, and its tensors under their stored names."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ADAPTER_PARTS = ("dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias")
 
 
 class TrainingBank(AdapterBank):
-    """Adapters of which some are trained; all can take part in a gradient, whenever they are first used.
+    """Adapters, some of them trained; all can take part in a gradient, whenever they are first used.
 
     Parameters
     ----------
     bank : AdapterBank
-        Gives their values.
+        Source of their values.
     trained : mapping of str to tuple of Adapter
         Those whose tensors are parameters.
     """
@@ -32,23 +32,23 @@ class TrainingBank(AdapterBank):
         def read(name: str) -> tuple[Adapter, ...]:
             if name in trained:
                 return trained[name]
-            with torch.inference_mode(False):  # a search during training may be the first to need it
+            with torch.inference_mode(False):  # a search during training may load it first
                 return bank[name]
 
         super().__init__((*bank.names, *(name for name in trained if name not in bank.names)), read)
 
 
 class TrainableColBERT(nn.Module):
-    """An `Encoder`'s model with gradients. The encoder keeps using the same tensors, and so sees every step.
+    """An `Encoder`'s model with gradients. The encoder shares its tensors, and so follows every step.
 
     Parameters
     ----------
     encoder : Encoder
         In float32.
     adapters : mapping of str to tuple of Adapter, optional
-        Train these adapters (one `Adapter` for each layer) and nothing else. By default everything is trained but the
-        embeddings and the adapters, as Louis et al. 2024 (arXiv 2402.15059), section 3.1, and Pfeiffer et al. 2022 do:
-        so that what is learnt in one language holds for all.
+        Train only these adapters (one `Adapter` per layer). By default everything except the embeddings and the
+        adapters is trained, as in Louis et al. 2024 (arXiv 2402.15059), section 3.1, and Pfeiffer et al. 2022, so that
+        what is learnt in one language transfers to all.
 
     Raises
     ------
@@ -60,10 +60,10 @@ class TrainableColBERT(nn.Module):
         super().__init__()
         if len(encoder.replicas) > 1:
             raise InputError(
-                f"Training uses one device, and the encoder has {len(encoder.replicas)}: make it with one."
+                f"Training uses one device, but the encoder has {len(encoder.replicas)}: create it with one."
             )
         backbone = encoder.model.backbone
-        self._run = [backbone]  # in a list, lest it is registered twice
+        self._run = [backbone]  # in a list, so that it is not registered twice
         self.backbone: nn.Module = backbone if isinstance(backbone, XmodEncoder) else backbone.model  # type: ignore[attr-defined]
         self.linear = nn.Parameter(encoder.model.linear.detach().clone())
         encoder.model.linear = self.linear

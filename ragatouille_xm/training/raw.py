@@ -22,7 +22,7 @@ NewNegatives = Callable[[Sequence[str], Mapping[str, frozenset[str]]], Mapping[s
 
 @dataclass
 class Judged:
-    """What is known of a query: passages in the order they came, each once."""
+    """Known passages of a query, each once, in order of appearance."""
 
     positives: dict[str, None] = field(default_factory=dict)
     negatives: dict[str, None] = field(default_factory=dict)
@@ -35,7 +35,7 @@ def read_raw(
     positive_label: int | str = 1,
     negative_label: int | str = 0,
 ) -> dict[str, Judged]:
-    """Read pairs, labelled pairs or triplets; which of them, the first record tells.
+    """Read pairs, labelled pairs or triplets, as the first record indicates.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def read_raw(
     Raises
     ------
     InputError
-        If there are no records, or one is of another shape, or a label is neither; the record is named.
+        If there are no records, one has another shape, or a label is neither; the message names the record.
 
     Examples
     --------
@@ -111,14 +111,14 @@ def make_triplets(
     ----------
     judged : mapping of str to Judged
     new_negatives : callable, optional
-        From the queries and the passages that each is not to get, to more negatives of each.
+        From queries, and passages to avoid for each, to more negatives for each.
     seed : int
-        Of the choice where a query has several positives: 20 of their pairs with negatives, every positive among them.
+        Seed for queries with several positives: 20 of their pairs with negatives are chosen, covering every positive.
 
     Raises
     ------
     InputError
-        If no query has both.
+        If no query has both kinds.
     """
     queries = [query for query, each in judged.items() if each.positives]
     known = {query: frozenset(judged[query].positives | judged[query].negatives) for query in queries}
@@ -134,19 +134,19 @@ def make_triplets(
             result += [TrainingExample(query, positive, (negative,)) for negative in chosen]
     if not result:
         raise InputError(
-            "No query has both a positive and a negative passage. Give triplets or labelled pairs, or let negatives be "
-            "found: num_new_negatives above 0, and all_documents with more passages than those that answer."
+            "No query has both a positive and a negative passage. Give triplets or labelled pairs, or have negatives "
+            "found: num_new_negatives above 0, and all_documents with more than the relevant passages."
         )
     return result
 
 
 def export(examples: Sequence[TrainingExample], corpus: Iterable[str], folder: Path) -> None:
-    """Write RAGatouille's three files, which colbert-ai trains on too: queries, corpus, triples of their ids.
+    """Write RAGatouille's three files, which colbert-ai trains on too: queries, corpus, and triples of ids.
 
     Raises
     ------
     InputError
-        If they cannot be written; the old ones are still there then.
+        If they cannot be written; existing files are kept then.
     """
     queries = {query: i for i, query in enumerate(dict.fromkeys(example.query for example in examples))}
     used = [text for each in examples for text in (each.positive, *each.negatives)]

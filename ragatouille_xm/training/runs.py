@@ -1,4 +1,4 @@
-"""The folder of a training run: its checkpoints, the state to go on from, its log."""
+"""The folder of a training run: checkpoints, state for resuming, log."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _STEP = re.compile(r"step-(\d+)")
 
 
 class Run:
-    """Where a run keeps what it made.
+    """The folder of a run.
 
     ::
 
         step-001000/    a checkpoint that `RAGPretrainedModel.from_pretrained` loads, with training_state.pt
-        log.jsonl       one JSON object a line: step, loss, learning_rate, …
+        log.jsonl       one JSON object per line: step, loss, learning_rate, …
         curves.png
 
     Parameters
     ----------
     folder : Path
-        Made where it is missing.
+        Created if missing.
     config : TrainingConfig
     resume : bool
-        Go on from the newest checkpoint, if there is one.
+        Resume from the newest checkpoint, if there is one.
 
     Raises
     ------
     InputError
-        If there is a run already and `resume` is false, or it had another configuration, or `folder` is a file.
+        If there is a run and `resume` is false, it had another configuration, or `folder` is a file.
     """
 
     def __init__(self, folder: Path, config: TrainingConfig | None, *, resume: bool) -> None:
@@ -51,10 +51,10 @@ class Run:
             raise InputError(f"{str(folder)!r} is a file; give a folder for the run.")
         self.state: dict[str, Any] | None = None
         found = self.checkpoints()
-        self.origin = found[-1] if found else None  # what the process goes on from, and reads from as long as it lives
+        self.origin = found[-1] if found else None  # the checkpoint resumed from, read for as long as the process lives
         if found and not resume:
             raise InputError(
-                f"{str(folder)!r} has a training run already, up to {found[-1].name}. Give resume=True to go on, or "
+                f"{str(folder)!r} has a training run already, up to {found[-1].name}. Give resume=True to continue, or "
                 "another folder."
             )
         if found:
@@ -67,7 +67,7 @@ class Run:
                 )
 
     def begin(self) -> None:
-        """Make the folder, and forget what was logged after the state was saved: those steps are done again.
+        """Create the folder, and drop log lines after the saved state, since those steps are repeated.
 
         Raises
         ------
@@ -77,9 +77,9 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             kept = [entry for entry in self.entries() if entry["step"] <= self.step]
-            aside = self.log_file.with_suffix(".tmp")
-            aside.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8", newline="\n")
-            os.replace(aside, self.log_file)
+            temporary = self.log_file.with_suffix(".tmp")
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8", newline="\n")
+            os.replace(temporary, self.log_file)
         except OSError as error:
             raise InputError(
                 f"The run cannot be written to {str(self.folder)!r}: {error}. Give another folder."
@@ -97,28 +97,28 @@ class Run:
         return found[-1] if found else None
 
     def checkpoints(self) -> list[Path]:
-        """Return the folders of complete checkpoints to go on from, oldest first."""
+        """Return the folders of complete checkpoints, oldest first."""
         found = [path for path in self.folder.glob("step-*") if _STEP.fullmatch(path.name) and (path / STATE).is_file()]
         return sorted(found, key=lambda path: int(path.name[5:]))
 
     def folder_of(self, step: int) -> Path:
-        """Return where the checkpoint of a step is."""
+        """Return the folder for the checkpoint of a step."""
         return self.folder / f"step-{step:06d}"
 
     def prune(self, keep: int, best: int | None) -> None:
-        """Take old checkpoints away, but for the `keep` newest, the best one, and `origin`."""
+        """Delete old checkpoints, except for the `keep` newest, the best one, and `origin`."""
         needed = [self.origin, None if best is None else self.folder_of(best)]
         for path in self.checkpoints()[:-keep]:
             if path not in needed:
                 shutil.rmtree(path, ignore_errors=True)
 
     def log(self, **entry: Any) -> None:
-        """Add a line to the log."""
+        """Append a line to the log."""
         with self.log_file.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(entry) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the lines of the log; a last one that a killed process left torn is left out."""
+        """Return the lines of the log, without a torn last one left by a killed process."""
         text = self.log_file.read_text(encoding="utf-8") if self.log_file.is_file() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
@@ -128,7 +128,7 @@ def _load_state(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways
         raise CheckpointError(
-            f"{str(path)!r} cannot be read ({type(error).__name__}), so the run cannot go on from there. Delete its "
-            "folder to go on from the one before."
+            f"{str(path)!r} cannot be read ({type(error).__name__}), so the run cannot resume there. Delete its "
+            "folder to resume from the checkpoint before."
         ) from error
     return state

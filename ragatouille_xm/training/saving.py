@@ -1,4 +1,4 @@
-"""Checkpoint folders: written whole or not at all, in the format they were read in."""
+"""Writing checkpoint folders atomically, in the format they were read in."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ def save_checkpoint(
     metadata: Mapping[str, Any] | None = None,
     also: Callable[[Path], object] | None = None,
 ) -> None:
-    """Write a checkpoint that is `base` but for some tensors.
+    """Write a checkpoint that is `base` except for some tensors.
 
     Parameters
     ----------
     base : Checkpoint
     changed : mapping of str to torch.Tensor
-        By stored name, with those that `base` does not have.
+        By stored name, including new ones.
     folder : Path
-        Made in one step; one of that name is replaced.
+        Created atomically; an existing one is replaced.
     config, metadata : mapping, optional
-        What becomes different in ``config.json`` and ``artifact.metadata``.
+        Changes to ``config.json`` and ``artifact.metadata``.
     also : callable, optional
-        Puts more files into the folder before it appears.
+        Adds more files to the folder before it is published.
 
     Raises
     ------
     InputError
         If the folder cannot be written.
     """
-    aside = folder.with_name(folder.name + ".tmp")
+    temporary = folder.with_name(folder.name + ".tmp")
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         for path in base.folder.iterdir():
             if path.is_file() and _is_copied(path.name):
-                shutil.copyfile(path, aside / path.name)
-        _write_json(aside / "config.json", base.config | dict(config or {}))
-        _write_json(aside / "artifact.metadata", _metadata(base) | dict(metadata or {}))
+                shutil.copyfile(path, temporary / path.name)
+        _write_json(temporary / "config.json", base.config | dict(config or {}))
+        _write_json(temporary / "artifact.metadata", _metadata(base) | dict(metadata or {}))
         tensors = {name: base.weights.get(name) for name in base.weights.names if name not in changed}
-        save_file(tensors | dict(changed), aside / "model.safetensors", metadata={"format": "pt"})
+        save_file(tensors | dict(changed), temporary / "model.safetensors", metadata={"format": "pt"})
         if also is not None:
-            also(aside)
+            also(temporary)
         shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save tells of a full disk by the last
+        temporary.rename(folder)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         raise InputError(
             f"The checkpoint cannot be written to {str(folder)!r}: {error}. Free some space, or give another folder."
         ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _is_copied(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a run starts from: the device and processes, and a checkpoint with a head."""
+"""Setup of a run: devices and processes, and a checkpoint with a head."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class WeightsWithHead(Weights):
-    """Weights of an encoder, and a head that they do not have."""
+    """Weights of an encoder, with an added head."""
 
     def __init__(self, weights: Weights, head: torch.Tensor) -> None:
         self._weights = weights
@@ -39,11 +39,11 @@ class WeightsWithHead(Weights):
         return self._head if name == HEAD else self._weights.get(name, shape)
 
     def release(self) -> None:
-        """Let go of the encoder's files."""
+        """Release the encoder's files."""
         self._weights.release()
 
     def prefix_of(self, suffix: str) -> str:
-        """Return what stands before `suffix` in the one tensor name that ends with it."""
+        """Return the part before `suffix` of the only tensor name that ends with it."""
         return self._weights.prefix_of(suffix)
 
 
@@ -59,16 +59,16 @@ def make_accelerator(precision: str | None, device: str | None) -> Any:
     """
     accelerate = import_extra("accelerate")
     if device not in (None, "cpu", "cuda"):
-        raise InputError(f'device={device!r} is not usable here. Give "cpu" or "cuda", or set CUDA_VISIBLE_DEVICES.')
+        raise InputError(f'device={device!r} cannot be used here. Give "cpu" or "cuda", or set CUDA_VISIBLE_DEVICES.')
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError('device="cuda" cannot be used here: torch sees no GPU. Give "cpu".')
     on_cpu = device == "cpu" or not torch.cuda.is_available()
-    # Its settings are global; a second run in one process may want others.
+    # Its settings are global; a second run in the same process may need others.
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     return accelerate.Accelerator(cpu=on_cpu, mixed_precision=precision or ("no" if on_cpu else "bf16"))
 
 
-def of_process(items: list[Item], accelerator: Any) -> list[Item]:
+def share_of_process(items: list[Item], accelerator: Any) -> list[Item]:
     """Return this process's share of a batch."""
     n = accelerator.num_processes
     if len(items) % n:
@@ -76,7 +76,7 @@ def of_process(items: list[Item], accelerator: Any) -> list[Item]:
     return items[accelerator.process_index :: n]
 
 
-def prepared(checkpoint: Checkpoint, config: TrainingConfig) -> Checkpoint:
+def prepare_checkpoint(checkpoint: Checkpoint, config: TrainingConfig) -> Checkpoint:
     """Return the checkpoint with the run's text lengths, and with a new head if it has none.
 
     Raises
@@ -85,14 +85,14 @@ def prepared(checkpoint: Checkpoint, config: TrainingConfig) -> Checkpoint:
         If it has a head of another width than ``config.dim``.
     """
     settings = replace(checkpoint.settings, query_maxlen=config.query_maxlen, doc_maxlen=config.doc_maxlen)
-    if not (checkpoint.folder / "artifact.metadata").is_file():  # an encoder that was never a ColBERT: as the paper
+    if not (checkpoint.folder / "artifact.metadata").is_file():  # an encoder that was never a ColBERT: as in the paper
         settings = replace(settings, attend_to_mask_tokens=True, marker="insert")
     checkpoint = replace(checkpoint, settings=settings)
     if HEAD not in checkpoint.weights.names:
         hidden = int(checkpoint.config["hidden_size"])
         logger.info("%s has no head: starting from a random one", checkpoint.name)
         generator = torch.Generator().manual_seed(config.seed)
-        head = torch.randn(config.dim or PAPER_DIM, hidden, generator=generator) * 0.02  # as BERT's matrices begin
+        head = torch.randn(config.dim or PAPER_DIM, hidden, generator=generator) * 0.02  # BERT's initialisation
         return replace(checkpoint, weights=WeightsWithHead(checkpoint.weights, head))
     dim = checkpoint.weights.get(HEAD).shape[0]
     if config.dim not in (None, dim):

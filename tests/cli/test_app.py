@@ -15,7 +15,7 @@ import pytest
 from typer.testing import Result
 
 import ragatouille_xm
-from ragatouille_xm.cli import search as finding
+from ragatouille_xm.cli import search
 
 Run = Callable[..., Result]
 
@@ -88,7 +88,7 @@ def test_an_error_that_nobody_foresaw_is_not_hidden(run: Run, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(finding, "find_index", fail)
+    monkeypatch.setattr(search, "find_index", fail)
     with pytest.raises(ZeroDivisionError):
         run("search", "mine", "x")
 
@@ -108,7 +108,7 @@ def test_warnings_reach_stderr_and_more_with_verbose(run: Run, monkeypatch: pyte
         logging.getLogger("ragatouille_xm.anything").info("by the way")
         raise ragatouille_xm.errors.InputError("Done.")
 
-    monkeypatch.setattr(finding, "find_index", talk)
+    monkeypatch.setattr(search, "find_index", talk)
     quiet = run("search", "mine", "x")
     assert "WARNING  [careful]" in quiet.stderr
     assert "by the way" not in quiet.stderr

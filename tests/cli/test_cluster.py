@@ -48,7 +48,7 @@ def test_push_and_pull(run: Run, root: Path, host: QdrantClient, tmp_path: Path)
     found = records(run("search", tmp_path / "back", "library", "--json"))
     assert {r["document_id"] for r in found} == {"en", "fr", "zh", "de"}
     assert "no index 'other'" in error(run("pull", f"{URL}/other", "--to", tmp_path / "other"))
-    assert "not the address of an index" in error(run("pull", "mine", "--to", tmp_path / "other"))
+    assert "not an index address" in error(run("pull", "mine", "--to", tmp_path / "other"))
 
 
 def test_the_facade_over_a_cluster(checkpoint: Path, host: QdrantClient, tmp_path: Path) -> None:

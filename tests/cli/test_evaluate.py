@@ -144,7 +144,7 @@ def test_two_checkpoints_of_one_name(run: Run, data: Path, checkpoint: Path, tmp
         (["--dataset", "DATA", "--system", "mcolbert"], "mcolbert needs a checkpoint"),
         (["--dataset", "DATA", "--system", "colbert-xm=./no"], "There is no checkpoint folder './no'."),
         (["--dataset", "DATA", "--system", "bm25", "--measure", "MRP@10"], "'MRP@10' is not a measure."),
-        (["--dataset", "DATA", "--system", "bm25", "--limit-queries", "0"], "0 queries are none"),
+        (["--dataset", "DATA", "--system", "bm25", "--limit-queries", "0"], "A limit of 0 queries leaves none"),
         (["--dataset", "DATA", "--system", "bm25", "--doc-language", "klingon"], "--doc-language 'klingon' is not a"),
     ],
 )
@@ -157,7 +157,7 @@ def test_bad_input(run: Run, data: Path, tmp_path: Path, arguments: list[str], e
 def test_a_malformed_line(run: Run, data: Path, tmp_path: Path) -> None:
     (data / "en" / "collection.tsv").write_text("a\tone\nb two\n")
     message = error(run("evaluate", "--dataset", data / "en", "--system", "bm25", "--out", tmp_path))
-    assert "collection.tsv, line 2: this is not an id, a tab and a text: 'b two'." in message
+    assert "collection.tsv, line 2: expected an id, a tab and a text: 'b two'." in message
 
 
 def test_a_missing_extra(run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

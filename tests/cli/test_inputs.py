@@ -194,7 +194,7 @@ def test_records_in_a_folder_are_read_and_named_by_file_and_line(tmp_path: Path)
         (
             "t.jsonl",
             '{"title": "x"}',
-            "there is no field 'text' or 'content' or 'body' (found: 'title'). Name it with --t",
+            "there is no field 'text' or 'content' or 'body' (found: 'title'). Choose one with --t",
         ),
         ("t.jsonl", "{}", "(found: none)"),
         ("t.jsonl", '{"text": 3}', "t.jsonl, line 1: the field 'text' is of type int, not a string."),

@@ -159,7 +159,7 @@ def test_the_tree_has_few_forms():
         ({"a": {}}, "'a' is empty"),
         ({"a": {2: 1}}, "Unknown operator 2"),
         ({"$nor": [{"a": 1}]}, r"\$nor.*\$and, \$or or \$not"),
-        ({"$gt": 3}, "behind a field"),
+        ({"$gt": 3}, "after a field"),
         ({"$and": []}, r"\$and takes a list"),
         ({"$or": {"a": 1}}, r"\$or takes a list"),
         ({"$or": [{}]}, "must not be empty"),

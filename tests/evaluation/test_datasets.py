@@ -71,7 +71,7 @@ def test_collections_whose_names_begin_alike_are_told_apart(tmp_path: Path) -> N
 def test_the_first_queries_only(english: Path) -> None:
     dataset = load_dataset(str(english)).limited(2)
     assert [q.query_id for q in dataset.queries] == list(dataset.qrels) == ["1", "2"]
-    with pytest.raises(InputError, match="0 queries are none"):
+    with pytest.raises(InputError, match="A limit of 0 queries leaves none"):
         dataset.limited(0)
 
 
@@ -86,14 +86,14 @@ def test_other_documents_are_another_identity(english: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("collection.tsv", "a\tone\nb two\n", "collection.tsv, line 2: this is not an id, a tab and a text: 'b two'"),
-        ("collection.tsv", "a\tone\na\ttwo\n", "collection.tsv, line 2: the id 'a' comes twice"),
+        ("collection.tsv", "a\tone\nb two\n", "collection.tsv, line 2: expected an id, a tab and a text: 'b two'"),
+        ("collection.tsv", "a\tone\na\ttwo\n", "collection.tsv, line 2: the id 'a' is used twice"),
         ("collection.tsv", b"a\tone\n\n\xff\ttwo\n", "collection.tsv, line 3: this is not UTF-8"),
-        ("queries.tsv", "1\tone\n\ttwo\n", "queries.tsv, line 2: this is not an id, a tab and a text"),
-        ("queries.tsv", "1\tone\n1\ttwo\n", "queries.tsv, line 2: the id '1' comes twice"),
+        ("queries.tsv", "1\tone\n\ttwo\n", "queries.tsv, line 2: expected an id, a tab and a text"),
+        ("queries.tsv", "1\tone\n1\ttwo\n", "queries.tsv, line 2: the id '1' is used twice"),
         ("queries.tsv", "1\tone\n2\t \n", "queries.tsv, line 2: the query '2' is blank"),
-        ("qrels.tsv", "1 0 a 1\n1 0 a\n", "qrels.tsv, line 2: this is not 'query-id 0 passage-id grade': '1 0 a'"),
-        ("qrels.tsv", "1 0 a yes\n", "qrels.tsv, line 1: this is not 'query-id 0 passage-id grade'"),
+        ("qrels.tsv", "1 0 a 1\n1 0 a\n", "qrels.tsv, line 2: expected 'query-id 0 passage-id grade': '1 0 a'"),
+        ("qrels.tsv", "1 0 a yes\n", "qrels.tsv, line 1: expected 'query-id 0 passage-id grade'"),
         ("qrels.tsv", "9 0 a 1\n", "No query of .* has a relevant document"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_missing_file_is_named(english: Path, file: str) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has no collection\.tsv, and none of its folders has one"):
+    with pytest.raises(InputError, match=r"has no collection\.tsv, and neither have its subfolders"):
         load_dataset(str(tmp_path))
 
 
@@ -176,12 +176,12 @@ def test_every_short_name_is_in_ir_datasets(family: str) -> None:
 
 
 def test_dutch_has_two_names() -> None:
-    from ragatouille_xm.evaluation.catalogue import _resolved
+    from ragatouille_xm.evaluation.catalogue import _resolve
 
-    assert _resolved("mmarco/nl") == _resolved("mmarco/dt") == ("mmarco/nl", "mmarco", "mmarco/v2/dt/dev/small")
-    assert _resolved("mmarco/en")[2] == "msmarco-passage/dev/small"
-    assert _resolved("miracl/yo") == ("miracl/yo", "miracl", "miracl/yo/dev")
-    assert _resolved("mmarco/v2/fr/dev") == ("mmarco/v2/fr/dev",) * 3
+    assert _resolve("mmarco/nl") == _resolve("mmarco/dt") == ("mmarco/nl", "mmarco", "mmarco/v2/dt/dev/small")
+    assert _resolve("mmarco/en")[2] == "msmarco-passage/dev/small"
+    assert _resolve("miracl/yo") == ("miracl/yo", "miracl", "miracl/yo/dev")
+    assert _resolve("mmarco/v2/fr/dev") == ("mmarco/v2/fr/dev",) * 3
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_dutch_has_two_names() -> None:
         ("mmarco/sw", "mmarco has no language 'sw'. It has: en, es, fr"),
         ("mr-tydi/xx", "mr-tydi has no language 'xx'"),
         ("msmarco-pasage/dev", "neither a folder nor in ir_datasets. Did you mean msmarco-passage/dev"),
-        ("miracl", "has no documents, queries or judgements to measure by"),
+        ("miracl", "lacks documents, queries or judgements"),
         ("./nowhere", "There is no folder './nowhere'"),
     ],
 )
@@ -206,7 +206,7 @@ def test_what_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, registered: str
         raise ConnectionError("no route")
 
     monkeypatch.setattr(type(source), "queries_iter", lambda self: fails(), raising=False)
-    with pytest.raises(InputError, match="could not be fetched or read: ConnectionError: no route"):
+    with pytest.raises(InputError, match="could not be downloaded or read: ConnectionError: no route"):
         load_dataset(registered)
 
 

@@ -196,7 +196,7 @@ def test_a_first_stage_made_otherwise_is_made_anew(dataset: Dataset, tmp_path: P
 def test_two_of_one_name(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Two systems are both called 'a b'"):
         evaluate([dataset], {"a b": Alphabetical(), "a-b": Alphabetical()}, tmp_path)
-    with pytest.raises(InputError, match="Two of the datasets are both called 'data/en'"):
+    with pytest.raises(InputError, match="Two datasets are both called 'data/en'"):
         evaluate([dataset, dataset], {"a": Alphabetical()}, tmp_path)
 
 
@@ -224,7 +224,7 @@ def test_a_damaged_run(dataset: Dataset, tmp_path: Path, damage: str) -> None:
 
 def test_a_row_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.trec").write_text("1 Q0 a 1 0.5 tag\n1 Q0 a\n")
-    with pytest.raises(InputError, match=r"x\.trec, line 2: this is no row of a run"):
+    with pytest.raises(InputError, match=r"x\.trec, line 2: this is not a row"):
         read_run(tmp_path / "x.trec")
 
 
@@ -237,5 +237,5 @@ def test_ranks_go_by_the_rows(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StorageError, match="Could not write below .*file.*the same call goes on from there"):
+    with pytest.raises(StorageError, match="Could not write below .*file.*repeat the call to continue"):
         evaluate([dataset], {"abc": Alphabetical()}, tmp_path / "file")

@@ -301,7 +301,7 @@ def test_mono_mt5_refuses_a_tokeniser_without_the_answers(dataset: Dataset, tmp_
     folder = tiny_mt5(tmp_path / "model")
     file = folder / "tokenizer.json"
     file.write_text(file.read_text(encoding="utf-8").replace("▁yes", "▁oui"), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="lacks ▁no or ▁yes: it is no mT5 of mMARCO"):
+    with pytest.raises(CheckpointError, match="lacks ▁no or ▁yes: it is not an mT5 of mMARCO"):
         search(make_system("mono-mt5", Settings(str(folder), device="cpu")), dataset, tmp_path / "index")
 
 

@@ -83,7 +83,7 @@ def test_int8_vectors_compare_with_float32(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("quantize", "dtype", "message"),
-    [("int3", None, "quantize='int3' is not known"), ("int8", "bfloat16", "is for float32 on the CPU")],
+    [("int3", None, "quantize='int3' is not known"), ("int8", "bfloat16", "needs float32 on the CPU")],
 )
 def test_bad_quantization(tmp_path: Path, quantize: str, dtype: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):

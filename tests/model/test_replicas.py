@@ -12,7 +12,7 @@ import torch
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.cli.index import listed
+from ragatouille_xm.cli.index import parse_devices
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.model.replicas import Work, encode_on
@@ -192,10 +192,10 @@ def test_index_and_search_find_what_one_device_finds(folder: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("devices", "message"),
     [
-        ([], "a sequence of none, but needs one or more"),
+        ([], "a sequence of none; it takes one or more"),
         (["cpu", "tpu9"], "device='tpu9' cannot be used"),
         (["cpu", None], "device='None' cannot be used"),
-        (["cpu", "meta"], "a sequence of cpu, meta, but needs one or more devices of one kind"),
+        (["cpu", "meta"], "a sequence of cpu, meta; it takes one or more devices of one kind"),
         (object(), "cannot be used"),
     ],
 )
@@ -205,12 +205,12 @@ def test_bad_devices(folder: Path, devices: object, message: str) -> None:
 
 
 def test_training_uses_one_device() -> None:
-    with pytest.raises(InputError, match=r"device=\['cpu', 'cpu'\] is not usable here. Give \"cpu\" or \"cuda\""):
+    with pytest.raises(InputError, match=r"device=\['cpu', 'cpu'\] cannot be used here. Give \"cpu\" or \"cuda\""):
         make_accelerator(None, TWO)
 
 
 def test_the_command_line_takes_several_devices_with_commas() -> None:
-    assert [listed(each) for each in (None, "cpu", "cuda:0,cuda:1")] == [None, "cpu", ["cuda:0", "cuda:1"]]
+    assert [parse_devices(each) for each in (None, "cpu", "cuda:0,cuda:1")] == [None, "cpu", ["cuda:0", "cuda:1"]]
 
 
 def test_a_model_on_several_devices_is_not_trained(two: Encoder) -> None:

@@ -111,16 +111,16 @@ def test_hard_negatives_of_sentence_transformers(write: Write, name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.tsv", "7\ta\tb\n7\ta\n", r"t\.tsv, line 2: this is not an id of a query"),
+        ("t.tsv", "7\ta\tb\n7\ta\n", r"t\.tsv, line 2: expected the ids of a query"),
         ("t.tsv", "7\ta\tb\n9\ta\tb\n", r"t\.tsv, line 2: the queries have no id '9'"),
         ("t.tsv", "7\ta\tz\n", r"t\.tsv, line 1: the collection has no id 'z'"),
-        ("t.tsv", "7\ta\tb\n\n", r"t\.tsv, line 2: this is not"),
+        ("t.tsv", "7\ta\tb\n\n", r"t\.tsv, line 2: expected"),
         ("t.tsv", "", r"t\.tsv' is empty"),
         ("t.tsv", "7\ta\t\udcff\n", r"t\.tsv, line 1: this is not UTF-8"),
         ("t.jsonl", '[7, "a", "b"]\n[7, "a"\n', r"t\.jsonl, line 2: .*\[7"),
-        ("t.jsonl", '[7, "a"]\n', r"line 1: this is not \[query-id"),
-        ("t.jsonl", '[7, ["a", 1], "b"]\n', r"line 1: every passage needs \[id, score\], or none"),
-        ("t.jsonl", '[7, null, "b"]\n', "line 1: None is no id"),
+        ("t.jsonl", '[7, "a"]\n', r"line 1: expected \[query-id"),
+        ("t.jsonl", '[7, ["a", 1], "b"]\n', r"line 1: either every passage is \[id, score\], or none is"),
+        ("t.jsonl", '[7, null, "b"]\n', "line 1: None is not an id"),
         ("t.jsonl", '{"qid": 7, "neg": {}}\n', "line 1: 'pos'"),
         ("t.jsonl", '{"qid": 7, "pos": ["a"], "neg": {}}\n', "no row with both a positive and a negative"),
         ("t.tsv.gz", None, r"t\.tsv\.gz' cannot be read"),
@@ -138,7 +138,7 @@ def test_lines_that_are_wrong(write: Write, tmp_path: Path, name: str, content: 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a\tx\na\ty\n", "line 2: the id 'a' comes twice"), ("a\n", "line 1: this is not an id, a tab and a text")],
+    [("a\tx\na\ty\n", "line 2: the id 'a' is used twice"), ("a\n", "line 1: expected an id, a tab and a text")],
 )
 def test_collections_that_are_wrong(write: Write, content: str, message: str) -> None:
     path = write("t.tsv", "7\ta\ta\n")

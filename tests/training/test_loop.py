@@ -334,8 +334,8 @@ def test_settings_that_do_not_fit(
     [
         ({"batch_size": 0}, "batch_size=0 is not usable"),
         ({"steps": True}, "steps=True is not usable"),
-        ({"batch_size": 5, "accumulation": 2}, "batch_size=5 cannot be cut into accumulation=2"),
-        ({"warmup": 9, "steps": 3}, "warmup=9 is more than all 3 steps"),
+        ({"batch_size": 5, "accumulation": 2}, "batch_size=5 cannot be split into accumulation=2"),
+        ({"warmup": 9, "steps": 3}, "warmup=9 exceeds the 3 steps"),
         ({"learning_rate": 0.0}, "learning_rate=0.0 trains nothing"),
         ({"precision": "int8"}, "precision='int8' is not known"),
         ({"chunk_size": -1}, "chunk_size=-1 is not usable"),
@@ -355,7 +355,7 @@ def test_scores_are_needed_for_distillation(checkpoint: Path, examples: list[Tra
 def test_a_loss_that_is_no_number_ends_the_run(
     checkpoint: Path, examples: list[TrainingExample], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="training cannot go on"):
+    with pytest.raises(InputError, match="training cannot continue"):
         run(checkpoint, examples, tmp_path / "run", replace(SMALL, learning_rate=1e30))
 
 

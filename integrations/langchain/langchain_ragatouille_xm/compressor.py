@@ -1,4 +1,4 @@
-"""`RagatouilleXMCompressor`: reranking by late interaction as LangChain's document compressor."""
+"""`RagatouilleXMCompressor`: late-interaction reranking as a LangChain document compressor."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ragatouille_xm.retriever import check_k
 
 
 class RagatouilleXMCompressor(BaseDocumentCompressor):
-    """Reranks documents by late interaction, each through its own language's adapter; it needs no index.
+    """Reranks documents by late interaction, each through its own language's adapter, without an index.
 
-    What comes back are copies, best first, with the score as ``relevance_score`` in their metadata. Copies of the
-    compressor share the model.
+    It returns copies, best first, with the score as ``relevance_score`` in their metadata. Copies of the compressor
+    share the model.
 
     Parameters
     ----------
     model : RAGPretrainedModel
     k : int
-        How many documents to keep.
+        Number of documents to keep.
     language, document_language : str, optional
-        Of the queries, and of the documents; by default detected.
+        Languages of the queries and of the documents; by default detected.
 
     Raises
     ------
     pydantic.ValidationError
-        A `ValueError`: if a field is not usable.
+        A `ValueError`: if a field is invalid.
 
     Examples
     --------
@@ -51,14 +51,14 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
 
     @field_validator("k", mode="before")
     @classmethod
-    def _k_is_usable(cls, k: Any) -> Any:
+    def _check_k(cls, k: Any) -> Any:
         check_k(k)
         return k
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any
     ) -> list[Document]:
-        """Return the best `k` of `documents`; `options` such as ``k=3`` take the place of fields.
+        """Return the best `k` of `documents`; `options` such as ``k=3`` override fields.
 
         Raises
         ------
@@ -69,14 +69,14 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
         texts = [document.page_content for document in documents]
         found = self.model.rerank(query, texts, languages=fields.pop("document_language"), **fields)
         results = cast("list[dict[str, Any]]", found)
-        return [_scored(documents[result["result_index"]], result["score"]) for result in results]
+        return [_with_score(documents[result["result_index"]], result["score"]) for result in results]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any
     ) -> list[Document]:
-        """Do as `compress_documents` does, in a thread."""
+        """Run `compress_documents` in a thread."""
         return await run_in_executor(None, self.compress_documents, documents, query, callbacks, **options)
 
 
-def _scored(document: Document, score: float) -> Document:
+def _with_score(document: Document, score: float) -> Document:
     return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})

@@ -10,7 +10,7 @@ from ragatouille_xm.scoring import maxsim
 
 
 def similarities(passages: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return how alike passages are: the mean over a passage's tokens of the best cosine in the other, both ways.
+    """Return the similarities of passages: the mean best cosine of the tokens of one in the other, in both directions.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def similarities(passages: Sequence[torch.Tensor]) -> torch.Tensor:
     Returns
     -------
     torch.Tensor
-        Shape ``(n, n)``, float32, symmetric, at most 1, and 1 for a passage with itself.
+        Shape ``(n, n)``, float32, symmetric, at most 1, and 1 on the diagonal.
 
     Examples
     --------
@@ -34,10 +34,10 @@ def similarities(passages: Sequence[torch.Tensor]) -> torch.Tensor:
     return (one_way + one_way.T) / 2
 
 
-def most_relevant_and_diverse(
+def maximal_marginal_relevance(
     relevance: torch.Tensor, similarity: torch.Tensor, k: int, lambda_mult: float
 ) -> list[int]:
-    """Return the positions of `k` candidates, each the best by relevance less likeness to those chosen before.
+    """Return the positions of `k` candidates, each the best by relevance minus similarity to those chosen before.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def most_relevant_and_diverse(
         Shape ``(n, n)``, as `similarities` returns it.
     k : int
     lambda_mult : float
-        1 for relevance alone, 0 for diversity alone.
+        1 means relevance alone, 0 diversity alone.
 
     Notes
     -----
@@ -56,15 +56,15 @@ def most_relevant_and_diverse(
     Examples
     --------
     >>> twins = torch.tensor([[1.0, 1.0, 0.2], [1.0, 1.0, 0.2], [0.2, 0.2, 1.0]])
-    >>> most_relevant_and_diverse(torch.tensor([0.9, 0.9, 0.5]), twins, 2, 0.5)
+    >>> maximal_marginal_relevance(torch.tensor([0.9, 0.9, 0.5]), twins, 2, 0.5)
     [0, 2]
     """
     chosen: list[int] = []
-    likeness = torch.zeros(len(relevance))
+    redundancy = torch.zeros(len(relevance))
     while len(chosen) < min(k, len(relevance)):
-        value = lambda_mult * relevance - (1 - lambda_mult) * likeness
+        value = lambda_mult * relevance - (1 - lambda_mult) * redundancy
         value[chosen] = -torch.inf
         best = int(value.argmax())
         chosen.append(best)
-        likeness = similarity[best] if len(chosen) == 1 else torch.maximum(likeness, similarity[best])
+        redundancy = similarity[best] if len(chosen) == 1 else torch.maximum(redundancy, similarity[best])
     return chosen

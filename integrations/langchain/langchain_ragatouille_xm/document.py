@@ -1,4 +1,4 @@
-"""`FoundDocument`: what the retriever returns, one document whatever the query was."""
+"""`FoundDocument`: a result of the retriever, equal for every query."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from uuid import NAMESPACE_URL, uuid5
 from langchain_core.documents import Document
 
 OWN_KEYS = ("score", "rank", "document_id", "passage_id", "language", "relevance")
-OF_THE_QUERY = {"score", "rank", "relevance", "relevance_score"}
+QUERY_KEYS = {"score", "rank", "relevance", "relevance_score"}
 
 
 class FoundDocument(Document):
-    """A passage that a search found, equal to the same passage found for another query.
+    """A passage found by a search, equal to the same passage found for another query.
 
-    LangChain takes equal documents for one, in `MultiQueryRetriever` for instance, so what the query decides does not
-    count: ``score``, ``rank`` and ``relevance`` in the metadata, and a compressor's ``relevance_score``. Serialised, it
-    is a plain `Document`.
+    LangChain merges equal documents, for instance in `MultiQueryRetriever`, so equality ignores what depends on the
+    query: ``score``, ``rank`` and ``relevance`` in the metadata, and a compressor's ``relevance_score``. It is
+    serialised as a plain `Document`.
     """
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Document):
             return NotImplemented
-        return _lasting(self) == _lasting(other)
+        return _comparable(self) == _comparable(other)
 
     @classmethod
     def lc_id(cls) -> list[str]:
-        """Return the name that a plain `Document` is serialised by."""
+        """Return the serialised name of a plain `Document`."""
         return Document.lc_id()
 
 
 def found_document(result: dict[str, Any]) -> FoundDocument:
-    """Return a result of a search as a document, with an id that is the same every time."""
+    """Return a search result as a document with a stable id."""
     what = [result["document_id"], result["passage_id"], result["content"]]
     own = {key: result[key] for key in OWN_KEYS}
     return FoundDocument(
@@ -42,6 +42,6 @@ def found_document(result: dict[str, Any]) -> FoundDocument:
     )
 
 
-def _lasting(document: Document) -> tuple[str | None, str, dict[str, Any]]:
-    metadata = {key: value for key, value in document.metadata.items() if key not in OF_THE_QUERY}
+def _comparable(document: Document) -> tuple[str | None, str, dict[str, Any]]:
+    metadata = {key: value for key, value in document.metadata.items() if key not in QUERY_KEYS}
     return document.id, document.page_content, metadata

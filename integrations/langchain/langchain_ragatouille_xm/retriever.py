@@ -1,4 +1,4 @@
-"""`RagatouilleXMRetriever`: an index of ragatouille_xm as LangChain's retriever."""
+"""`RagatouilleXMRetriever`: an index of ragatouille_xm as a LangChain retriever."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ Manager = TypeVar("Manager", CallbackManager, AsyncCallbackManager)
 
 
 class RagatouilleXMRetriever(BaseRetriever):
-    """Finds passages of an index by late interaction, the query through its own language's adapter.
+    """Finds passages of an index by late interaction, encoding the query through its own language's adapter.
 
-    Documents come with the metadata that they were indexed with and, where it has no such key itself, ``score``,
-    ``rank``, ``document_id``, ``passage_id``, ``language`` and ``relevance`` (0 to 1). A document's ``id`` is the
-    passage's, the same every time, and a document that several queries find is equal, whatever its score. All fields
-    but `model` can be given per call, as in ``invoke(query, k=3, filter={"year": 2024})``, and made configurable.
-    Copies share the model.
+    Documents carry the metadata they were indexed with and, unless it has such a key itself, ``score``, ``rank``,
+    ``document_id``, ``passage_id``, ``language`` and ``relevance`` (0 to 1). A document's ``id`` is that of the
+    passage and stable; a document found by several queries compares equal, whatever its score. All fields except
+    `model` can be given per call, as in ``invoke(query, k=3, filter={"year": 2024})``, and made configurable. Copies
+    share the model.
 
     Parameters
     ----------
     model : RAGPretrainedModel
     index_name : str, optional
-        By default the index that the model used last before the retriever was made.
+        By default the model's current index when the retriever is created.
     k : int
-        How many documents to return.
+        Number of documents to return.
     filter : dict, optional
-        Applied before the best `k` are taken: ``{"year": {"$gte": 2020}, "language": "fr"}``.
+        Applied before the best `k` are selected: ``{"year": {"$gte": 2020}, "language": "fr"}``.
     language : str, optional
-        Of the queries; by default detected among the languages in the index.
+        Language of the queries; by default detected among the languages of the index.
     min_score : float, optional
-        Leave out what scores less.
+        Omit documents that score less.
     doc_ids : str or list of str, optional
-        Search only in these documents.
+        Search only these documents.
     exact : bool
         Score every passage.
     force_fast : bool
-        Look at fewer candidates.
+        Score fewer candidates.
 
     Raises
     ------
     pydantic.ValidationError
-        A `ValueError`: if a field is not usable.
+        A `ValueError`: if a field is invalid.
 
     Examples
     --------
@@ -84,18 +84,18 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     @field_validator("k", mode="before")
     @classmethod
-    def _k_is_usable(cls, k: Any) -> Any:
+    def _check_k(cls, k: Any) -> Any:
         check_k(k)
         return k
 
     @field_validator("filter", mode="before")
     @classmethod
-    def _filter_is_understood(cls, filter: Any) -> Any:
+    def _check_filter(cls, filter: Any) -> Any:
         parse_filter(filter)
         return filter
 
     def model_post_init(self, context: Any) -> None:
-        """Bind to the index in use now: another that the model opens later must not take its place."""
+        """Bind to the current index, whatever the model opens later."""
         super().model_post_init(context)
         if self.index_name is None:
             self.index_name = self.model.catalog.current
@@ -118,7 +118,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Any]:
-        """Search for all `inputs` in one pass through the model; each is a run of its own to callbacks."""
+        """Search for all `inputs` in one pass through the model; callbacks see a run for each."""
         runs = [
             self._manager(CallbackManager, each, kwargs).on_retriever_start(None, query, **self._run(each))
             for query, each in zip(inputs, get_config_list(config, len(inputs)), strict=True)
@@ -129,7 +129,7 @@ class RagatouilleXMRetriever(BaseRetriever):
                 run.on_retriever_error(outcome)
             else:
                 run.on_retriever_end(outcome)
-        return _or_raise(outcomes, return_exceptions)
+        return _raise_first(outcomes, return_exceptions)
 
     async def abatch(
         self,
@@ -139,7 +139,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Any]:
-        """Search as `batch` does, in a thread."""
+        """Run `batch` in a thread."""
         runs = [
             await self._manager(AsyncCallbackManager, each, kwargs).on_retriever_start(None, query, **self._run(each))
             for query, each in zip(inputs, get_config_list(config, len(inputs)), strict=True)
@@ -150,18 +150,18 @@ class RagatouilleXMRetriever(BaseRetriever):
                 await run.on_retriever_error(outcome)
             else:
                 await run.on_retriever_end(outcome)
-        return _or_raise(outcomes, return_exceptions)
+        return _raise_first(outcomes, return_exceptions)
 
     def _search(self, queries: Sequence[str], options: dict[str, Any]) -> list[list[Document]]:
-        """Return the documents for each query; `options` take the place of fields."""
+        """Return the documents for each query; `options` override fields."""
         if not queries:
             return []
-        settings = {**self._fields(), **_searchable(options)}
+        settings = {**self._fields(), **_search_options(options)}
         found = cast("list[list[dict[str, Any]]]", self.model.search(list(queries), **settings))
         return [[found_document(result) for result in results] for results in found]
 
     def _outcomes(self, queries: Sequence[str], options: dict[str, Any]) -> list[list[Document] | Exception]:
-        """Return what one search found for each query; if it failed, what each finds alone, or why it does not."""
+        """Search for all queries together; if that fails, for each alone, with its documents or exception."""
         try:
             return list(self._search(queries, options))
         except Exception as error:
@@ -196,12 +196,12 @@ class RagatouilleXMRetriever(BaseRetriever):
         )
 
 
-def _searchable(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a call without the framework's own."""
+def _search_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a call without those of the framework."""
     return {key: value for key, value in options.items() if key not in ("verbose", "run_id")}
 
 
-def _or_raise(outcomes: list[Any], return_exceptions: bool) -> list[Any]:
+def _raise_first(outcomes: list[Any], return_exceptions: bool) -> list[Any]:
     failed = next((outcome for outcome in outcomes if isinstance(outcome, Exception)), None)
     if failed is not None and not return_exceptions:
         raise failed

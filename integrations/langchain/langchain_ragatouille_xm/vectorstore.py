@@ -1,4 +1,4 @@
-"""`RagatouilleXMVectorStore`: an index of ragatouille_xm as LangChain's vector store."""
+"""`RagatouilleXMVectorStore`: an index of ragatouille_xm as a LangChain vector store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ragatouille_xm.corpus.filters import Compare
 from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.retriever import check_k
 
-from .diversity import most_relevant_and_diverse, similarities
+from .diversity import maximal_marginal_relevance, similarities
 
 logger = logging.getLogger(__name__)
 
@@ -26,19 +26,19 @@ INDEX_NAME = "langchain"
 
 
 class RagatouilleXMVectorStore(VectorStore):
-    """Documents in an index on disk, searched by late interaction, each through its own language's adapter.
+    """Documents in an index on disk, searched by late interaction, each encoded through its own language's adapter.
 
-    The store makes its own token vectors, so LangChain's ``embedding`` has no place here. A document is one passage:
-    it comes back as it went in, and what is longer than `max_document_length` tokens is found by its beginning only
-    (which is logged), so split long documents first, as for any vector store. Copies share the model and the index.
+    The store computes its own token vectors, so LangChain's ``embedding`` is not used. A document is one passage and is
+    returned unchanged. Only the first `max_document_length` tokens are searched (longer texts are logged), so split
+    long documents first, as for any vector store. Copies share the model and the index.
 
     Parameters
     ----------
     model : RAGPretrainedModel
     index_name : str
-        An index of the model; made, empty, if there is none.
+        An index of the model; created empty if there is none.
     max_document_length : int, optional
-        Most tokens of a document in a new index; by default what the checkpoint can take.
+        Maximum tokens per document in a new index; by default what the checkpoint accepts.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class RagatouilleXMVectorStore(VectorStore):
     def _make_empty(self, max_document_length: int) -> None:
         self.model.index([], index_name=self.index_name, max_document_length=max_document_length)
 
-    # ---- what goes in
+    # ---- writing
 
     def add_texts(  # type: ignore[override]  # no **kwargs: a misspelt option is an error
         self,
@@ -86,19 +86,19 @@ class RagatouilleXMVectorStore(VectorStore):
         languages: str | Sequence[str | None] | None = None,
         batch_size: int | None = None,
     ) -> list[str]:
-        """Add texts, replacing those of the same id; of several with one id, the last stays.
+        """Add texts, replacing those of the same id; of several with the same id, the last one is kept.
 
         Parameters
         ----------
         texts : iterable of str
         metadatas : sequence of dict, optional
-            JSON values: a date goes in as ``date.isoformat()``.
+            JSON values; write a date as ``date.isoformat()``.
         ids : sequence of (str or None), optional
-            Where None, a random UUID.
+            A random UUID for None.
         languages : str or sequence of (str or None), optional
             Language of all texts, or of each (BCP-47 code or adapter id); by default detected.
         batch_size : int, optional
-            Accepted for `langchain_core.indexing.index`; batches are made by tokens here.
+            Accepted for `langchain_core.indexing.index`; batches are sized by tokens here.
 
         Returns
         -------
@@ -108,7 +108,7 @@ class RagatouilleXMVectorStore(VectorStore):
         Raises
         ------
         ragatouille_xm.errors.InputError
-            A `ValueError`: if something is not usable; nothing is added then.
+            A `ValueError`: if something is invalid; nothing is added then.
         """
         if isinstance(texts, str) or isinstance(ids, str):
             raise InputError("texts and ids are lists, one id for each text: give [text], ids=[id].")
@@ -137,7 +137,7 @@ class RagatouilleXMVectorStore(VectorStore):
     def delete(  # type: ignore[override]  # as for add_texts
         self, ids: str | Sequence[str] | None = None
     ) -> bool:
-        """Delete documents by id, or all of them where `ids` is None; ids that are not here are passed over."""
+        """Delete documents by id, or all of them if `ids` is None; unknown ids are ignored."""
         retriever = self.model.catalog.get(self.index_name)
         if ids is None:
             self._make_empty(retriever.max_document_length)
@@ -145,10 +145,10 @@ class RagatouilleXMVectorStore(VectorStore):
             retriever.delete(sorted(present))
         return True
 
-    # ---- what comes out
+    # ---- reading
 
     def get_by_ids(self, ids: str | Sequence[str], /) -> list[Document]:
-        """Return documents by id, in the order of `ids`; ids that are not here are passed over."""
+        """Return documents by id, in the order of `ids`; unknown ids are ignored."""
         return [_document(each) for each in self.model.get_passages(ids, index_name=self.index_name)]
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
@@ -157,12 +157,12 @@ class RagatouilleXMVectorStore(VectorStore):
         Raises
         ------
         ragatouille_xm.errors.InputError
-            A `ValueError`: if the query is blank, or `k` or the filter is not usable.
+            A `ValueError`: if the query is blank, or `k` or the filter is invalid.
         """
         return [_document(result) for result in self._search(query, k, options)]
 
     def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:
-        """Return the best `k` documents with their MaxSim scores, the higher the better; see `similarity_search`."""
+        """Return the best `k` documents with their MaxSim scores, higher is better; see `similarity_search`."""
         return [(_document(result), result["score"]) for result in self._search(query, k, options)]
 
     def _similarity_search_with_relevance_scores(
@@ -178,12 +178,12 @@ class RagatouilleXMVectorStore(VectorStore):
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
     ) -> list[Document]:
-        """Return `k` of the best `fetch_k` documents that answer the query and differ from each other.
+        """Return `k` of the best `fetch_k` documents, chosen for relevance and diversity.
 
         Parameters
         ----------
         lambda_mult : float
-            1 for relevance alone, 0 for diversity alone.
+            1 means relevance alone, 0 diversity alone.
         options
             As for `similarity_search`.
         """
@@ -197,9 +197,9 @@ class RagatouilleXMVectorStore(VectorStore):
             for passages, blocks in self.model.catalog.get(self.index_name).index.scroll(among, with_vectors=True)
             for passage, block in zip(passages, blocks or (), strict=True)
         }
-        pids = [pid for pid in found if pid in vectors]  # best first; what was deleted meanwhile is left out
+        pids = [pid for pid in found if pid in vectors]  # best first; without documents deleted meanwhile
         relevance = torch.tensor([found[pid]["relevance"] for pid in pids])
-        chosen = most_relevant_and_diverse(relevance, similarities([vectors[pid] for pid in pids]), k, lambda_mult)
+        chosen = maximal_marginal_relevance(relevance, similarities([vectors[pid] for pid in pids]), k, lambda_mult)
         return [_document(found[pids[i]]) for i in chosen]
 
     def _search(self, query: str, k: int, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -220,19 +220,19 @@ class RagatouilleXMVectorStore(VectorStore):
         max_document_length: int | None = None,
         languages: str | Sequence[str | None] | None = None,
     ) -> RagatouilleXMVectorStore:
-        """Make a store, or take the one of that name, and add texts to it.
+        """Create a store, or open the one of that name, and add texts to it.
 
         Parameters
         ----------
         texts, metadatas, ids, languages
             As for `add_texts`.
         embedding : optional
-            Has no effect: `model` makes the token vectors.
+            Has no effect: `model` computes the token vectors.
         model, index_name, max_document_length
             As for the class.
         """
         if embedding is not None:
-            logger.warning("embedding=%s has no effect: model= makes the token vectors", type(embedding).__name__)
+            logger.warning("embedding=%s has no effect: model= computes the token vectors", type(embedding).__name__)
         store = cls(model, index_name, max_document_length=max_document_length)
         store.add_texts(texts, metadatas, ids=ids, languages=languages)
         return store
@@ -241,21 +241,21 @@ class RagatouilleXMVectorStore(VectorStore):
     async def afrom_texts(
         cls, texts: list[str], embedding: Embeddings | None = None, *args: Any, **options: Any
     ) -> RagatouilleXMVectorStore:
-        """Do as `from_texts` does, in a thread."""
+        """Run `from_texts` in a thread."""
         return await run_in_executor(None, cls.from_texts, texts, embedding, *args, **options)
 
     @classmethod
     def from_documents(
         cls, documents: list[Document], embedding: Embeddings | None = None, **options: Any
     ) -> RagatouilleXMVectorStore:
-        """Make a store, or take the one of that name, and add documents to it; `options` as for `from_texts`."""
+        """Create a store, or open the one of that name, and add documents to it; `options` as for `from_texts`."""
         return super().from_documents(documents, embedding, **options)  # type: ignore[arg-type]
 
     @classmethod
     async def afrom_documents(
         cls, documents: list[Document], embedding: Embeddings | None = None, **options: Any
     ) -> RagatouilleXMVectorStore:
-        """Do as `from_documents` does, in a thread."""
+        """Run `from_documents` in a thread."""
         return await run_in_executor(None, cls.from_documents, documents, embedding, **options)
 
 

@@ -1,1 +1,1 @@
-"""The systems of the published tables, one file a family. `registry` has them by name."""
+"""The systems of the published tables, one module per kind. `registry` lists them by name."""

@@ -1,4 +1,4 @@
-"""What a system is: something that ranks the documents of a dataset for a query."""
+"""The interface of systems, which rank the documents of a dataset."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ DATASET, DETECTED = "dataset", "detected"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a system is run. What does not concern a system, it passes over.
+    """Settings of a system. Each system ignores those that do not concern it.
 
     Attributes
     ----------
     checkpoint : str or None
         Hub id, local folder, or ``"demo"``; by default the published one.
     document_language, query_language : str
-        Whose adapter a text goes through, in systems that have adapters: ``"dataset"``, the language that the dataset
-        tells, and where it tells none the detected one; ``"detected"``; or one language for all.
+        Whose adapter encodes a text, in systems with adapters: ``"dataset"``, the language stated by the dataset, else
+        the detected one; ``"detected"``; or one language for all.
     device : str or None
-        By default a GPU where there is one.
+        By default a GPU if there is one.
     k1, b : float or None
         BM25's; by default those of the dataset's published row.
     pooling : str or None
-        ``"mean"`` or ``"cls"``: how a single-vector system makes one vector; by default the system's own.
+        ``"mean"`` or ``"cls"``, for single-vector systems; by default the system's own.
     progress : bool
         Whether to show progress bars.
     """
@@ -48,7 +48,7 @@ class Settings:
 
 
 class Searcher(Protocol):
-    """A system that is ready to search one dataset."""
+    """A system prepared for one dataset."""
 
     def search(self, queries: Sequence[Query], k: int) -> list[Found]:
         """Return the best `k` documents for each query."""
@@ -65,11 +65,11 @@ class System(Protocol):
     Attributes
     ----------
     name : str
-        In `ragatouille_xm.evaluation.systems.registry`.
+        Name in `ragatouille_xm.evaluation.systems.registry`.
     first_stage : System or None
-        The system whose documents this one ranks anew.
+        The system whose results this one re-ranks.
     query_batch : int
-        As many are ranked before their rows are written.
+        Queries ranked between two writes of their rows.
     """
 
     name: str
@@ -77,21 +77,21 @@ class System(Protocol):
     query_batch: int
 
     def parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return JSON values that tell all that the ranking depends on, the dataset apart."""
+        """Return JSON values that, with the dataset, determine the ranking."""
         ...
 
     def index_parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return those of `parameters` that what is kept on disk depends on."""
+        """Return those of `parameters` that determine the files kept on disk."""
         ...
 
     def prepare(self, dataset: Dataset, folder: Path, first: Ranking) -> Searcher:
-        """Load the model; build the index in `folder`, take up a build that was cut off, or open what is there.
+        """Load the model, and build, resume or open the index in `folder`.
 
         Parameters
         ----------
         dataset : Dataset
         folder : Path
-            Kept between runs; made here if it is needed.
+            Kept between runs; created if needed.
         first : mapping
             The ranking of `first_stage`, empty without one.
         """
@@ -99,7 +99,7 @@ class System(Protocol):
 
 
 def route_language(own: str | None, choice: str) -> str | None:
-    """Return the language of a text under a routing, None where it is to be detected.
+    """Return the language of a text under a routing; None means to detect it.
 
     Examples
     --------

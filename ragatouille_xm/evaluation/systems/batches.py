@@ -1,4 +1,4 @@
-"""Texts in batches of similar length, for models of one output a text."""
+"""Batches of texts of similar length, for models with one output per text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...text.batching import plan_batches
 TOKEN_BATCH = {"cpu": 4096, "cuda": 65536}
 
 Forward = Callable[[torch.Tensor, torch.Tensor, list[int]], torch.Tensor]
-"""From ids (b, L), mask (b, L) and the texts' positions to one row each, (b, …)."""
+"""From ids (b, L), mask (b, L) and the positions of the texts to one row for each, (b, …)."""
 
 
 def device_of(name: str | None) -> torch.device:
-    """Return a device that can be used, by default a GPU where there is one.
+    """Return a usable device, by default a GPU if there is one.
 
     Raises
     ------
@@ -35,16 +35,16 @@ def device_of(name: str | None) -> torch.device:
 
 
 def load_pretrained(auto: Any, name: str, **options: Any) -> Any:
-    """Load a model or tokeniser of transformers.
+    """Load a model or tokeniser with transformers.
 
     Raises
     ------
     CheckpointError
-        If it cannot be found, or is of another kind.
+        If it cannot be found, or has another type.
     """
     try:
         return auto.from_pretrained(name, **options)
-    except Exception as error:  # transformers', the hub client's, safetensors' own
+    except Exception as error:  # from transformers, the hub client or safetensors
         raise CheckpointError(
             f"The checkpoint {name!r} cannot be loaded as {auto.__name__} ({type(error).__name__}: "
             f"{str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no reason given'}). Check the hub "
@@ -56,16 +56,16 @@ def load_pretrained(auto: Any, name: str, **options: Any) -> Any:
 def run_batched(
     rows: Sequence[list[int]], groups: Sequence[str], pad: int, device: torch.device, forward: Forward
 ) -> torch.Tensor:
-    """Return `forward` of all texts, in their order, on the CPU as float32.
+    """Run `forward` on all texts; return float32 rows in their order, on the CPU.
 
     Parameters
     ----------
     rows : sequence of list of int
         Token ids of each text.
     groups : sequence of str
-        What should stand together: the adapter of each text.
+        The group of each text, which is its adapter; groups are adjacent.
     pad : int
-        Id to fill shorter texts with; it is not attended to.
+        Padding id, not attended to.
     device : torch.device
     forward : callable
     """

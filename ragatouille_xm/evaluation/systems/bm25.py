@@ -1,4 +1,4 @@
-"""BM25 (Robertson et al. 1994) with Lucene's formula, by bm25s."""
+"""BM25 (Robertson et al. 1994) with Lucene's formula, from bm25s."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _IDS = "documents.txt"
 
 
 class BM25:
-    """Bag of words; only documents that share a word with the query are found.
+    """A bag of words; only documents that share a word with the query are found.
 
     Parameters
     ----------
     name : str
     settings : Settings
-        ``k1`` and ``b``: see `ragatouille_xm.evaluation.datasets.Dataset.bm25`.
+        ``k1`` and ``b``: see `ragatouille_xm.evaluation.dataset.Dataset.bm25`.
     """
 
     first_stage: System | None = None
@@ -39,7 +39,7 @@ class BM25:
         self.settings = settings
 
     def parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return k1, b, and how words are made."""
+        """Return k1, b and the definition of words."""
         k1, b = dataset.bm25
         return {
             "k1": k1 if self.settings.k1 is None else self.settings.k1,
@@ -73,7 +73,7 @@ class BM25Searcher:
         self._ids = (folder / _IDS).read_text(encoding="utf-8").split("\n")[:-1]
 
     def search(self, queries: Sequence[Query], k: int) -> list[Found]:
-        """Return the best `k` documents for each query; equals stay in the collection's order."""
+        """Return the best `k` documents for each query; ties stay in the collection's order."""
         return [self._best(words(query.text), k) for query in queries]
 
     def _best(self, terms: list[str], k: int) -> Found:
@@ -89,14 +89,14 @@ class BM25Searcher:
         return [(self._ids[i], float(scores[i])) for i in best]
 
     def close(self) -> None:
-        """Do nothing: the index is mapped into memory."""
+        """Do nothing: the index is memory-mapped."""
 
 
 def _build(dataset: Dataset, folder: Path, k1: float, b: float, progress: bool) -> None:
     bm25s = import_extra("bm25s", "BM25")
     vocabulary: dict[str, int] = {}
     ids: list[str] = []
-    terms: list[array[int]] = []  # four bytes a word: there may be half a billion
+    terms: list[array[int]] = []  # four bytes per word: there may be half a billion
     stream = tqdm(
         dataset.documents(),
         desc="indexing for BM25",

@@ -1,4 +1,4 @@
-"""Cross-encoders: query and document go through the model together; they rank BM25's best anew."""
+"""Cross-encoders, which encode query and document together and re-rank BM25's results."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class PairScorer(Protocol):
     """Scores pairs of a query and a document."""
 
     def score(self, pairs: Sequence[Pair]) -> torch.Tensor:
-        """Return scores (n,), float32, on the CPU; the larger, the more relevant."""
+        """Return scores (n,), float32, on the CPU; higher is more relevant."""
         ...
 
 
 class CrossEncoder:
-    """A system that ranks the documents of another one anew.
+    """A system that re-ranks the results of another one.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ class CrossEncoder:
     settings : Settings
         With a checkpoint.
     scorer : callable
-        Makes a `PairScorer` of the settings.
+        From settings to a `PairScorer`.
     first_stage : System
     modular : bool
-        Whether the passage's language matters.
+        Whether the language of the passage matters.
     """
 
     query_batch = 8
@@ -57,7 +57,7 @@ class CrossEncoder:
         self.modular = modular
 
     def parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the checkpoint, the length, the first stage's parameters, and the routing where there are adapters."""
+        """Return the checkpoint, the length, the first stage's parameters and, with adapters, the routing."""
         assert self.first_stage is not None
         first = {"first_stage": {"name": self.first_stage.name} | self.first_stage.parameters(dataset)}
         routing = {"document_language": self.settings.document_language} if self.modular else {}
@@ -73,7 +73,7 @@ class CrossEncoder:
 
 
 class CrossEncoderSearcher:
-    """A model, and what it is to rank."""
+    """A model and the ranking to re-rank."""
 
     def __init__(self, scorer: PairScorer, dataset: Dataset, first: Ranking) -> None:
         self._scorer = scorer
@@ -81,7 +81,7 @@ class CrossEncoderSearcher:
         self._first = first
 
     def search(self, queries: Sequence[Query], k: int) -> list[Found]:
-        """Return the first stage's best `k` documents of each query in their new order, equals in their old one."""
+        """Re-rank the first stage's best `k` documents of each query; ties keep their order."""
         ids = [list(self._first.get(query.query_id, ()))[:k] for query in queries]
         wanted = list(dict.fromkeys(each for row in ids for each in row))
         documents = dict(zip(wanted, self._dataset.texts(wanted), strict=True))
@@ -94,10 +94,10 @@ class CrossEncoderSearcher:
 
 
 class MonoT5:
-    """mT5 that answers yes or no.
+    """mT5, which answers yes or no.
 
     After Nogueira et al. 2020, "Document Ranking with a Pretrained Sequence-to-Sequence Model". The score is the
-    log-probability of ``▁yes`` against ``▁no`` as the first word of the answer, as the mMARCO models were trained.
+    log-probability of ``▁yes`` against ``▁no`` as the first word of the answer, as in mMARCO's training.
 
     Parameters
     ----------
@@ -113,7 +113,9 @@ class MonoT5:
         self.model: Any = load_pretrained(AutoModelForSeq2SeqLM, name, dtype=torch.float32).to(self.device).eval()
         self.answers: list[int] = self.tokenizer.convert_tokens_to_ids(list(ANSWERS))
         if None in self.answers or self.tokenizer.unk_token_id in self.answers:
-            raise CheckpointError(f"The tokeniser of {name!r} lacks {' or '.join(ANSWERS)}: it is no mT5 of mMARCO.")
+            raise CheckpointError(
+                f"The tokeniser of {name!r} lacks {' or '.join(ANSWERS)}: it is not an mT5 of mMARCO."
+            )
 
     def score(self, pairs: Sequence[Pair]) -> torch.Tensor:
         """Return scores (n,), float32, on the CPU."""
@@ -131,7 +133,7 @@ class MonoT5:
 
 
 class Classifier:
-    """An encoder with a head of one output, or of two (not relevant, relevant): mMiniLM and its like.
+    """An encoder with a head of one output, or of two (not relevant, relevant), such as mMiniLM.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ class Classifier:
 
 
 class MonoXM:
-    """X-MOD with a classification head: each pair goes through the adapters of its passage's language.
+    """X-MOD with a classification head; each pair uses the adapters of its passage's language.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ class MonoXM:
 
 
 def tokenise_pairs(tokenizer: Any, pairs: Sequence[Pair]) -> list[list[int]]:
-    """Return the token ids of each pair, the longer of the two cut off where both do not fit."""
+    """Return the token ids of each pair; if both do not fit, the longer one is truncated."""
     if not pairs:
         return []
     queries, documents = [query.text for query, _ in pairs], [document.text for _, document in pairs]
@@ -204,7 +206,7 @@ def tokenise_pairs(tokenizer: Any, pairs: Sequence[Pair]) -> list[list[int]]:
 
 
 def relevance(logits: torch.Tensor) -> torch.Tensor:
-    """Return one score of each row: the only output, or the last one's lead over the first.
+    """Return one score per row: the only output, or the last minus the first.
 
     Examples
     --------

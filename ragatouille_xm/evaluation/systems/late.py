@@ -1,4 +1,4 @@
-"""Late interaction: a ColBERT checkpoint over our own index."""
+"""Late interaction: a ColBERT checkpoint with our index."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ..measure import Ranking
 from .base import Found, Settings, System, route_language
 from .weights_id import identity_of
 
-DOCUMENT_BATCH = 8192  # taken up again after these
-EXACT_UP_TO = 20_000  # passages: up to so many, every one is scored
-LEAST_CANDIDATES = 4096  # beyond: as many as colbert-ai looks at for 1,000 results, the depth of the published runs
+DOCUMENT_BATCH = 8192  # committed together: an interrupted build resumes after them
+EXACT_UP_TO = 20_000  # passages: up to this many, all are scored
+LEAST_CANDIDATES = 4096  # beyond that: colbert-ai's number for 1,000 results, the depth of the published runs
 
 
 class LateInteraction:
-    """A ColBERT, each document one passage, cut off at the checkpoint's length.
+    """A ColBERT; each document is one passage, truncated to the checkpoint's length.
 
-    Up to 20,000 passages every one is scored; beyond, those that the index's first stage hands on: the larger of 4,096
-    and 4 k, which is what colbert-ai does for that many results.
+    Up to 20,000 passages, all are scored; beyond that, the candidates of the index's first stage: the larger of 4,096
+    and 4 k, as in colbert-ai.
 
     Parameters
     ----------
@@ -49,22 +49,22 @@ class LateInteraction:
         self.settings = settings
 
     def parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the checkpoint, the routing, and how the index is searched."""
+        """Return the checkpoint, the routing and the kind of search."""
         return self.index_parameters(dataset) | {
             "query_language": self.settings.query_language,
             "search": f"exact up to {EXACT_UP_TO} passages, then max({LEAST_CANDIDATES}, 4 k) candidates",
         }
 
     def index_parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return what the token vectors depend on."""
+        """Return the parameters of the token vectors."""
         checkpoint = identity_of(str(self.settings.checkpoint))
         return checkpoint | {"document_language": self.settings.document_language}
 
     def prepare(self, dataset: Dataset, folder: Path, first: Ranking) -> LateInteractionSearcher:
-        """Add those documents to the index in `folder` that it does not have."""
+        """Add missing documents to the index in `folder`."""
         encoder = Encoder.from_pretrained(str(self.settings.checkpoint), device=self.settings.device)
         length = encoder.checkpoint.settings.doc_maxlen
-        retriever = Retriever(encoder, _opened(folder / "index", encoder, length), length)
+        retriever = Retriever(encoder, _open_index(folder / "index", encoder, length), length)
         if not (folder / "complete").exists():
             self._fill(retriever, dataset)
             (folder / "complete").touch()
@@ -79,18 +79,18 @@ class LateInteraction:
             disable=None if self.settings.progress else True,
         ) as bar:
             while batch := list(islice(stream, DOCUMENT_BATCH)):
-                there = retriever.index.contains([document.document_id for document in batch])
-                missing = [self._routed(document) for document in batch if document.document_id not in there]
+                stored = retriever.index.contains([document.document_id for document in batch])
+                missing = [self._set_language(document) for document in batch if document.document_id not in stored]
                 if missing:
                     retriever.add(missing, Indexer(retriever.encoder, whole, retriever.max_document_length))
                 bar.update(len(batch))
 
-    def _routed(self, document: Document) -> Document:
+    def _set_language(self, document: Document) -> Document:
         return replace(document, language=route_language(document.language, self.settings.document_language))
 
 
 class LateInteractionSearcher:
-    """An encoder and the index that it filled."""
+    """An encoder and its index."""
 
     def __init__(self, retriever: Retriever, settings: Settings) -> None:
         self._retriever = retriever
@@ -113,7 +113,7 @@ class LateInteractionSearcher:
         self._retriever.close()
 
 
-def _opened(folder: Path, encoder: Encoder, length: int) -> LocalIndex:
+def _open_index(folder: Path, encoder: Encoder, length: int) -> LocalIndex:
     try:
         return LocalIndex.open(folder)
     except IndexNotFoundError:

@@ -1,4 +1,4 @@
-"""How a single-vector system makes one vector of a text."""
+"""Turning a text into one vector: tokens, pooling, normalisation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POOLINGS = ("mean", "cls")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a single-vector system was trained to see text.
+    """The input and pooling that a single-vector system was trained with.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Recipe:
     normalised : bool
         Whether vectors are scaled to unit length, so that dot products are cosines.
     max_length : int
-        Most tokens of a text, specials included.
+        Maximum tokens per text, including special tokens.
     query_prefix, document_prefix : str
     """
 
@@ -34,13 +34,13 @@ class Recipe:
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Return the token ids of each text, specials included, cut off at `max_length`."""
+    """Return the token ids of each text, including special tokens, truncated to `max_length`."""
     ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"] if texts else []
     return ids
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Make one vector of the hidden states of each text: (b, L, hidden), (b, L) → (b, hidden).
+    """Pool the hidden states of each text: (b, L, hidden), (b, L) → (b, hidden).
 
     Examples
     --------
@@ -54,5 +54,5 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
 
 
 def normalise(vectors: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Return vectors of unit length, if the recipe wants that."""
+    """Scale vectors to unit length if the recipe says so."""
     return torch.nn.functional.normalize(vectors, dim=1) if recipe.normalised else vectors

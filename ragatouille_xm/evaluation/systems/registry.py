@@ -16,16 +16,16 @@ class Entry(NamedTuple):
     Attributes
     ----------
     kind : str
-        As the published tables have it: lexical, cross-encoder, single-vector or multi-vector.
+        As in the published tables: lexical, cross-encoder, single-vector or multi-vector.
     title : str
         Its name in the tables.
     checkpoint : str or None
-        The published one; None where it needs none, or where none is known for certain.
+        The published one; None if it needs none, or none is known for certain.
     about : str
     make : callable
-        From name and settings to the system.
+        From a name and settings to the system.
     routed : bool
-        Whether a text goes through its language's adapters.
+        Whether texts are encoded through their language's adapters.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
     @property
     def needs_checkpoint(self) -> bool:
-        """Whether there is a model in it."""
+        """Whether it has a model."""
         return self.kind != "lexical"
 
 
@@ -76,14 +76,14 @@ def _late(name: str, settings: Settings) -> System:
 SYSTEMS: dict[str, Entry] = {
     "bm25": Entry("lexical", "BM25", None, "bm25s, with Pyserini's settings", _bm25),
     "mono-mt5": Entry(
-        "cross-encoder", "mono-mT5", "unicamp-dl/mt5-base-mmarco-v2", "ranks BM25's best anew", _cross("MonoT5")
+        "cross-encoder", "mono-mT5", "unicamp-dl/mt5-base-mmarco-v2", "re-ranks BM25's results", _cross("MonoT5")
     ),
     "mono-mminilm": Entry(
-        "cross-encoder", "mono-mMiniLM", "unicamp-dl/mMiniLM-L6-v2-mmarco-v2", "ranks BM25's best anew",
+        "cross-encoder", "mono-mMiniLM", "unicamp-dl/mMiniLM-L6-v2-mmarco-v2", "re-ranks BM25's results",
         _cross("Classifier"),
     ),
     "mono-xm": Entry(
-        "cross-encoder", "mono-XM", "antoinelouis/mono-xm", "ranks BM25's best anew, through adapters",
+        "cross-encoder", "mono-XM", "antoinelouis/mono-xm", "re-ranks BM25's results, through adapters",
         _cross("MonoXM", True), True,
     ),
     "dpr-x": Entry(
@@ -115,7 +115,7 @@ def make_system(name: str, settings: Settings = Settings()) -> System:
     Raises
     ------
     InputError
-        If there is no such system, or it needs a checkpoint that is not given, or has no use for one that is.
+        If there is no such system, or a checkpoint is missing or superfluous.
     """
     if name not in SYSTEMS:
         raise InputError(f"There is no system {name!r}. There are: {', '.join(SYSTEMS)}.")

@@ -1,4 +1,4 @@
-"""Single-vector systems: one vector a text, compared by dot product, exhaustively."""
+"""Single-vector systems: one vector per text, compared exhaustively by dot product."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ DOCUMENT_BATCH = 8192
 
 
 class TextEncoder(Protocol):
-    """Makes one vector of each text."""
+    """Encodes each text as one vector."""
 
     def documents(self, documents: Sequence[Document]) -> tuple[torch.Tensor, list[str]]:
-        """Return vectors (n, dim), float32, on the CPU, and the language that each went by, or ``""``."""
+        """Return vectors (n, dim), float32, on the CPU, and the language used for each, or ``""``."""
         ...
 
     def queries(self, queries: Sequence[Query], languages: Sequence[str]) -> torch.Tensor:
@@ -37,7 +37,7 @@ class TextEncoder(Protocol):
 
 
 class SingleVector:
-    """A bi-encoder of one vector a text.
+    """A bi-encoder with one vector per text.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class SingleVector:
         With a checkpoint.
     recipe : Recipe
     modular : bool
-        Whether the checkpoint is an X-MOD, every text of which goes through its language's adapter.
+        Whether the checkpoint is an X-MOD, which encodes each text through its language's adapter.
     """
 
     first_stage: System | None = None
-    query_batch = 8192  # all vectors are read for each batch of queries
+    query_batch = 8192  # each batch of queries reads all vectors
 
     def __init__(self, name: str, settings: Settings, recipe: Recipe, modular: bool = False) -> None:
         self.name = name
@@ -62,12 +62,12 @@ class SingleVector:
             raise InputError(f"pooling={self.pooling!r} is not known. Use one of: {', '.join(POOLINGS)}.")
 
     def parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return checkpoint, pooling, lengths, prefixes, and the routing where there are adapters."""
+        """Return checkpoint, pooling, lengths, prefixes and, with adapters, the routing."""
         queries = {"query_language": self.settings.query_language} if self.modular else {}
         return self.index_parameters(dataset) | {"query_prefix": self.recipe.query_prefix} | queries
 
     def index_parameters(self, dataset: Dataset) -> dict[str, Any]:
-        """Return what the documents' vectors depend on."""
+        """Return the parameters of the document vectors."""
         parameters: dict[str, Any] = identity_of(str(self.settings.checkpoint)) | {
             "pooling": self.pooling,
             "normalised": self.recipe.normalised,
@@ -77,7 +77,7 @@ class SingleVector:
         return parameters | ({"document_language": self.settings.document_language} if self.modular else {})
 
     def prepare(self, dataset: Dataset, folder: Path, first: Ranking) -> SingleVectorSearcher:
-        """Encode all documents into `folder`, those that are there already apart."""
+        """Encode the documents that are not yet in `folder`."""
         encoder = self._encoder()
         store = VectorStore(folder)
         if not store.complete:
@@ -105,7 +105,7 @@ class SingleVector:
 
 
 class SingleVectorSearcher:
-    """An encoder and the vectors that it made of a collection."""
+    """An encoder and the vectors of a collection."""
 
     def __init__(self, encoder: TextEncoder, store: VectorStore) -> None:
         self._encoder = encoder
@@ -116,7 +116,7 @@ class SingleVectorSearcher:
         return self._store.search(self._encoder.queries(queries, self._store.languages), k)
 
     def close(self) -> None:
-        """Do nothing: vectors are read when they are compared."""
+        """Do nothing: vectors are read on demand."""
 
 
 class PlainEncoder:

@@ -1,4 +1,4 @@
-"""DPR-XM: one vector a text from an X-MOD, every text through its own language's adapters."""
+"""DPR-XM: one vector per text from an X-MOD, each text through the adapters of its language."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .xmod import XmodCheckpoint
 
 
 class XmodTextEncoder:
-    """Makes one vector of each text.
+    """Encodes each text as one vector.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One vector for each document, in blocks on disk, searched exhaustively."""
+"""One vector per document, in blocks on disk, searched exhaustively."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _COMPLETE = "complete"
 
 
 class VectorStore:
-    """Vectors of documents in the order of the collection; a build that was cut off goes on after its last block.
+    """Document vectors in the order of the collection. An interrupted build resumes after its last block.
 
     Parameters
     ----------
     folder : Path
-        Holds ``00000.npy`` (n, dim) float32, ``00000.ids`` (id, tab, language), and so on; made where it is missing.
+        Holds ``00000.npy`` (n, dim) float32, ``00000.ids`` (id, tab, language), and so on; created if missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,21 +33,21 @@ class VectorStore:
             self._note([line.split("\t") for line in file.read_text(encoding="utf-8").split("\n")[:-1]])
 
     def __len__(self) -> int:
-        """Return the number of documents that are stored."""
+        """Return the number of stored documents."""
         return sum(len(ids) for ids in self._ids)
 
     @property
     def complete(self) -> bool:
-        """Whether all documents of the collection are here."""
+        """Whether all documents of the collection are stored."""
         return (self.folder / _COMPLETE).exists()
 
     @property
     def languages(self) -> list[str]:
-        """Languages of the documents, most frequent first; none where a system has no use for them."""
+        """Languages of the documents, most frequent first; empty for systems without languages."""
         return [language for language, _ in self._languages.most_common() if language]
 
     def append(self, ids: Sequence[str], vectors: torch.Tensor, languages: Sequence[str]) -> None:
-        """Store a block, with the language (or ``""``) of each; it is there as a whole or not at all."""
+        """Store a block atomically, with the language (or ``""``) of each document."""
         rows = [list(pair) for pair in zip(ids, languages, strict=True)]
         stem = self.folder / f"{len(self._ids):05d}"
         with open(f"{stem}.tmp", "wb") as file:
@@ -55,15 +55,15 @@ class VectorStore:
         os.replace(f"{stem}.tmp", f"{stem}.npy")
         temporary = stem.with_suffix(".tmp")
         temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-        os.replace(temporary, stem.with_suffix(".ids"))  # the ids last: a block without them does not count
+        os.replace(temporary, stem.with_suffix(".ids"))  # the ids last: without them, a block does not count
         self._note(rows)
 
     def finish(self) -> None:
-        """Note that all documents are here."""
+        """Record that all documents are stored."""
         (self.folder / _COMPLETE).touch()
 
     def search(self, queries: torch.Tensor, k: int) -> list[Found]:
-        """Return the `k` documents of the largest dot products with each query, equals in the collection's order.
+        """Return the `k` documents with the largest dot products for each query, ties in the collection's order.
 
         Parameters
         ----------
@@ -71,17 +71,20 @@ class VectorStore:
             Shape ``(Q, dim)``, float32.
         """
         scores = torch.empty(len(queries), 0)
-        places = torch.empty(len(queries), 0, dtype=torch.int64)
+        positions = torch.empty(len(queries), 0, dtype=torch.int64)
         for start, block in self._blocks():
             products = queries @ block.T
-            best, where = products.topk(min(k, len(block)), dim=1)
-            scores, places = torch.cat([scores, best], 1), torch.cat([places, where + start], 1)
+            best, columns = products.topk(min(k, len(block)), dim=1)
+            scores, positions = torch.cat([scores, best], 1), torch.cat([positions, columns + start], 1)
             scores, kept = scores.topk(min(k, scores.shape[1]), dim=1)
-            places = places.gather(1, kept)
+            positions = positions.gather(1, kept)
         names = [each for ids in self._ids for each in ids]
         return [
-            [(names[place], score) for score, place in sorted(zip(*row, strict=True), key=lambda x: (-x[0], x[1]))]
-            for row in zip(scores.tolist(), places.tolist(), strict=True)
+            [
+                (names[position], score)
+                for score, position in sorted(zip(*row, strict=True), key=lambda x: (-x[0], x[1]))
+            ]
+            for row in zip(scores.tolist(), positions.tolist(), strict=True)
         ]
 
     def _note(self, rows: Sequence[Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Which weights a checkpoint's name stands for."""
+"""Identity of a checkpoint's weights."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _SAMPLE = 1 << 16  # bytes of a file's start, middle and end
 
 
 def identity_of(name: str) -> dict[str, str]:
-    """Return JSON values that are others for other weights: of a hub id its name, else a hash of the weights.
+    """Return JSON values that identify the weights: a hub id's name, else a hash of the weights.
 
     Raises
     ------
     CheckpointError
-        If a folder is not there, or has no weights.
+        If a folder does not exist, or has no weights.
     """
     if is_hub_id(name):
         return {"checkpoint": name}
-    folder = locate(name)  # its path is left out: it may move
+    folder = locate(name)  # not its path, which may change
     return {"checkpoint": Path(name).resolve().name if Path(name).is_dir() else name, "weights": _digest(folder)}
 
 
 def is_hub_id(name: str) -> bool:
-    """Return whether a name is that of a repository on the hub, and of no folder here.
+    """Return whether a name means a repository on the hub and not a local folder.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def _digest(folder: Path) -> str:
-    """Return a hash of names, sizes and a sample of the bytes; nothing is converted or loaded for it."""
+    """Return a hash of the files' names, sizes and sampled bytes, without loading them."""
     digest = hashlib.sha256()
     files = sorted({file for pattern in _FILES for file in folder.glob(pattern)})
     if all(file.suffix == ".json" for file in files):

@@ -7,15 +7,15 @@ import sys
 import unicodedata
 from functools import cache
 
-# Scripts that set no blanks between words, and Hangul, whose blanks set off more than words
+# Scripts without spaces between words, and Hangul, whose spaces separate larger units
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
-_FIRST_MARK = 0x0483  # below are the accents of Latin, Greek and Cyrillic letters, which come composed
+_FIRST_MARK = 0x0483  # marks below belong to Latin, Greek and Cyrillic letters, which are composed
 
 
 def words(text: str) -> list[str]:
-    """Return the terms of a text: words in lower case, and pairs of characters where no blanks set words apart.
+    """Return the terms of a text: lower-case words, and character pairs in scripts without spaces between words.
 
-    What Lucene's analysers do beyond this, they do for one language each: stemming, and leaving out stop words.
+    Lucene's analysers add stemming and stop words, each for one language.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def words(text: str) -> list[str]:
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    """Return what matches a word: letters, digits, and the vowel signs that Python counts as neither."""
+    """Return a pattern for words: letters, digits, and the vowel signs that Python counts as neither."""
     ranges: list[list[int]] = []
     for codepoint in range(_FIRST_MARK, sys.maxunicode + 1):
         if unicodedata.category(chr(codepoint)) in ("Mn", "Mc"):

@@ -1,4 +1,4 @@
-"""X-MOD checkpoints without a ColBERT head, over our own encoder: every row through its own language's adapters."""
+"""X-MOD checkpoints without a ColBERT head, on our encoder: each row uses the adapters of its language."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODEL_TYPE = "xmod"
 
 
 class XmodCheckpoint:
-    """The encoder, tokeniser and languages of an X-MOD checkpoint in Hugging Face's form.
+    """The encoder, tokeniser and languages of an X-MOD checkpoint in Hugging Face's format.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class XmodCheckpoint:
     Raises
     ------
     CheckpointError
-        If it cannot be found or is no X-MOD checkpoint.
+        If it cannot be found or is not an X-MOD checkpoint.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -43,7 +43,7 @@ class XmodCheckpoint:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"The checkpoint {name!r} has no readable config.json: {error}.") from error
         if config.get("model_type") != MODEL_TYPE:
-            raise CheckpointError(f"The checkpoint {name!r} is of kind {config.get('model_type')!r}, not X-MOD.")
+            raise CheckpointError(f"The checkpoint {name!r} is of type {config.get('model_type')!r}, not X-MOD.")
         languages = tuple(config.get("languages") or ("en_XX",))
         default = config.get("default_language")
         self.adapters = AdapterTable(languages, default if default in languages else languages[0])
@@ -56,17 +56,17 @@ class XmodCheckpoint:
     def languages_of(
         self, texts: Sequence[str], own: Sequence[str | None], choice: str, among: Sequence[str] | None = None
     ) -> list[str]:
-        """Return the language whose adapter each text goes through.
+        """Return the language whose adapter encodes each text.
 
         Parameters
         ----------
         texts : sequence of str
         own : sequence of (str or None)
-            What the dataset tells of each.
+            The language stated by the dataset for each.
         choice : str
             See `ragatouille_xm.evaluation.systems.base.Settings`.
         among : sequence of str, optional
-            Languages that detection may answer, by default all of the checkpoint.
+            Candidates for detection, by default all languages of the checkpoint.
         """
         given = [route_language(each, choice) for each in own]
         unknown = [text for text, language in zip(texts, given, strict=True) if language is None]

@@ -76,7 +76,7 @@ def _pids(connection: sqlite3.Connection, sql: str, parameters: list[Any]) -> Pi
 
 
 def admitted(connection: sqlite3.Connection, condition: Condition, pids: Pids) -> Mask:
-    """Return which of the pids ``(n,)``, in growing order, a condition admits, by looking up everything it admits."""
+    """Return which of the pids ``(n,)``, distinct and growing, a condition admits, by looking up everything it admits."""
     return _mask(condition, pids, lambda lookup: lookup.pids(connection))
 
 

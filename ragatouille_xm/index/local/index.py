@@ -17,7 +17,6 @@ from ...errors import IndexLockedError, IndexNotFoundError, InputError, PassageI
 from ...types import Passage, TokenVectors
 from ..files import storage_errors
 from ..meta import new_meta
-from ..validation import check_add
 from .build import LocalBuild
 from .folder import DATABASE
 from .install import building, clean, describe_missing, next_pid
@@ -244,10 +243,8 @@ class LocalIndex(LocalReader):
         IndexLockedError, StorageError
             As for `writer`.
         """
-        check_add(passages, vectors, self._dim)
-        if passages:
-            with self.writer(replace=replace) as writer:
-                writer.add(passages, vectors)
+        with self.writer(replace=replace) as writer:
+            writer.add(passages, vectors)
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many were removed. Unknown ids are ignored.
@@ -302,5 +299,6 @@ class LocalIndex(LocalReader):
 
     def close(self) -> None:
         """Release files and memory. Closing twice is allowed."""
+        self._check_process()
         with self._writing:
             super().close()

@@ -87,6 +87,11 @@ class LocalReader:
         return self.meta.checkpoint
 
     @property
+    def first_pid(self) -> int:
+        """The first pid that was handed out when it was built from nothing."""
+        return self.meta.first_pid
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What the caller of `build` kept with it."""
         return self.meta.settings

@@ -13,7 +13,7 @@ from ...corpus.filters import Condition
 from ...errors import IndexDamagedError
 from ..files import checksum
 from ..quantization.codebook import Codebook
-from .buffer import buffer_segment
+from .buffer import Buffer, load_buffer
 from .database import damaged
 from .filters import Mask, Pids, admitted
 from .segment import Segment, SegmentView
@@ -30,11 +30,13 @@ class Snapshot:
     views : tuple of SegmentView
         Of all segments, the buffer last.
     codebook : Codebook or None
+    buffer : Buffer or None
     """
 
     state: State
     views: tuple[SegmentView, ...]
     codebook: Codebook | None
+    buffer: Buffer | None
 
     @classmethod
     def load(cls, folder: Path, connection: sqlite3.Connection, state: State, old: Snapshot | None) -> Snapshot:
@@ -56,9 +58,10 @@ class Snapshot:
             elif not same:
                 segment = segment.with_postings(folder, meta, state)
             views.append(SegmentView(segment, meta.live_mask()))
-        if state.buffered:
-            views.append(SegmentView(buffer_segment(connection, state)))
-        return cls(state, tuple(views), codebook)
+        buffer = load_buffer(connection, state, old.buffer if old else None) if state.buffered else None
+        if buffer is not None:
+            views.append(SegmentView(buffer.segment))
+        return cls(state, tuple(views), codebook, buffer)
 
     @property
     def passages(self) -> int:
@@ -89,10 +92,8 @@ class Snapshot:
         unknown = [i for i, mask in enumerate(found) if mask is None]
         if unknown:
             tables = [self.views[i].segment.table.pids for i in unknown]
-            pids = np.concatenate(tables)
-            order = np.argsort(pids, kind="stable")
-            mask = np.empty(len(pids), np.bool_)
-            mask[order] = admitted(connection, condition, pids[order])
+            pids, places = np.unique(np.concatenate(tables), return_inverse=True)  # one that was overwritten is in two
+            mask = admitted(connection, condition, pids)[places]
             ends = np.cumsum([len(table) for table in tables])
             for i, part in zip(unknown, np.split(mask, ends[:-1]), strict=True):
                 found[i] = part

@@ -29,8 +29,8 @@ CREATE TABLE segment (
     name TEXT NOT NULL UNIQUE, passages INTEGER NOT NULL, tokens INTEGER NOT NULL, files TEXT NOT NULL, deleted BLOB
 );
 CREATE TABLE buffer (
-    pid INTEGER PRIMARY KEY, tokens INTEGER NOT NULL, scale REAL NOT NULL, codes BLOB NOT NULL, residuals BLOB,
-    checksum INTEGER NOT NULL
+    pid INTEGER PRIMARY KEY, tokens INTEGER NOT NULL, scale REAL NOT NULL, checksum INTEGER NOT NULL,
+    codes BLOB NOT NULL, residuals BLOB
 );
 """
 

@@ -134,6 +134,15 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.table.pids)
 
+    def joined(self, other: Vectors) -> Vectors:
+        """Return these vectors, in memory, followed by those of passages of larger pids."""
+        table = Table(*(np.concatenate(columns) for columns in zip(self.table, other.table, strict=True)))
+        table.starts[len(self) :] += len(self._codes)
+        residuals = None
+        if self._residuals is not None and other._residuals is not None:
+            residuals = np.concatenate([self._residuals, other._residuals])
+        return Vectors(table, np.concatenate([self._codes, other._codes]), residuals)
+
     def take(self, rows: Rows, *, residuals: bool = True) -> Quantized:
         """Return the token vectors of the passages in these rows, one after the other."""
         table = self.table

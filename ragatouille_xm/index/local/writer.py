@@ -107,10 +107,9 @@ class LocalWriter:
         """Begin a segment with what is in the buffer."""
         dim = self._before.meta.dim
         growing = VectorWriter(self._folder, new_segment_name(), dim, residuals=self._before.residuals)
-        for pid, length, scale, codes, residuals in read_buffered(self._connection, dim):
-            planes = [None if content is None else np.frombuffer(content, np.int8) for content in (codes, residuals)]
-            scales = np.array([scale], np.float32)
-            growing.append([pid], np.array([length], np.int64), Quantized(planes[0], planes[1], scales))
+        buffered = read_buffered(self._connection, dim)
+        if len(buffered):
+            growing.append(buffered.table.pids, buffered.table.lengths, buffered.take(np.arange(len(buffered))))
         self._connection.execute("DELETE FROM buffer")
         self._buffered = self._buffered_tokens = 0
         return growing
@@ -137,7 +136,9 @@ class LocalWriter:
         if self._failed:
             raise PassageIndexError("An addition of this transaction has failed: nothing of it can be committed.")
         grown = self._finish_segment()
-        write_state(self._connection, self._state([grown] if grown else []), self._before)
+        after = self._state([grown] if grown else [])
+        if after != self._before:
+            write_state(self._connection, after, self._before)
 
     def _state(self, new_segments: Sequence[SegmentMeta]) -> State:
         """Return the state to write."""

@@ -1,4 +1,4 @@
-"""ragatouille_xm in LlamaIndex: late interaction, each text through its own language's adapter."""
+"""ragatouille_xm for LlamaIndex: late interaction, with each text encoded through its own language's adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LlamaIndex's metadata filters, compiled into the one filter form of ragatouille_xm."""
+"""LlamaIndex's metadata filters, compiled into filters of ragatouille_xm."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _OPERATORS = {
     FilterOperator.IN: "$in",
     FilterOperator.NIN: "$nin",
     FilterOperator.ANY: "$in",
-    FilterOperator.CONTAINS: "$eq",  # a list stands for its elements
+    FilterOperator.CONTAINS: "$eq",  # a list matches if an element does
 }
 _TAKE_LISTS = (FilterOperator.IN, FilterOperator.NIN, FilterOperator.ANY, FilterOperator.ALL)
 
 
 def compile_filters(filters: Filters, fields: Mapping[str, str] = OWN_FIELDS) -> dict[str, Any] | None:
-    """Return `filters` in the form of `ragatouille_xm.corpus.filters`; None admits everything.
+    """Return `filters` in the syntax of `ragatouille_xm.corpus.filters`; None admits everything.
 
     Parameters
     ----------
     filters : MetadataFilters, mapping or None
-        A mapping is in that form already, but for the names in `fields`.
+        A mapping already has that syntax, except for the names in `fields`.
     fields : mapping of str to str
-        Keys that are not metadata, and what they are called there.
+        Keys that are not metadata, and their names there.
 
     Raises
     ------
     FilterError
-        A `ValueError`: if a filter cannot be understood, or cannot be expressed with its exact meaning.
+        A `ValueError`: if a filter is invalid, or its exact meaning cannot be expressed.
 
     Examples
     --------
@@ -53,33 +53,34 @@ def compile_filters(filters: Filters, fields: Mapping[str, str] = OWN_FIELDS) ->
     if filters is None:
         return None
     if isinstance(filters, MetadataFilters):
-        compiled = _all(filters, fields)
+        compiled = _compile_all(filters, fields)
     elif isinstance(filters, Mapping):
         parse_filter(filters)
-        compiled = _renamed(filters, fields)
+        compiled = _rename_fields(filters, fields)
     else:
         raise FilterError(f"filters is a {type(filters).__name__}; give MetadataFilters(filters=[MetadataFilter(…)]).")
     parse_filter(compiled)
     return compiled or None
 
 
-def _renamed(filters: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return a filter that is in the form of the index with the index's names."""
+def _rename_fields(filters: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return a filter in the index's syntax with the index's field names."""
     parts: list[tuple[str, Any]] = []
     for key, value in filters.items():
         if key in ("$and", "$or"):
-            value = [_renamed(each, fields) for each in value]
+            value = [_rename_fields(each, fields) for each in value]
         elif key == "$not":
-            value = _renamed(value, fields)
+            value = _rename_fields(value, fields)
         parts.append((fields.get(key, key), value))
     if len(dict(parts)) < len(parts):  # two names of one field
         return {"$and": [{key: value} for key, value in parts]}
     return dict(parts)
 
 
-def _all(filters: MetadataFilters, fields: Mapping[str, str]) -> dict[str, Any]:
+def _compile_all(filters: MetadataFilters, fields: Mapping[str, str]) -> dict[str, Any]:
     parts = [
-        _all(each, fields) if isinstance(each, MetadataFilters) else _one(each, fields) for each in filters.filters
+        _compile_all(each, fields) if isinstance(each, MetadataFilters) else _compile_one(each, fields)
+        for each in filters.filters
     ]
     if not parts:
         return {}
@@ -88,7 +89,7 @@ def _all(filters: MetadataFilters, fields: Mapping[str, str]) -> dict[str, Any]:
     return {"$or" if filters.condition == FilterCondition.OR else "$and": parts}
 
 
-def _one(filter: MetadataFilter, fields: Mapping[str, str]) -> dict[str, Any]:
+def _compile_one(filter: MetadataFilter, fields: Mapping[str, str]) -> dict[str, Any]:
     key, operator = filter.key, filter.operator
     field = fields.get(key) or (key if key.startswith("metadata.") else f"metadata.{key}")
     if operator == FilterOperator.IS_EMPTY:
@@ -100,13 +101,13 @@ def _one(filter: MetadataFilter, fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value(filter: MetadataFilter) -> Any:
-    """Return the value of a filter, if it can have its exact meaning."""
+    """Return the value of a filter, if its exact meaning can be expressed."""
     operator, value = filter.operator, filter.value
     what = f"FilterOperator.{operator.name} on {filter.key!r}"
     if operator not in _OPERATORS and operator != FilterOperator.ALL:
         raise FilterError(
-            f"{what} has no exact counterpart in the index. Put the words into the query, or filter the nodes that "
-            "come back with a node postprocessor."
+            f"{what} has no exact counterpart in the index. Put the words into the query, or filter the "
+            "returned nodes with a node postprocessor."
         )
     if operator in _TAKE_LISTS:
         if not isinstance(value, list) or (operator == FilterOperator.ALL and not value):

@@ -1,4 +1,4 @@
-"""`RagatouilleXMIndex`: LlamaIndex's nodes in an index of ragatouille_xm."""
+"""`RagatouilleXMIndex`: LlamaIndex nodes in an index of ragatouille_xm."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ INDEX_NAME = "llama_index"
 
 
 class RagatouilleXMIndex(BaseIndex[IndexDict]):
-    """LlamaIndex's nodes, found by late interaction, each through its own language's adapter.
+    """LlamaIndex nodes, searched by late interaction, each encoded through its own language's adapter.
 
-    Insert, update, delete and refresh documents as in any index of LlamaIndex. Two places belong together: token
-    vectors are in the model's index folder, which is written at once; nodes are in the document store, which is written
-    by ``index.storage_context.persist(persist_dir)``. `load` opens both. Nodes come back as they went in. One that is
-    longer than `max_document_length` is searched passage by passage, and comes back once, with the score of the best.
-    Of several nodes with one id, the last is taken. Copies share the folder and the document store.
+    Insert, update, delete and refresh documents as in any LlamaIndex index. The index has two parts: token vectors in
+    the model's index folder, which is written immediately, and nodes in the document store, which is written by
+    ``index.storage_context.persist(persist_dir)``. `load` opens both. Nodes are returned unchanged. One longer than
+    `max_document_length` is searched by passages and returned once, with its best passage's score. Of several nodes
+    with the same id, the last one is kept. Copies share the folder and the document store.
 
     Parameters
     ----------
     nodes : list of BaseNode, optional
-        Those without text are stored, but not found.
+        Nodes without text are stored, but not searchable.
     model : RAGPretrainedModel
     index_name : str
-        Name of the index folder, and `index_id` here.
+        Name of the index folder, and the `index_id`.
     overwrite : bool
-        Replace an index of that name, instead of refusing to.
+        Replace an existing index of that name instead of refusing to.
     max_document_length : int
-        Most tokens of a passage, specials included.
+        Maximum tokens per passage, including special tokens.
     language : str or callable, optional
-        Language of all nodes, or a function from a node to its language or None, which has it detected (the default).
+        Language of all nodes, or a function from a node to its language, or to None to detect it (the default).
     metadata_mode : MetadataMode
-        What is encoded of a node: by default its text alone; ``MetadataMode.EMBED`` puts before it the metadata that
-        the node does not exclude. The language is always that of the text.
+        What to encode of a node: by default its text; ``MetadataMode.EMBED`` prepends the metadata that the node does
+        not exclude. The language is always that of the text.
     **options
         As for any index: ``objects, storage_context, transformations, callback_manager, …``.
 
     Raises
     ------
     ragatouille_xm.errors.InputError
-        A `ValueError`: if something is not usable; nothing is stored then.
+        A `ValueError`: if something is invalid; nothing is stored then.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self._metadata_mode = metadata_mode
         self._lock = RLock()
         if index_struct is not None:
-            model.catalog.get(self._index_name)  # there has to be one
+            model.catalog.get(self._index_name)  # it must exist
         elif not overwrite and model.catalog.has(index_name):
             raise InputError(
                 f"There is an index {index_name!r} already. Open it with RagatouilleXMIndex.load, or give "
@@ -109,12 +109,12 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         index_name: str = INDEX_NAME,
         **options: Any,
     ) -> RagatouilleXMIndex:
-        """Open an index that was stored by ``index.storage_context.persist(persist_dir)``.
+        """Open an index stored by ``index.storage_context.persist(persist_dir)``.
 
         Parameters
         ----------
         storage_context : StorageContext
-            As ``StorageContext.from_defaults(persist_dir=…)`` makes it.
+            From ``StorageContext.from_defaults(persist_dir=…)``.
         model, index_name, **options
             As for the class.
 
@@ -139,18 +139,18 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         raise InputError(f"The index cannot become {index_id!r}: its id is the name of its folder. Give index_name=.")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RagatouilleXMIndex:
-        return copy(self)  # there is one folder, and what is in it has to agree with the document store
+        return copy(self)  # the folder is shared, and must agree with the document store
 
-    # ---- what goes in: first into the folder, so that the document store never has what the folder refused
+    # ---- writing: first to the folder, so that the document store never has what the folder refused
 
     def build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
         """Build the index folder and fill the document store, or neither."""
-        if build_kwargs:  # the base class hands over what nobody knows
+        if build_kwargs:  # the base class passes on unknown options
             raise InputError(f"RagatouilleXMIndex has no options {sorted(build_kwargs)}. Leave them out.")
         with self._lock:
             nodes = _last_of_each(nodes)
             for node in nodes:
-                node.to_dict()  # what the document store would refuse must not get into the folder either
+                node.to_dict()  # fails before the folder is written, if the document store would refuse it
             texts, ids, metadatas, languages = self._columns(nodes)
             self._model.index(
                 texts,
@@ -163,7 +163,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             return super().build_index_from_nodes(nodes)
 
     def insert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
-        """Insert nodes, replacing those of the same id, or none of them where one is not usable."""
+        """Insert nodes, replacing those of the same id; if one is invalid, none is inserted."""
         with self._lock:
             nodes = _last_of_each(nodes)
             self._write(nodes)
@@ -174,13 +174,13 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         await asyncio.to_thread(self.insert_nodes, nodes, **insert_kwargs)
 
     def update_ref_doc(self, document: Document, **update_kwargs: Any) -> None:
-        """Replace a document, or leave it as it is where the new one is not usable.
+        """Replace a document; if the new one is invalid, the old one stays.
 
         Parameters
         ----------
         document : Document
         **update_kwargs
-            ``insert_kwargs``, a dict: options of the transformations. Others are passed over.
+            ``insert_kwargs``, a dict: options of the transformations. Others are ignored.
         """
         options = update_kwargs.get("insert_kwargs", {})
         with self._callback_manager.as_trace("update_ref_doc"):
@@ -213,11 +213,11 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             self._model.update_in_index(texts, ids, metadatas, index_name=self._index_name, languages=languages)
 
     def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
-        ids = [node.node_id for node in nodes if _bare(node).strip()]
+        ids = [node.node_id for node in nodes if _text_of(node).strip()]
         return IndexDict(index_id=self._index_name, nodes_dict=dict(zip(ids, ids, strict=True)))
 
     def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
-        ids = [node.node_id for node in nodes if _bare(node).strip()]
+        ids = [node.node_id for node in nodes if _text_of(node).strip()]
         self._remove({node.node_id for node in nodes}.difference(ids))
         self._index_struct.nodes_dict.update(zip(ids, ids, strict=True))
 
@@ -225,16 +225,16 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self, nodes: Sequence[BaseNode]
     ) -> tuple[list[str], list[str], list[dict[str, Any]], list[str | None] | None]:
         """Return texts, ids, metadatas and languages of the nodes that have text."""
-        with_text = [node for node in nodes if _bare(node).strip()]
+        with_text = [node for node in nodes if _text_of(node).strip()]
         if len(with_text) < len(nodes):
-            logger.warning("%d nodes have no text: they are stored, but not found", len(nodes) - len(with_text))
+            logger.warning("%d nodes have no text: they are stored, but not searchable", len(nodes) - len(with_text))
         nodes = with_text
         source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in nodes]
         languages: list[str | None] | None = None
         if self._language is not None:
             languages = [self._language(node) if callable(self._language) else self._language for node in nodes]
         if self._metadata_mode != MetadataMode.NONE:
-            detected = self._model.detect_languages([_bare(node) for node in nodes])
+            detected = self._model.detect_languages([_text_of(node) for node in nodes])
             given = languages or [None] * len(nodes)
             languages = [mine or its.language for mine, its in zip(given, detected, strict=True)]
         return (
@@ -244,10 +244,10 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             languages,
         )
 
-    # ---- what goes out
+    # ---- deleting
 
     def delete_nodes(self, node_ids: str | list[str], delete_from_docstore: bool = False, **delete_kwargs: Any) -> None:
-        """Delete nodes, in one step; those that are not here are passed over."""
+        """Delete nodes atomically; unknown ones are ignored."""
         node_ids = as_list(node_ids)
         with self._lock:
             self._remove(node_ids)
@@ -272,11 +272,11 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         for node_id in known:
             del self._index_struct.nodes_dict[node_id]
 
-    # ---- what comes back
+    # ---- reading
 
     @property
     def ref_doc_info(self) -> dict[str, RefDocInfo]:
-        """What is known of each document: its nodes and metadata, by its id."""
+        """The nodes and metadata of each document, by its id."""
         nodes = self._docstore.get_nodes(list(self._index_struct.nodes_dict), raise_error=False)
         ids = dict.fromkeys(node.ref_doc_id for node in nodes if node.ref_doc_id is not None)
         found = {each: self._docstore.get_ref_doc_info(each) for each in ids}
@@ -289,17 +289,17 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         ----------
         **kwargs
             ``similarity_top_k, filters, doc_ids, language, min_score, exact, callback_manager, verbose`` as for
-            `RagatouilleXMRetriever`. Others are passed over: query and chat engines give theirs here too.
+            `RagatouilleXMRetriever`. Others are ignored, since query and chat engines pass theirs too.
         """
         options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
         options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}
         return RagatouilleXMIndexRetriever(self._model, self._index_name, docstore=self._docstore, **options)
 
 
-def _bare(node: BaseNode) -> str:
+def _text_of(node: BaseNode) -> str:
     return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
 def _last_of_each(nodes: Sequence[BaseNode]) -> list[BaseNode]:
-    """Return the nodes without those of which a later one has the id."""
+    """Return the last node of each id."""
     return list({node.node_id: node for node in nodes}.values())

@@ -11,7 +11,7 @@ from llama_index.core.storage.docstore.types import BaseDocumentStore
 from ragatouille_xm import RAGPretrainedModel
 
 from .filters import Filters, compile_filters
-from .retriever import RagatouilleXMRetriever, both
+from .retriever import RagatouilleXMRetriever, restrict_to
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,14 @@ FIELDS = {"language": "language", **dict.fromkeys(("document_id", "doc_id", "ref
 
 
 class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
-    """Finds nodes by their passages; a node comes back once, with its best passage's score.
+    """Finds nodes by their passages; a node is returned once, with its best passage's score.
 
     Parameters
     ----------
     model, index_name, **options
         As for `RagatouilleXMRetriever`.
     docstore : BaseDocumentStore
-        Has the nodes.
+        Holds the nodes.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
         super().__init__(model, index_name, **options)
 
     def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
-        return both(compile_filters(filters, FIELDS), REF_DOC_ID, doc_ids)
+        return restrict_to(compile_filters(filters, FIELDS), REF_DOC_ID, doc_ids)
 
     def _find(self, query: str) -> list[NodeWithScore]:
         n_passages = 2 * self.similarity_top_k

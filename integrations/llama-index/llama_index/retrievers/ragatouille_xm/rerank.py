@@ -1,4 +1,4 @@
-"""`RagatouilleXMRerank`: reranking by late interaction as LlamaIndex's node postprocessor."""
+"""`RagatouilleXMRerank`: late-interaction reranking as a LlamaIndex node postprocessor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ dispatcher = get_dispatcher(__name__)
 
 
 class RagatouilleXMRerank(BaseNodePostprocessor):
-    """Reranks nodes by late interaction, each through its own language's adapter; it needs no index.
+    """Reranks nodes by late interaction, each through its own language's adapter, without an index.
 
     Copies share the model.
 
@@ -27,17 +27,17 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
     ----------
     model : RAGPretrainedModel
     top_n : int
-        How many nodes to keep.
+        Number of nodes to keep.
     language, document_language : str, optional
-        Of the queries, and of the nodes; by default detected.
+        Languages of the queries and of the nodes; by default detected.
     metadata_mode : MetadataMode
-        What is read of a node: by default its text alone; ``MetadataMode.EMBED`` puts before it the metadata that the
-        node does not exclude. The language is always that of the text. What the model cannot take is cut off.
+        What to encode of a node: by default its text; ``MetadataMode.EMBED`` prepends the metadata that the node does
+        not exclude. The language is always that of the text. Text beyond the model's limit is truncated.
 
     Raises
     ------
     pydantic.ValidationError
-        A `ValueError`: if a field is not usable.
+        A `ValueError`: if a field is invalid.
 
     Examples
     --------
@@ -56,13 +56,13 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
 
     @field_validator("top_n", mode="before")
     @classmethod
-    def _top_n_is_usable(cls, top_n: Any) -> Any:
+    def _check_top_n(cls, top_n: Any) -> Any:
         check_k(top_n, "top_n")
         return top_n
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that serialised settings carry."""
+        """Return the name in serialised settings."""
         return "RagatouilleXMRerank"
 
     def _postprocess_nodes(
@@ -88,8 +88,8 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
         texts = [each.node.get_content(metadata_mode=self.metadata_mode) for each in nodes]
         languages: str | list[str] | None = self.document_language
         if languages is None and self.metadata_mode != MetadataMode.NONE:
-            bare = [each.node.get_content(metadata_mode=MetadataMode.NONE) for each in nodes]
-            languages = [each.language for each in self.model.detect_languages(bare)]
+            plain_texts = [each.node.get_content(metadata_mode=MetadataMode.NONE) for each in nodes]
+            languages = [each.language for each in self.model.detect_languages(plain_texts)]
         found = self.model.rerank(query, texts, self.top_n, language=self.language, languages=languages)
         return [
             NodeWithScore(node=nodes[result["result_index"]].node, score=result["score"])

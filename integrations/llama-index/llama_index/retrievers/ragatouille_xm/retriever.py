@@ -1,4 +1,4 @@
-"""`RagatouilleXMRetriever`: an index of ragatouille_xm as LlamaIndex's retriever."""
+"""`RagatouilleXMRetriever`: an index of ragatouille_xm as a LlamaIndex retriever."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ OWN_KEYS = ("document_id", "passage_id", "language")
 
 
 class RagatouilleXMRetriever(BaseRetriever):
-    """Finds passages of an index by late interaction, the query through its own language's adapter.
+    """Finds passages of an index by late interaction, encoding the query through its own language's adapter.
 
-    Each node is a passage. Its ``node_id`` is unique, and the same every time; its SOURCE is the document. It carries
-    the document's metadata and, where that has no such key itself, ``document_id``, ``passage_id`` and ``language``,
-    which neither the LLM nor an embedding model is shown. Copies share the model.
+    Each node is a passage. Its ``node_id`` is unique and stable; its SOURCE is the document. It carries the document's
+    metadata and, unless that has such a key itself, ``document_id``, ``passage_id`` and ``language``, which are hidden
+    from the LLM and from embedding models. Copies share the model.
 
     Parameters
     ----------
     model : RAGPretrainedModel
     index_name : str, optional
-        By default the index that the model used last before the retriever was made.
+        By default the model's current index when the retriever is created.
     similarity_top_k : int
-        How many nodes to return. It can be assigned to.
+        Number of nodes to return; assignable.
     filters : MetadataFilters or mapping, optional
-        Applied before the best are taken; nested ones too. A mapping is in the form of
+        Applied before the best are selected; may be nested. A mapping has the syntax of
         `ragatouille_xm.corpus.filters`: ``{"year": {"$gte": 2020}}``.
     doc_ids : str or list of str, optional
-        Search only in these documents.
+        Search only these documents.
     language : str, optional
-        Of the queries; by default detected among the languages in the index.
+        Language of the queries; by default detected among the languages of the index.
     min_score : float, optional
-        Leave out what scores less.
+        Omit nodes that score less.
     exact : bool
         Score every passage.
     callback_manager : CallbackManager, optional
         By default ``Settings.callback_manager``.
     object_map : dict, optional
-        From document ids to what is retrieved from in the place of their passages: a query engine, a retriever, a node.
+        From document ids to objects that replace their passages: a query engine, a retriever, a node.
     objects : list of IndexNode, optional
-        The same, as LlamaIndex's nodes.
+        The same, as LlamaIndex nodes.
     verbose : bool
         Print which objects are entered.
 
     Raises
     ------
     ragatouille_xm.errors.InputError
-        A `ValueError`: if a parameter is not usable. `retrieve` raises it for a blank query or an index that is gone.
+        A `ValueError`: if a parameter is invalid. `retrieve` raises it for a blank query or a deleted index.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     @property
     def similarity_top_k(self) -> int:
-        """How many nodes are returned."""
+        """Number of nodes to return."""
         return self._similarity_top_k
 
     @similarity_top_k.setter
@@ -123,7 +123,7 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
         """Return the filter of every search."""
-        return both(compile_filters(filters), "document_id", doc_ids)
+        return restrict_to(compile_filters(filters), "document_id", doc_ids)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._find(query_text(query_bundle))
@@ -158,13 +158,13 @@ class RagatouilleXMRetriever(BaseRetriever):
 
 
 def _node_id(result: dict[str, Any]) -> str:
-    """Return a UUID that another passage does not have, of this index or of another."""
+    """Return a UUID that is unique among passages, across indexes."""
     what = [result["document_id"], result["passage_id"], result["content"]]
     return str(uuid5(NAMESPACE_URL, f"ragatouille_xm:{json.dumps(what)}"))
 
 
-def both(filter: dict[str, Any] | None, field: str, values: list[str] | None) -> dict[str, Any] | None:
-    """Return the filter that admits what `filter` does where `field` is one of `values`."""
+def restrict_to(filter: dict[str, Any] | None, field: str, values: list[str] | None) -> dict[str, Any] | None:
+    """Return a filter that admits what `filter` does, if `field` is one of `values`."""
     if values is None:
         return filter
     among = {field: {"$in": values}}
@@ -172,19 +172,19 @@ def both(filter: dict[str, Any] | None, field: str, values: list[str] | None) ->
 
 
 def query_text(query: QueryBundle) -> str:
-    """Return what is searched for: the strings that a query transform wants embedded, or the query itself.
+    """Return the text to search for: the strings that a query transform wants embedded, or the query itself.
 
-    Several strings become one query: the MaxSim of their tokens adds up, as averaged embeddings do elsewhere.
+    Several strings become one query: the MaxSim scores of their tokens add up, like averaged embeddings elsewhere.
     """
     return "\n".join(query.embedding_strs)
 
 
 def as_list(ids: str | Sequence[str]) -> list[str]:
-    """Return ids as a list, also where there is one, given as it is."""
+    """Return one id or several as a list."""
     return [ids] if isinstance(ids, str) else list(ids)
 
 
 def check_model(model: object) -> None:
-    """Refuse what is not a model."""
+    """Raise `InputError` unless `model` is a `RAGPretrainedModel`."""
     if not isinstance(model, RAGPretrainedModel):
         raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")

@@ -15,7 +15,7 @@ from ragatouille_xm.index.plaid.export import export_plaid
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 from ragatouille_xm.types import Passage, TokenVectors
 
-REFERENCE = Path(__file__).parent.parent / "reference"
+REFERENCE = Path(__file__).parents[2] / "reference"
 RECORDED = REFERENCE / "plaid"
 ANSWERS: dict[str, Any] = json.loads((REFERENCE / "plaid.json").read_text(encoding="utf-8"))
 NAMES = list(ANSWERS["folders"])

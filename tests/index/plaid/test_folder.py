@@ -19,7 +19,7 @@ from ragatouille_xm.errors import IndexDamagedError, IndexNotFoundError, InputEr
 from ragatouille_xm.index.plaid.engine import PlaidIndex
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 
-from .plaid_folders import ANSWERS, NAMES, RECORDED, assert_inverted
+from .folders import ANSWERS, NAMES, RECORDED, assert_inverted
 
 PASSAGES = ANSWERS["passages"]
 

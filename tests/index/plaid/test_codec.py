@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ragatouille_xm.index.plaid.codec import ResidualCodec
 
-from .plaid_folders import unit
+from .folders import unit
 
 
 @given(st.sampled_from([1, 2, 4, 8]), st.integers(0, 2**32 - 1))

@@ -19,8 +19,8 @@ from ragatouille_xm.index.plaid.engine import PlaidIndex
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 from ragatouille_xm.types import TokenVectors
 
-from ..contracts.strategies import everything, plain
-from .plaid_folders import decoded, exported, filled, unit
+from ...contracts.strategies import everything, plain
+from .folders import decoded, exported, filled, unit
 
 FILTERS = [
     None,
