@@ -92,8 +92,7 @@ def building(folder: Path, wanted: State, *, resume: bool, keep: bool) -> Iterat
                 raise
         _install(folder)
     except BaseException as error:
-        with suppress(PassageIndexError):
-            _keep_or_discard(folder, error, keep=keep or resume)
+        _keep_or_discard(folder, error, keep=keep or resume)
         raise
     finally:
         with suppress(PassageIndexError):
@@ -102,14 +101,15 @@ def building(folder: Path, wanted: State, *, resume: bool, keep: bool) -> Iterat
 
 def _keep_or_discard(folder: Path, error: BaseException, *, keep: bool) -> None:
     """Say with the error how to go on with the build that it has broken off, or remove that."""
-    saved, index = read_saved(folder, BUILD_DATABASE), read_saved(folder, DATABASE)
-    is_installed = index is not None and saved is not None and index.meta.build == saved.meta.build
-    if keep and saved is not None and saved.passages and not is_installed:
-        error.add_note(
-            f"{saved.passages:,} passages of the build at {str(folder)!r} are kept. Go on with it: {GO_ON}."
-        )
-    else:
-        remove_database(folder / BUILD_DATABASE)
+    kept = "All stored passages"
+    with suppress(IndexLockedError, StorageError):  # a disk may be too full for reading
+        saved, index = read_saved(folder, BUILD_DATABASE), read_saved(folder, DATABASE)
+        is_installed = index is not None and saved is not None and index.meta.build == saved.meta.build
+        if not keep or saved is None or not saved.passages or is_installed:
+            remove_database(folder / BUILD_DATABASE)
+            return
+        kept = f"{saved.passages:,} passages"
+    error.add_note(f"{kept} of the build at {str(folder)!r} are kept. Go on with it: {GO_ON}.")
 
 
 def clean(folder: Path, index: State | None) -> None:
@@ -193,7 +193,8 @@ def _install(folder: Path) -> None:
             with database_errors(target), closing(sqlite3.connect(target, isolation_level=None)) as index:
                 prepare_for_writing(index)
                 build.backup(index)
-                index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                with suppress(sqlite3.Error):  # it is committed; a full disk leaves it in the log
+                    index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if is_replaced:
         remove_database(source)
         return

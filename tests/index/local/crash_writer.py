@@ -164,8 +164,9 @@ class Writer:
 
     def _documents(self, names: list[str]) -> Documents:
         """Return a new version of some of the documents, under reserved pids."""
+        version = self._choose.random()
         chosen = self._choose.sample(names, min(len(names), 8))
-        texts = {name: [f"{name} {self._choose.random()} {i}" for i in range(self._choose.randint(1, 4))] for name in chosen}
+        texts = {name: [f"{name} {version} {i}" for i in range(self._choose.randint(1, 4))] for name in chosen}
         first = self.index.reserve(sum(map(len, texts.values())))
         return numbered(texts, first)
 
