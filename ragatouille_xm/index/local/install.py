@@ -97,9 +97,14 @@ def clean(folder: Path, index: State | None) -> None:
     build = read_saved(folder, BUILD_DATABASE) if os.path.lexists(folder / BUILD_DATABASE) else None
     if build is not None and index is not None and build.meta.build == index.meta.build:
         remove_database(folder / BUILD_DATABASE)  # it was installed, and its process died
-        build = None
-    files = {**(index.files if index else {}), **(build.files if build else {})}
-    delete_orphans(folder, files, [segment.name for segment in build.segments if not segment.files] if build else [])
+    delete_orphans(folder, *files_that_count(folder, index))
+
+
+def files_that_count(folder: Path, index: State | None) -> tuple[set[str], set[str]]:
+    """Return the files that the index or a build names, and the segments that a build has begun."""
+    build = read_saved(folder, BUILD_DATABASE) if os.path.lexists(folder / BUILD_DATABASE) else None
+    files = {name for state in (index, build) if state for name in state.files}
+    return files, {segment.name for segment in build.segments if not segment.files} if build else set()
 
 
 def _clean_up(folder: Path) -> None:
