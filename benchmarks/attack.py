@@ -74,7 +74,7 @@ def kills(folder: Path, n: int) -> dict[str, Any]:
             assert found in (before, after), "neither what it held before the call nor after"
             for pid, text in (pair for pairs in found.values() for pair in pairs):
                 assert text_of.setdefault(pid, text) == text, f"pid {pid} was used again"
-        except (AssertionError, Exception) as error:  # noqa: BLE001 - that is the question
+        except (AssertionError, Exception) as error:
             faults.append({"kill": kill, "during": entries[-1], "error": describe(error)})
             break
         outcomes["between two calls" if before == after else "not done" if found == before else "done"] += 1
@@ -112,7 +112,12 @@ def make_index(folder: Path) -> None:
                 f"d{i // 2}",
                 f"the text of passage {i} " * (1 + i % 4),
                 ("fr", "de", "zh-TW")[i % 3],
-                {"number": i / 2, "tags": ["a", "b", "c"][: i % 4], "day": f"2024-01-{1 + i % 28:02}", "deep": {"n": i}},
+                {
+                    "number": i / 2,
+                    "tags": ["a", "b", "c"][: i % 4],
+                    "day": f"2024-01-{1 + i % 28:02}",
+                    "deep": {"n": i},
+                },
             )
             for i in range(start, end)
         ]
@@ -138,7 +143,7 @@ def look(folder: Path) -> dict[str, Any]:
             found[name] = ("answer", call())
         except RagatouilleXMError as error:
             found[name] = ("own error", describe(error))
-        except BaseException as error:  # noqa: BLE001 - that is the question
+        except BaseException as error:
             found[name] = ("foreign error", describe(error))
         return found[name]
 
@@ -157,7 +162,9 @@ def look(folder: Path) -> dict[str, Any]:
                 index.search(QUERIES[0], 200, filter=c, config=SearchConfig(exact=True))))  # fmt: skip
             note(f"scroll {FILTERS[i]}", lambda c=condition: read(index, c))
         pids = [pid for passages, _ in scrolled(index) for pid in passages]
-        note("fetch", lambda: [(p.pid, p.document_id, p.text, p.language, p.metadata) for p in index.fetch(pids or PIDS)])
+        note(
+            "fetch", lambda: [(p.pid, p.document_id, p.text, p.language, p.metadata) for p in index.fetch(pids or PIDS)]
+        )
     note("faults", lambda: [f"{fault.where}: {fault.what}" for fault in find_faults(folder, full=True)])
     return found
 
@@ -213,7 +220,7 @@ def in_child(function: Callable[[], Any]) -> tuple[str, Any]:
         return "hang", None
     if status:
         return "crash", f"status {status}"
-    return "returned", pickle.loads(content)  # noqa: S301 - of our own child
+    return "returned", pickle.loads(content)
 
 
 def flips(folder: Path, n: int) -> dict[str, Any]:
@@ -244,7 +251,12 @@ def flips(folder: Path, n: int) -> dict[str, Any]:
         kind = "index.db" if name == "index.db" else "." + name.partition(".")[2].partition("-")[0]
         outcomes[f"{outcome}; {'noticed' if noticed else 'not noticed'} by find_faults"] += 1
         by_kind.setdefault(kind, Counter())[outcome] += 1
-        flip = {"file": kind, "byte": bit // 8, "bit": bit % 8, "there": pages.describe(bit // 8) if kind == "index.db" else ""}
+        flip = {
+            "file": kind,
+            "byte": bit // 8,
+            "bit": bit % 8,
+            "there": pages.describe(bit // 8) if kind == "index.db" else "",
+        }
         if outcome not in ("right answers", "own error"):
             bad.append({**flip, "outcome": outcome, "noticed": noticed, "detail": detail})
         if not noticed:
@@ -377,7 +389,7 @@ def compare_for(folder: Path, journal: Path, seconds: float, threads: int) -> di
                 elif not any(fits(state) for state in history.between(first, last)):
                     faults.append(f"{call.__name__} fits none of the states {first} to {last}")
                 counts[call.__name__] += 1
-            except BaseException as error:  # noqa: BLE001 - that is the question
+            except BaseException as error:
                 faults.append(f"{call.__name__}: {describe(error)}")
 
     workers = [threading.Thread(target=work, args=(os.getpid() * 100 + i,)) for i in range(threads)]
@@ -439,10 +451,10 @@ def check_hits(index: LocalIndex, chance: random.Random, config: SearchConfig, n
     assert np.allclose(scores, [score(query, text) for text in texts], atol=2e-3), "a score is not that of its text"
 
     def fits(state: writer.Documents) -> bool:
-        admitted = {
-            pid: text for name, pairs in state.items() if names is None or name in names for pid, text in pairs
-        }
-        if len(pids) != min(k, len(admitted)) or any(admitted.get(pid) != text for pid, text in zip(pids, texts, strict=True)):
+        admitted = {pid: text for name, pairs in state.items() if names is None or name in names for pid, text in pairs}
+        if len(pids) != min(k, len(admitted)) or any(
+            admitted.get(pid) != text for pid, text in zip(pids, texts, strict=True)
+        ):
             return False
         best = sorted((score(query, text) for text in admitted.values()), reverse=True)[:k]
         return not config.exact or bool(np.allclose(scores, best, atol=2e-3))

@@ -121,10 +121,14 @@ def clean(folder: Path, index: State | None) -> None:
     if build is not None and index is not None and build.meta.build == index.meta.build:
         remove_database(folder / BUILD_DATABASE)  # it was installed, and its process died
         build = None
-    if build is None and os.path.lexists(folder / BUILD_DATABASE):
-        return
-    files = {**(index.files if index else {}), **(build.files if build else {})}
-    delete_orphans(folder, files, [segment.name for segment in build.segments if not segment.files] if build else [])
+    if build is not None or not os.path.lexists(folder / BUILD_DATABASE):
+        delete_orphans(folder, *files_that_count(index, build))
+
+
+def files_that_count(index: State | None, build: State | None) -> tuple[set[str], set[str]]:
+    """Return the files that the index or a build names, and the segments that the build has begun."""
+    files = {name for state in (index, build) if state for name in state.files}
+    return files, {segment.name for segment in build.segments if not segment.files} if build else set()
 
 
 def _clean_up(folder: Path) -> None:

@@ -47,7 +47,7 @@ class Snapshot:
             If a file is missing, or is not the one that was written.
         """
         same = old is not None and old.state.codebook == state.codebook
-        codebook = old.codebook if old and same else _load_codebook(folder, state)
+        codebook = old.codebook if old and same else load_codebook(folder, state)
         known = {view.segment.name: view.segment for view in old.views} if old else {}
         views = []
         for meta in state.segments:
@@ -100,7 +100,8 @@ class Snapshot:
         return found
 
 
-def _load_codebook(folder: Path, state: State) -> Codebook | None:
+def load_codebook(folder: Path, state: State) -> Codebook | None:
+    """Return the codebook of a state. Raise `IndexDamagedError` if it is not the one that was written."""
     meta = state.codebook
     if meta is None:
         return None

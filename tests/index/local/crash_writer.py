@@ -305,7 +305,7 @@ def main() -> None:
                 writer = Writer(folder, journal, **task)
                 while True:
                     writer.step()
-            except BaseException as error:  # noqa: BLE001 - the parent reads it
+            except BaseException as error:
                 with open(journal, "a") as log:
                     log.write(json.dumps({"do": "failed", "error": f"{type(error).__name__}: {error}"}) + "\n")
                 os._exit(1)
