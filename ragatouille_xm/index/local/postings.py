@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..files import open_regular, storage_errors
+from ...files import open_regular
+from ..files import storage_errors
 from ..quantization.codebook import Probes
 from ..quantization.scalar import Floats
 from .state import FileMeta

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...files import open_regular
 from ...types import TokenVectors
-from ..files import open_regular, storage_errors, sync
+from ..files import storage_errors, sync
 from ..parallel import parallel_map
 from ..quantization.query import Query
 from ..quantization.scalar import Codes, Floats, Quantized, dequantize
