@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint(run: Run, tmp_path: Path, file: str, content: byte
 
 def test_weights_cut_short(run: Run, tmp_path: Path) -> None:
     folder = build_tiny_xmod(tmp_path / "tiny")
-    _shorten(folder / "model.safetensors")
+    os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size // 2)
     assert "not a readable safetensors file" in broken(run, folder)["checkpoint"]["found"]
 
 
