@@ -113,7 +113,7 @@ class RAGPretrainedModel:
         CheckpointError
             If the checkpoint cannot be found or is damaged.
         InputError
-            If an option is not usable.
+            If an option is invalid.
         """
         encoder = Encoder.from_pretrained(
             pretrained_model_name_or_path,
@@ -164,7 +164,7 @@ class RAGPretrainedModel:
         CheckpointError
             If its checkpoint cannot be found.
         InputError
-            If an option is not usable.
+            If an option is invalid.
         """
         check_index_path(index_path)
         path, place = Path(index_path), connect(index_url, api_key, cluster)

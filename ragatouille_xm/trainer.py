@@ -38,7 +38,7 @@ class RAGTrainer:
     Raises
     ------
     InputError
-        If a value is not usable.
+        If a value is invalid.
 
     Examples
     --------
@@ -223,7 +223,7 @@ class RAGTrainer:
         Raises
         ------
         InputError
-            If there is no training data, or a value is not usable.
+            If there is no training data, or a value is invalid.
         """
         if use_relu:
             raise InputError("use_relu=True cannot be stored in a checkpoint of ColBERT's format. Leave it out.")

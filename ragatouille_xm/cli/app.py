@@ -30,11 +30,16 @@ class _Commands(TyperGroup):
         except RagatouilleXMError as error:
             if ctx.params["debug"]:
                 say(traceback.format_exc().rstrip(), style="dim")
-            say(str(error), label="Error: ", style="red")
+            say(_with_notes(str(error), error), label="Error: ", style="red")
             raise typer.Exit(BAD_INPUT) from error
         except KeyboardInterrupt as error:
-            say("Interrupted.")
+            say(_with_notes("Interrupted.", error))
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    """Return a message with what was noted on the error: how to go on with a build."""
+    return " ".join([message, *getattr(error, "__notes__", [])])
 
 
 app = typer.Typer(

@@ -299,5 +299,6 @@ class LocalIndex(LocalReader):
 
     def close(self) -> None:
         """Release files and memory. Closing twice is allowed."""
+        self._check_process()
         with self._writing:
             super().close()

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ...corpus.filters import Condition
-from ...errors import IndexDamagedError
 from ..files import checksum
 from ..quantization.codebook import Codebook
 from .buffer import Buffer, load_buffer
@@ -48,7 +47,7 @@ class Snapshot:
             If a file is missing, or is not the one that was written.
         """
         same = old is not None and old.state.codebook == state.codebook
-        codebook = old.codebook if old and same else _load_codebook(folder, state)
+        codebook = old.codebook if old and same else load_codebook(folder, state)
         known = {view.segment.name: view.segment for view in old.views} if old else {}
         views = []
         for meta in state.segments:
@@ -92,10 +91,8 @@ class Snapshot:
         unknown = [i for i, mask in enumerate(found) if mask is None]
         if unknown:
             tables = [self.views[i].segment.table.pids for i in unknown]
-            pids = np.concatenate(tables)
-            order = np.argsort(pids, kind="stable")
-            mask = np.empty(len(pids), np.bool_)
-            mask[order] = admitted(connection, condition, pids[order])
+            pids, places = np.unique(np.concatenate(tables), return_inverse=True)  # one that was overwritten is in two
+            mask = admitted(connection, condition, pids)[places]
             ends = np.cumsum([len(table) for table in tables])
             for i, part in zip(unknown, np.split(mask, ends[:-1]), strict=True):
                 found[i] = part
@@ -103,7 +100,8 @@ class Snapshot:
         return found
 
 
-def _load_codebook(folder: Path, state: State) -> Codebook | None:
+def load_codebook(folder: Path, state: State) -> Codebook | None:
+    """Return the codebook of a state. Raise `IndexDamagedError` if it is not the one that was written."""
     meta = state.codebook
     if meta is None:
         return None
@@ -115,5 +113,5 @@ def _load_codebook(folder: Path, state: State) -> Codebook | None:
         raise damaged(path, error) from error
     codebook = Codebook.load(path)
     if codebook.centroids.ndim != 2 or codebook.centroids.shape[1] != state.meta.dim:
-        raise IndexDamagedError(f"{str(path)!r} has centroids of another width than the index.")
+        raise damaged(path, "its centroids have another width than the index")
     return codebook
