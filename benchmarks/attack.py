@@ -112,7 +112,12 @@ def make_index(folder: Path) -> None:
                 f"d{i // 2}",
                 f"the text of passage {i} " * (1 + i % 4),
                 ("fr", "de", "zh-TW")[i % 3],
-                {"number": i / 2, "tags": ["a", "b", "c"][: i % 4], "day": f"2024-01-{1 + i % 28:02}", "deep": {"n": i}},
+                {
+                    "number": i / 2,
+                    "tags": ["a", "b", "c"][: i % 4],
+                    "day": f"2024-01-{1 + i % 28:02}",
+                    "deep": {"n": i},
+                },
             )
             for i in range(start, end)
         ]
@@ -157,7 +162,9 @@ def look(folder: Path) -> dict[str, Any]:
                 index.search(QUERIES[0], 200, filter=c, config=SearchConfig(exact=True))))  # fmt: skip
             note(f"scroll {FILTERS[i]}", lambda c=condition: read(index, c))
         pids = [pid for passages, _ in scrolled(index) for pid in passages]
-        note("fetch", lambda: [(p.pid, p.document_id, p.text, p.language, p.metadata) for p in index.fetch(pids or PIDS)])
+        note(
+            "fetch", lambda: [(p.pid, p.document_id, p.text, p.language, p.metadata) for p in index.fetch(pids or PIDS)]
+        )
     note("faults", lambda: [f"{fault.where}: {fault.what}" for fault in find_faults(folder, full=True)])
     return found
 
@@ -244,7 +251,12 @@ def flips(folder: Path, n: int) -> dict[str, Any]:
         kind = "index.db" if name == "index.db" else "." + name.partition(".")[2].partition("-")[0]
         outcomes[f"{outcome}; {'noticed' if noticed else 'not noticed'} by find_faults"] += 1
         by_kind.setdefault(kind, Counter())[outcome] += 1
-        flip = {"file": kind, "byte": bit // 8, "bit": bit % 8, "there": pages.describe(bit // 8) if kind == "index.db" else ""}
+        flip = {
+            "file": kind,
+            "byte": bit // 8,
+            "bit": bit % 8,
+            "there": pages.describe(bit // 8) if kind == "index.db" else "",
+        }
         if outcome not in ("right answers", "own error"):
             bad.append({**flip, "outcome": outcome, "noticed": noticed, "detail": detail})
         if not noticed:
@@ -439,10 +451,10 @@ def check_hits(index: LocalIndex, chance: random.Random, config: SearchConfig, n
     assert np.allclose(scores, [score(query, text) for text in texts], atol=2e-3), "a score is not that of its text"
 
     def fits(state: writer.Documents) -> bool:
-        admitted = {
-            pid: text for name, pairs in state.items() if names is None or name in names for pid, text in pairs
-        }
-        if len(pids) != min(k, len(admitted)) or any(admitted.get(pid) != text for pid, text in zip(pids, texts, strict=True)):
+        admitted = {pid: text for name, pairs in state.items() if names is None or name in names for pid, text in pairs}
+        if len(pids) != min(k, len(admitted)) or any(
+            admitted.get(pid) != text for pid, text in zip(pids, texts, strict=True)
+        ):
             return False
         best = sorted((score(query, text) for text in admitted.values()), reverse=True)[:k]
         return not config.exact or bool(np.allclose(scores, best, atol=2e-3))

@@ -94,7 +94,9 @@ def test_an_interrupted_call_has_happened_or_has_not_and_the_index_goes_on(folde
     saved, index = folder.with_name("saved"), LocalIndex.open(folder)
     index.close()
     shutil.copytree(folder, saved)
-    new = writer.numbered({f"d{i}": [f"d{i} new {j}" for j in range(3)] for i in range(*{"add": (20, 40)}.get(action, (4, 8)))}, 1000)
+    new = writer.numbered(
+        {f"d{i}": [f"d{i} new {j}" for j in range(3)] for i in range(*{"add": (20, 40)}.get(action, (4, 8)))}, 1000
+    )
     gone = list(held)[:7]
     after = {
         "add": held | new,
