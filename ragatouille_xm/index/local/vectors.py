@@ -21,7 +21,7 @@ from ..parallel import parallel_map
 from ..quantization.query import Query
 from ..quantization.scalar import Codes, Floats, Quantized, dequantize
 from .folder import CODES, RECORDS, RESIDUALS, TABLE
-from .state import FileMeta
+from .state import FileMeta, SegmentMeta, State
 
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
 TOKENS_BLOCK = 16_384  # scored at once: codes and products stay in a core's cache
@@ -219,6 +219,12 @@ def _concatenate(scores: Sequence[Floats]) -> Floats:
     return np.concatenate(scores) if scores else np.empty(0, np.float32)
 
 
+def file_sizes(segment: SegmentMeta, state: State) -> dict[str, int]:
+    """Return how long the files of a segment that grows are at least, by the end of the name."""
+    ends = [CODES, RESIDUALS] if state.residuals else [CODES]
+    return {**dict.fromkeys(ends, segment.tokens * state.meta.dim), RECORDS: segment.passages * RECORD.itemsize}
+
+
 class VectorWriter:
     """Writes the vector files of a segment that no commit names yet.
 
@@ -276,17 +282,16 @@ class VectorWriter:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def recover(self, passages: int, tokens: int) -> None:
-        """Go on with files of another process, which had written so many passages and tokens when it committed last.
+    def recover(self, segment: SegmentMeta, state: State) -> None:
+        """Go on with files of another process, which held that much of a segment when it committed last.
 
         Raises
         ------
         ValueError
             If there is less in them.
         """
-        sizes = {**dict.fromkeys(self._ends, tokens * self._dim), RECORDS: passages * RECORD.itemsize}
         with storage_errors(self._folder):
-            for end, size in sizes.items():
+            for end, size in file_sizes(segment, state).items():
                 if self._files[end].seek(0, os.SEEK_END) < size:
                     raise ValueError(f"{self.name}{end} is shorter than when it was committed")
                 self._files[end].truncate(size)
@@ -294,7 +299,7 @@ class VectorWriter:
                 with open_regular(self._folder / f"{self.name}{end}") as content:
                     while block := content.read(2**20):
                         digest.update(block)
-        self.passages, self.tokens, self.lowest_pid = passages, tokens, 0
+        self.passages, self.tokens, self.lowest_pid = segment.passages, segment.tokens, 0
 
     def finish(self, pids: Rows) -> Mapping[str, FileMeta]:
         """Write the table of those of the passages whose pids ``(n,)`` are given; return the files of the segment."""
