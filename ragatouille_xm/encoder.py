@@ -73,7 +73,7 @@ class Encoder:
         self.detector = make_detector(language_detector)
         self.replicas = [ColBERT.load(checkpoint, each, dtype) for each in devices]
         self.tokenizer = ColBERTTokenizer(checkpoint.folder, checkpoint.settings, self.model.backbone.max_tokens)
-        rows = int(checkpoint.config["vocab_size"])
+        rows = checkpoint.config["vocab_size"]
         if len(self.tokenizer) > rows:
             raise CheckpointError(
                 f"The tokeniser of {checkpoint.name!r} has {len(self.tokenizer)} ids, but the model only {rows}: they "
@@ -136,6 +136,11 @@ class Encoder:
     def tokenise(self, texts: Sequence[str], max_length: int | None = None) -> list[Tokens]:
         """Tokenise passages as `encode_documents` does."""
         length = self.checkpoint.settings.doc_maxlen if max_length is None else max_length
+        if max_length is None and length > self.tokenizer.max_tokens:
+            raise CheckpointError(
+                f"{self.checkpoint.folder / 'artifact.metadata'} has doc_maxlen={length}, but the model of config.json "
+                f"accepts {self.tokenizer.max_tokens} tokens. Give max_document_length."
+            )
         return self.tokenizer.documents(texts, length)
 
     def encode_documents(

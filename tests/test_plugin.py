@@ -108,7 +108,7 @@ def test_indexes_of_ours_are_ours(upstream: type[RAGPretrainedModel], xmod: Path
         assert opened.search("book", k=1)[0]["document_id"] == "a"
         opened.close()
     assert upstream.from_index(tmp_path / "theirs", verbose=0).calls == [tmp_path / "theirs", -1, 0]
-    (Path(path) / "manifest.json").write_text("{", encoding="utf-8")
+    (Path(path) / "index.db").write_text("{", encoding="utf-8")
     with pytest.raises(IndexDamagedError):
         upstream.from_index(path)
 

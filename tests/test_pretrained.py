@@ -24,7 +24,7 @@ from ragatouille_xm.errors import (
     LanguageError,
     MissingExtraError,
 )
-from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.quantization.codebook import Codebook
 
 DOCUMENTS = [
@@ -152,7 +152,7 @@ def test_document_ids_may_be_any_iterable(rag: RAGPretrainedModel) -> None:
 def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 3)
+    monkeypatch.setattr("ragatouille_xm.index.quantization.codebook.EXACT_BELOW", 3)
     use_faiss: list[bool] = []
     fit = Codebook.fit_codes
 
@@ -168,13 +168,14 @@ def test_codebooks_by_faiss_are_asked_for_once_and_stay_so(
     assert rag.search(DOCUMENTS[0], k=1)[0]["language"] == "en"
 
     monkeypatch.setattr("ragatouille_xm.index.quantization.faiss_kmeans.find_spec", lambda name: None)
+    rag.add_to_index(["A river."], ["river"])
     with caplog.at_level(logging.WARNING, "ragatouille_xm"):
         rag.optimize_index()
     assert use_faiss[3:] == [False]
     assert "faiss is not installed" in caplog.text
     with pytest.raises(MissingExtraError, match="faiss"):
         rag.index(DOCUMENTS, IDS, index_name="theirs", use_faiss=True)
-    assert len(rag.search(DOCUMENTS[0], index_name="theirs", k=100)) == 10  # as it was
+    assert len(rag.search(DOCUMENTS[0], index_name="theirs", k=100)) == 11  # as it was
 
 
 def test_min_score_and_exact_and_fast(rag: RAGPretrainedModel) -> None:
@@ -338,7 +339,7 @@ def test_an_existing_id_is_refused_and_nothing_is_added(rag: RAGPretrainedModel)
 def test_what_is_added_in_many_batches_counts_as_a_whole(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, replace: bool
 ) -> None:
-    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENT_BATCH", 2)
+    monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 2)
     before = rag.search("book", k=10)
     texts, names = [f"A river, number {i}." for i in range(6)], ["fr", "zh", "x1", "x2", "x3", "x4"]
     names = names if replace else [f"new {name}" for name in names]
@@ -441,8 +442,8 @@ def test_a_failed_rebuild_leaves_the_old_index(rag: RAGPretrainedModel) -> None:
 def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
     rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENT_BATCH", 2)
-    monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 2)
+    monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_SECONDS", -1.0)
     encoded: list[str] = []
     encode = rag.encoder.encode_documents
 
@@ -469,6 +470,42 @@ def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
     assert ids(rag.search("book", "long", k=5)) == ids(rag.search("book", "first", k=5))
 
 
+def test_a_resumed_build_holds_what_it_is_given(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents whose text, language or metadata changed are encoded anew; ids that are no longer given go."""
+    names = [*IDS, "river", "new"]
+    texts = [*DOCUMENTS, "A river."]
+
+    def broken() -> Iterator[str]:
+        yield from texts
+        raise RuntimeError("the source broke")
+
+    monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 2)
+    with pytest.raises(RuntimeError, match="the source broke"):
+        rag.index(broken(), names, [*METADATAS, {}, {}], index_name="long")
+    encoded: list[str] = []
+    encode = rag.encoder.encode_documents
+
+    def watched(texts: list[str], *args: object, **kwargs: object) -> object:
+        encoded.extend(texts)
+        return encode(texts, *args, **kwargs)
+
+    monkeypatch.setattr(rag.encoder, "encode_documents", watched)
+    changed = [DOCUMENTS[0], "Le pain est dans le jardin.", DOCUMENTS[2], DOCUMENTS[3], "The garden."]
+    metadatas = [METADATAS[0], METADATAS[1], METADATAS[2] | {"year": 1999}, METADATAS[3], {"year": 2000}]
+    rag.index(
+        changed, ["en", "fr", "zh", "de", "new"], metadatas, index_name="long", overwrite_index="resume",
+        languages=[None, None, None, "fr", None],
+    )  # fmt: skip
+    assert encoded == [changed[1], changed[2], changed[3], changed[4]]
+    found = {each["document_id"]: each for each in rag.search("book", "long", k=100)}
+    assert {name: each["content"] for name, each in found.items()} == dict(
+        zip(["en", "fr", "zh", "de", "new"], changed, strict=True)
+    )
+    assert [each["document_id"] for each in rag.search("x", "long", filter={"year": 1999})] == ["zh"]
+    assert rag.search("x", "long", filter={"year": 2020}) == []
+    assert found["de"]["language"] == "fr"
+
+
 def test_int8_storage_finds_the_same(rag: RAGPretrainedModel) -> None:
     rag.index(DOCUMENTS, IDS, METADATAS, index_name="small", storage="int8")
     for text in DOCUMENTS:
@@ -477,15 +514,18 @@ def test_int8_storage_finds_the_same(rag: RAGPretrainedModel) -> None:
         assert one["score"] == pytest.approx(other["score"], rel=0.01)
 
 
-def test_optimizing_changes_no_answer(rag: RAGPretrainedModel) -> None:
+def test_optimizing_changes_no_answer(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 0)
+    rag.index(DOCUMENTS, IDS, METADATAS, index_name="first")
     rag.add_to_index(["The river is in the garden."], ["river"])
     rag.delete_from_index("de")
+    index = rag.catalog.get().index
+    assert isinstance(index, LocalIndex)
+    assert [(segment.passages, segment.deletes) for segment in index.state.segments] == [(5, 1), (1, 0)]
     before = rag.search("the garden", k=5)
     rag.optimize_index()
     assert rag.search("the garden", k=5) == before
-    index = rag.catalog.get().index
-    assert isinstance(index, EdgeIndex)
-    assert [(part.passages, part.deleted) for part in index.manifest.parts] == [(5, ())]
+    assert [(segment.passages, segment.deletes) for segment in index.state.segments] == [(5, 0)]
 
 
 def test_index_takes_any_iterable(rag: RAGPretrainedModel) -> None:
@@ -674,7 +714,7 @@ def test_the_missing_wrapper_names_its_install(rag: RAGPretrainedModel, monkeypa
 
 
 def test_preparing_ahead_changes_nothing(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENT_BATCH", 2)
+    monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 2)
     monkeypatch.setattr(type(rag.encoder), "works_ahead", True)
     rag.index(DOCUMENTS, IDS, METADATAS, index_name="ahead")
     for text in DOCUMENTS:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import INDEXES_FOLDER
-from ..errors import IndexNotFoundError, RagatouilleXMError
+from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError, RagatouilleXMError
 from .checkpoint import open_checkpoint
 from .report import FAULT, NOTE, Check, command, describe_error
 
@@ -21,20 +21,17 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
 
     Sizes, counts and a sample of passages and vectors are checked; with `full`, all of them, and every checksum.
     """
-    from ..index.local.index import LocalIndex
     from ..index.local.network import is_on_network
-    from ..index.local.verify import find_faults, find_orphans
+    from ..index.local.verify import find_faults, find_orphans, read_index
 
     try:
-        index = LocalIndex.open(folder)
+        state = read_index(folder)
     except IndexNotFoundError as error:
         yield from _examine_other(folder, error)
         return
     except RagatouilleXMError as error:
-        yield Check("index", describe_error(error), FAULT, _rebuild(folder))
+        yield Check("index", describe_error(error), FAULT, _remedy(folder, error))
         return
-    state = index.state
-    index.close()
     counts = f"passages: {state.passages:,}, segments: {len(state.segments)}, buffered: {state.buffered}"
     yield Check("index", f"{folder}: {counts}, dimensions: {state.meta.dim}")
     faults = list(find_faults(folder, full=full))
@@ -43,6 +40,8 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
     if not faults:
         looked = "all passages and checksums" if full else "sizes, counts and a sample (--full compares checksums)"
         yield Check("content", f"sound: {looked}")
+    if build := _build(folder):
+        yield build
     if is_on_network(folder):
         found = "on a network file system: whoever commits waits for those who read"
         yield Check("file system", found, NOTE, "a local disk is faster")
@@ -54,28 +53,33 @@ def examine_index(folder: Path, *, full: bool = False) -> Iterator[Check]:
     yield _checkpoint(folder, state.meta)
 
 
+def _remedy(folder: Path, error: RagatouilleXMError) -> str:
+    """Return what to do about an index that cannot be read."""
+    if isinstance(error, IndexFormatError):
+        return "pip install -U ragatouille-xm"
+    return _rebuild(folder) if isinstance(error, IndexDamagedError) else "check the permissions of the folder"
+
+
 def _rebuild(folder: Path, meta: IndexMeta | None = None) -> str:
-    """Return the command that builds the index anew."""
+    """Return the command that builds the index anew, going on with a build that was broken off."""
+    from ..index.local.folder import BUILD_DATABASE
+
     checkpoint = ["--checkpoint", meta.checkpoint] if meta is not None else []
     above = folder.resolve().parents
     in_place = len(above) > 2 and above[0] == above[2] / INDEXES_FOLDER
     root = ["--root", str(above[2])] if in_place else []
-    return command("ragatouille-xm", "index", "PATH", "--name", folder.name, *root, *checkpoint)
+    resume = ["--resume"] if (folder / BUILD_DATABASE).exists() else []
+    return command("ragatouille-xm", "index", "PATH", "--name", folder.name, *root, *checkpoint, *resume)
 
 
 def _examine_other(folder: Path, error: IndexNotFoundError) -> Iterator[Check]:
     """Check a build that has not come to its end, or a folder of colbert-ai, if it is one."""
-    from ..index.local.folder import BUILD_DATABASE
-    from ..index.local.lock import is_locked
     from ..index.plaid.folder import PlaidFolder
 
-    if (folder / BUILD_DATABASE).exists():
-        under_way = is_locked(folder)
-        status, remedy = (NOTE, None) if under_way else (FAULT, f"{_rebuild(folder)} --resume")
-        yield Check("index", describe_error(error), status, remedy)
-        return
     if not PlaidFolder.recognises(folder):
-        yield Check("index", describe_error(error), FAULT, _rebuild(folder))
+        build = _build(folder)
+        remedy = build.remedy if build else _rebuild(folder)
+        yield Check("index", describe_error(error), FAULT if remedy else NOTE, remedy)
         return
     try:
         opened = PlaidFolder.open(folder)
@@ -90,6 +94,22 @@ def _examine_other(folder: Path, error: IndexNotFoundError) -> Iterator[Check]:
         yield checkpoint
     else:
         yield Check("checkpoint", f"{opened.checkpoint}; the folder does not tell which weights filled it")
+
+
+def _build(folder: Path) -> Check | None:
+    """Return what there is to say of a build that has not come to its end."""
+    from ..index.local.folder import BUILD_DATABASE
+    from ..index.local.install import read_saved
+    from ..index.local.lock import is_locked
+
+    if not (folder / BUILD_DATABASE).exists():
+        return None
+    if is_locked(folder):
+        return Check("build", "the index is being built anew; this one serves until that is complete", NOTE)
+    saved = read_saved(folder, BUILD_DATABASE)
+    stored = f" with {saved.passages:,} passages" if saved else ""
+    remedy = _rebuild(folder, saved.meta if saved else None)
+    return Check("build", f"a build that is to replace the index was broken off{stored}", NOTE, remedy)
 
 
 def _checkpoint(folder: Path, meta: IndexMeta) -> Check:

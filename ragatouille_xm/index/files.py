@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import RagatouilleXMError, StorageError
+from ..files import open_regular
 
 READ_BLOCK = 2**20  # bytes
-_NO_LINK_NO_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
@@ -29,20 +27,6 @@ def storage_errors(place: Path) -> Iterator[None]:
             f"Could not write to {str(place)!r}: {error}. Free some disk space, or check the permissions, and try "
             "again."
         ) from error
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading. Raise `OSError` for a link, which may lead elsewhere, or a pipe, which may block."""
-    if path.is_symlink():
-        raise OSError(f"{path.name} is a link")
-    descriptor = os.open(path, os.O_RDONLY | _NO_LINK_NO_WAIT)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path.name} is not a regular file")
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 def checksum(path: Path) -> str:

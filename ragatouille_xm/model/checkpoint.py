@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..demo import demo_checkpoint
 from ..errors import CheckpointError, InputError
+from ..files import lacks_memory, open_regular, parse_json
 from ..text.tokenizer import TokenSettings
+from .settings import check_sizes, read_fields
 from .weights import Weights
+from .xmod import XmodConfig
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +65,23 @@ class Checkpoint:
         return tuple(self.config.get("languages", ())) if self.model_type == "xmod" else ()
 
     @property
+    def linear(self) -> torch.Tensor:
+        """The head, shape ``(dim, hidden)``, in its stored dtype.
+
+        Raises
+        ------
+        CheckpointError
+            If it is missing, or of another shape.
+        """
+        linear, hidden = self.weights.get("linear.weight"), self.config["hidden_size"]
+        if linear.ndim != 2 or linear.shape[1] != hidden or not len(linear) or not linear.is_floating_point():
+            raise CheckpointError(
+                f"Tensor 'linear.weight' has shape {tuple(linear.shape)} and type {linear.dtype}, but config.json "
+                f"requires (dim, {hidden}) and floating-point numbers."
+            )
+        return linear
+
+    @property
     def default_adapter(self) -> str | None:
         """The adapter for text of unknown language."""
         if not self.adapters:
@@ -79,13 +101,32 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
         If it cannot be found, or one of its files is missing or unreadable.
     """
     folder = locate(name)
-    config_bytes = _read(folder / "config.json")
-    config = _parse(config_bytes, folder / "config.json")
+    config, config_bytes = read_config(folder)
     settings, settings_bytes = _read_settings(folder)
     weights = Weights.open(folder)
     digest = hashlib.sha256(config_bytes + settings_bytes + weights.digest())
-    full_name = str(folder.resolve()) if name not in DEMOS and Path(name).is_dir() else str(name)
+    full_name = str(folder.resolve()) if name not in DEMOS and os.path.isdir(name) else str(name)
     return Checkpoint(full_name, folder, config, settings, weights, digest.hexdigest()[:16])
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the checked content of a checkpoint's ``config.json``, and its bytes.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged, or a value that is used has the wrong type; the message names file and field.
+    """
+    path = folder / "config.json"
+    raw = _read(path)
+    config = _parse(raw, path)
+    try:
+        check_sizes(config)
+        if config.get("model_type") == "xmod":
+            XmodConfig.from_dict(config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return config, raw
 
 
 def locate(name: str | Path) -> Path:
@@ -104,8 +145,8 @@ def locate(name: str | Path) -> Path:
         return demo_checkpoint()
     if name == UNTRAINED:
         return demo_checkpoint(trained=False)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):  # an index may hold any name: these raise nothing, whatever it is
         return path
     if isinstance(name, Path) or path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
         raise CheckpointError(f"There is no checkpoint folder {str(name)!r}. Give an existing folder or a hub id.")
@@ -129,22 +170,24 @@ def _from_hub(repo_id: str) -> Path:
 
 def _read_settings(folder: Path) -> tuple[TokenSettings, bytes]:
     path = folder / "artifact.metadata"
-    if not path.exists():
+    if not os.path.lexists(path):
         logger.warning("%s has no artifact.metadata: using ColBERT's default settings", folder)
         return TokenSettings(), b""
     raw = _read(path)
     stored = _parse(raw, path)
-    known = {field: stored[field] for field in TokenSettings.__dataclass_fields__ if stored.get(field) is not None}
     try:
-        return TokenSettings(**known), raw
+        return TokenSettings(**read_fields(TokenSettings, stored)), raw
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_regular(path, links=True) as file:  # the hub's cache consists of links
+            return file.read()
     except OSError as error:
+        if lacks_memory(error):
+            raise
         raise CheckpointError(
             f"The checkpoint folder {str(path.parent)!r} has no readable {path.name}. It needs config.json, "
             "artifact.metadata, a tokenizer and model.safetensors or pytorch_model.bin."
@@ -153,7 +196,7 @@ def _read(path: Path) -> bytes:
 
 def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(raw)
+        value = parse_json(raw)
     except ValueError as error:
         raise CheckpointError(f"{str(path)!r} is not valid JSON: {error}. Download the checkpoint again.") from error
     if not isinstance(value, dict):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import CheckpointError
+from ..files import lacks_memory
 from .checkpoint import Checkpoint
 from .linear import pack, packing
 from .xmod import XmodEncoder
@@ -44,29 +46,41 @@ class TransformersBackbone:
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
         from transformers import AutoConfig, AutoModel
 
-        try:
-            config = AutoConfig.from_pretrained(checkpoint.folder)
-            model = AutoModel.from_config(config)
-        except (ValueError, KeyError, OSError) as error:
-            raise CheckpointError(
-                f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not an encoder that "
-                "transformers knows. ColBERT checkpoints on X-MOD, BERT, XLM-R and the like can be loaded."
-            ) from error
         weights = checkpoint.weights
+        with _backbone_errors(checkpoint):
+            config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
+            with torch.device("meta"):  # takes no memory, whatever config.json says
+                shapes = AutoModel.from_config(config, trust_remote_code=False).state_dict()
         prefix = weights.prefix_of("embeddings.word_embeddings.weight")
         # The pooler is unused, and may be missing in ColBERT checkpoints.
-        wanted = {name: value for name, value in model.state_dict().items() if not name.startswith("pooler.")}
-        state = {name: weights.get(prefix + name, value.shape) for name, value in wanted.items()}
+        wanted = {name: value.shape for name, value in shapes.items() if not name.startswith("pooler.")}
+        state = {name: weights.get(prefix + name, shape) for name, shape in wanted.items()}
+        with _backbone_errors(checkpoint):
+            model = AutoModel.from_config(config, trust_remote_code=False)
+            offset = config.pad_token_id + 1 if "roberta" in checkpoint.model_type else 0
+            self.max_tokens = int(config.max_position_embeddings) - offset
         model.load_state_dict(state, strict=False)
         model.pooler = None
         self.model = model.to(device, dtype).requires_grad_(False).eval()
-        offset = config.pad_token_id + 1 if "roberta" in checkpoint.model_type else 0
-        self.max_tokens = int(config.max_position_embeddings) - offset
 
     def __call__(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
         """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``."""
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
+
+
+@contextmanager
+def _backbone_errors(checkpoint: Checkpoint) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each kind of backbone raises its own
+        if lacks_memory(error):
+            raise
+        raise CheckpointError(
+            f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not one that transformers knows, or its "
+            f"config.json is damaged ({type(error).__name__}: {str(error)[:200]}). ColBERT checkpoints on X-MOD, "
+            "BERT, XLM-R and the like can be loaded."
+        ) from error
 
 
 class ColBERT:
@@ -92,12 +106,7 @@ class ColBERT:
         CheckpointError
             If a tensor is missing or of another shape, or the backbone is unknown.
         """
-        linear = checkpoint.weights.get("linear.weight")
-        hidden = checkpoint.config.get("hidden_size")
-        if linear.ndim != 2 or linear.shape[1] != hidden:
-            raise CheckpointError(
-                f"Tensor 'linear.weight' has shape {tuple(linear.shape)}, but config.json requires (dim, {hidden})."
-            )
+        linear = checkpoint.linear
         backbone: Backbone
         if checkpoint.model_type == "xmod":
             backbone = XmodEncoder.load(checkpoint.config, checkpoint.weights, device, dtype)

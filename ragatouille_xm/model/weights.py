@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..cache import cache_dir
 from ..errors import CheckpointError
+from ..files import is_file_name, lacks_memory, open_regular, parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Weights:
         Raises
         ------
         CheckpointError
-            If there is no such tensor, or its shape is not `shape`.
+            If there is no such tensor, or it has not the `shape`, and floating-point numbers, that a model needs.
         """
         if name not in self._files:
             raise CheckpointError(
@@ -76,7 +77,7 @@ class Weights:
                 + ". Its config.json and its weights do not belong together, or the file is incomplete."
             )
         path = self._files[name]
-        with self._lock:
+        with self._lock, _reading(path):
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt", device="cpu")
             tensor: torch.Tensor = self._open[path].get_tensor(name)
@@ -86,6 +87,11 @@ class Weights:
             raise CheckpointError(
                 f"Tensor {name!r} has shape {tuple(tensor.shape)}, but config.json requires {tuple(shape)}. "
                 "The two do not belong together."
+            )
+        if shape is not None and not tensor.is_floating_point():
+            raise CheckpointError(
+                f"Tensor {name!r} in {str(path)!r} has type {tensor.dtype}, which is not floating-point. Download it "
+                "again."
             )
         return tensor
 
@@ -128,20 +134,41 @@ def _shards(folder: Path, single: str) -> list[Path]:
     if not index.is_file():
         return []
     try:
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{str(index)!r} is damaged. Download the checkpoint again.") from error
+        with open_regular(index, links=True) as file:
+            found = list(parse_json(file.read())["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if lacks_memory(error):
+            raise
+        raise CheckpointError(
+            f"{str(index)!r} is damaged: it has no usable weight_map. Download the checkpoint again."
+        ) from error
+    for name in found:
+        if not is_file_name(name):
+            raise CheckpointError(
+                f"{str(index)!r} names the shard {str(name)[:80]!r} in weight_map, which is not a file name. Shards "
+                "lie in the checkpoint's folder: download it again."
+            )
+    names = sorted(set(found))
+    if not names:
+        raise CheckpointError(f"{str(index)!r} names no shards in weight_map. Download the checkpoint again.")
     for name in names:
-        if not (folder / name).is_file():
+        if not os.path.isfile(folder / name):
             raise CheckpointError(f"The checkpoint folder {str(folder)!r} lacks the shard {name!r}. Download it again.")
     return [folder / name for name in names]
 
 
 def _names(path: Path) -> list[str]:
+    with _reading(path), safe_open(path, framework="pt", device="cpu") as file:
+        return list(file.keys())
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return list(file.keys())
-    except (SafetensorError, OSError) as error:
+        yield
+    except Exception as error:  # safetensors', or torch's where it does not know a type
+        if lacks_memory(error):
+            raise
         raise CheckpointError(
             f"{str(path)!r} is not a readable safetensors file: {error}. Download it again."
         ) from error
@@ -159,12 +186,17 @@ def _convert(pickles: Sequence[Path]) -> Path:
     for path in pickles:
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            tensors |= {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+            wrong = [name for name, value in tensors.items() if not isinstance(name, str) or not _is_whole(value)]
+            if wrong:
+                raise ValueError(f"{wrong[0]!r} is not a tensor of numbers with a name")
         except Exception as error:  # unpickling can fail in any way
+            if lacks_memory(error):
+                raise
             raise CheckpointError(
                 f"{str(path)!r} cannot be loaded as plain tensors ({type(error).__name__}). It is damaged, or contains "
                 "code, which is never run. Use a checkpoint in safetensors format."
             ) from error
-        tensors |= {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
     os.close(handle)
@@ -175,6 +207,12 @@ def _convert(pickles: Sequence[Path]) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return target
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has all its numbers: a small file can claim any size."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return plain and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.itemsize
 
 
 def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ..errors import CheckpointError
 from .adapters import Adapter, AdapterBank
 from .linear import Int8Linear, PackedAdapter, PackedLinear, pack, pack_adapter
+from .settings import read_fields
 from .weights import Weights
 
 Segment = tuple[tuple[Adapter, ...], int, int]  # adapters of all layers, first row, end row (exclusive)
@@ -55,17 +56,37 @@ class XmodConfig:
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> XmodConfig:
         """Read a ``config.json``; raise `CheckpointError` if a value is invalid."""
-        known = {name: config[name] for name in cls.__dataclass_fields__ if config.get(name) is not None}
-        known["languages"] = tuple(config.get("languages") or ("en_XX",))
-        result = cls(**known)
+        languages = config.get("languages") or ["en_XX"]
+        if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
+            raise CheckpointError(
+                f"languages={str(languages)[:80]!r} is not a list of strings: config.json is damaged."
+            )
+        if len(set(languages)) != len(languages):
+            raise CheckpointError("languages has the same adapter twice: config.json is damaged.")
+        result = cls(**read_fields(cls, config) | {"languages": tuple(languages)})
         if result.hidden_act not in ACTIVATIONS:
             raise CheckpointError(f"hidden_act={result.hidden_act!r} is not known. Known: {', '.join(ACTIVATIONS)}.")
+        if result.adapter_reduction_factor <= 0 or not 1 <= result.bottleneck_size <= result.hidden_size:
+            raise CheckpointError(
+                f"adapter_reduction_factor={result.adapter_reduction_factor} leaves an adapter no usable width: "
+                "config.json is damaged."
+            )
+        if not result.pad_token_id < result.vocab_size or result.max_tokens < 1:
+            raise CheckpointError(
+                f"pad_token_id={result.pad_token_id} does not belong to vocab_size={result.vocab_size} and "
+                f"max_position_embeddings={result.max_position_embeddings}: config.json is damaged."
+            )
         if result.hidden_size % result.num_attention_heads:
             raise CheckpointError(
                 f"hidden_size={result.hidden_size} is not a multiple of num_attention_heads="
                 f"{result.num_attention_heads}: config.json is damaged."
             )
         return result
+
+    @property
+    def max_tokens(self) -> int:
+        """Maximum tokens per text; positions start after the padding's."""
+        return self.max_position_embeddings - self.pad_token_id - 1
 
     @property
     def bottleneck_size(self) -> int:
@@ -234,8 +255,8 @@ class XmodEncoder(nn.Module):
 
     @property
     def max_tokens(self) -> int:
-        """Maximum tokens per text; positions start after the padding's."""
-        return self.config.max_position_embeddings - self.config.pad_token_id - 1
+        """Maximum tokens per text."""
+        return self.config.max_tokens
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
         """Encode a batch.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import CheckpointError, InputError, MissingExtraError
+from ..errors import CheckpointError, InputError, MissingExtraError, RagatouilleXMError
+from ..files import is_file_name, lacks_memory, open_regular, parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +92,9 @@ class TokenSettings:
     def __post_init__(self) -> None:
         if self.marker not in ("prefix", "insert"):
             raise CheckpointError(f'marker={self.marker!r} is not known. Use "prefix" or "insert".')
+        for name in ("query_maxlen", "doc_maxlen"):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"{name}={getattr(self, name)} is not a length. Use a whole number from 1.")
 
 
 class ColBERTTokenizer:
@@ -114,24 +120,35 @@ class ColBERTTokenizer:
     """
 
     def __init__(self, folder: Path, settings: TokenSettings, max_tokens: int) -> None:
-        tokenizer = _load(folder)
-        self._tokenizer: Any = tokenizer
+        if settings.query_maxlen > max_tokens:
+            raise CheckpointError(
+                f"{folder / 'artifact.metadata'}: query_maxlen={settings.query_maxlen}, but the model of config.json "
+                f"accepts {max_tokens} tokens. The two do not belong together."
+            )
         self._settings = settings
         self.max_tokens = max_tokens
-        self._query_marker: int = tokenizer.convert_tokens_to_ids(settings.query_token_id)
-        self._doc_marker: int = tokenizer.convert_tokens_to_ids(settings.doc_token_id)
-        self._pad: int = tokenizer.pad_token_id
-        self._mask: int = tokenizer.mask_token_id
+        with _tokeniser_errors(folder):
+            self._tokenizer: Any = _load(folder)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Look up what texts are marked and filled with; raise `ValueError` if the tokeniser lacks it."""
+        settings, tokenizer = self._settings, self._tokenizer
+        self._query_marker = _id(tokenizer.convert_tokens_to_ids(settings.query_token_id), "query_token_id")
+        self._doc_marker = _id(tokenizer.convert_tokens_to_ids(settings.doc_token_id), "doc_token_id")
+        self._pad = _id(tokenizer.pad_token_id, "pad_token")
+        self._mask = _id(tokenizer.mask_token_id, "mask_token")
         # colbert-ai takes the first id of each symbol, which for XLM-R is often "▁" alone, so it keeps a "."
         # attached to a word. The model was trained this way.
         symbols = string.punctuation if settings.mask_punctuation else ""
         self._skipped = frozenset([self._pad, *(ids[0] for ids in self._plain_ids(symbols) if ids)])
         # added by `documents`: special tokens, the marker, and the "." that the prefix leaves
-        self.overhead = len(self._marked([""], self._doc_marker, max_tokens)[0])
+        self.overhead = len(self._marked([""], self._doc_marker, self.max_tokens)[0])
+        self._n_ids: int = 1 + max(tokenizer.get_vocab().values())
 
     def __len__(self) -> int:
         """Return the number of ids; the embedding table must have at least as many rows."""
-        return len(self._tokenizer)
+        return self._n_ids
 
     def documents(self, texts: Sequence[str], max_length: int) -> list[Tokens]:
         """Tokenise passages, truncating each to `max_length` tokens, including special tokens.
@@ -224,12 +241,49 @@ def _load(folder: Path) -> Any:
         raise CheckpointError(f"The checkpoint folder {str(folder)!r} has no tokeniser: none of {', '.join(_FILES)}.")
     if files == [_SENTENCEPIECE] and not (_installed("sentencepiece") and _installed("google.protobuf")):
         raise MissingExtraError(f"Reading {_SENTENCEPIECE}", "sentencepiece")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # each kind of tokeniser raises its own
+    for path in folder.iterdir():  # transformers would wait for a pipe
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise CheckpointError(f"{str(path)!r} is not a regular file. Fetch the checkpoint again.")
+    _check_versions(folder / "tokenizer_config.json")
+    # Named, so that older transformers do not follow the name that tokenizer_config.json may have for it.
+    named = {"tokenizer_file": str(folder / files[0])} if files[0] == "tokenizer.json" else {}
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **named)
+
+
+def _check_versions(path: Path) -> None:
+    """Raise `CheckpointError` if tokenizer_config.json names tokenisers outside the folder for some versions."""
+    if not os.path.lexists(path):
+        return
+    with open_regular(path, links=True) as file:
+        config = parse_json(file.read())
+    names = config.get("fast_tokenizer_files", []) if isinstance(config, dict) else [config]
+    if not isinstance(names, list) or not all(map(is_file_name, names)):
         raise CheckpointError(
-            f"The tokeniser ({files[0]}) of {str(folder)!r} cannot be loaded: {error}. Fetch the checkpoint again."
+            f"{str(path)!r} has fast_tokenizer_files={str(names)[:80]!r}, which are not names of files in the folder. "
+            "Fetch the checkpoint again."
+        )
+
+
+@contextmanager
+def _tokeniser_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except RagatouilleXMError:
+        raise
+    except BaseException as error:  # each kind of tokeniser raises its own, and Rust a PanicException
+        if lacks_memory(error) or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        name = next(name for name in _FILES if (folder / name).is_file())
+        raise CheckpointError(
+            f"The tokeniser ({name}) of {str(folder)!r} cannot be loaded: {error}. It, or tokenizer_config.json, is "
+            "damaged. Fetch the checkpoint again."
         ) from error
+
+
+def _id(value: object, field: str) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"it has no {field}")
+    return value
 
 
 def _installed(name: str) -> bool:

@@ -51,12 +51,4 @@ def shared(run: Run, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def root(shared: Path, tmp_path: Path) -> Path:
     """Return a copy of `shared` that may be changed."""
-    return Path(shutil.copytree(shared, tmp_path / "root", copy_function=_copy_sparsely))
-
-
-def _copy_sparsely(source: str, target: str) -> None:
-    """Copy a file but for the zeros at its end: an index's are mostly that, and take no room on the disk."""
-    content = Path(source).read_bytes()
-    with Path(target).open("wb") as file:
-        file.write(content.rstrip(b"\0"))
-        file.truncate(len(content))
+    return Path(shutil.copytree(shared, tmp_path / "root"))

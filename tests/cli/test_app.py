@@ -34,7 +34,7 @@ def test_help_needs_neither_torch_nor_transformers() -> None:
         "from ragatouille_xm.cli import app\n"
         "try: app(['index', '--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'transformers', 'qdrant_edge', 'py3langid'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'qdrant_client', 'py3langid'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -78,7 +78,7 @@ def test_the_facade_over_a_cluster(checkpoint: Path, host: QdrantClient, tmp_pat
 
 
 def test_a_build_in_a_cluster_is_resumed(checkpoint: Path, host: QdrantClient, monkeypatch) -> None:
-    monkeypatch.setattr("ragatouille_xm.retriever.DOCUMENT_BATCH", 2)
+    monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 2)
     model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0)
     texts, ids = [f"Text number {i}." for i in range(6)], [str(i) for i in range(6)]
     options = {"index_name": "news", "index_url": URL, "overwrite_index": "resume"}

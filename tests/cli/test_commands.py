@@ -132,7 +132,7 @@ def test_bad_input_to_index(
     if "--checkpoint" not in arguments:
         arguments = [*arguments, "--checkpoint", str(checkpoint)]
     assert expected in error(run("index", *arguments))
-    assert not list(tmp_path.rglob("manifest.json"))
+    assert not list(tmp_path.rglob("*.db"))
 
 
 # add, delete
@@ -287,9 +287,8 @@ def test_an_unknown_index_is_told_with_those_that_are_there(run: Run, shared: Pa
 
 
 def test_a_damaged_index_is_told(run: Run, root: Path) -> None:
-    manifest = root / "colbert" / "indexes" / "mine" / "manifest.json"
-    manifest.write_text("{", encoding="utf-8")
-    assert "manifest.json' cannot be read" in error(run("search", "mine", "x", "--root", root))
+    (root / "colbert" / "indexes" / "mine" / "index.db").write_text("{", encoding="utf-8")
+    assert "index.db' is damaged" in error(run("search", "mine", "x", "--root", root))
 
 
 # languages
@@ -388,6 +387,6 @@ def test_demo_with_a_question_of_ones_own(run: Run, tiny_demo: Path) -> None:
     result = good(run("demo", "Pourquoi la mer monte ?"))
     assert "Pourquoi la mer monte ?  (fr)" in result.stdout.splitlines()
     assert "such questions" not in result.stdout
-    database = next(tiny_demo.glob("colbert/indexes/*/index.db"))
+    [database] = tiny_demo.glob("colbert/indexes/*/index.db")
     database.write_text("{", encoding="utf-8")
     assert "indexed in" in " ".join(good(run("demo", "again")).stdout.split()), "a damaged index is made again"

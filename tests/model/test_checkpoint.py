@@ -94,7 +94,7 @@ def test_missing_folder_is_not_looked_up_on_the_hub(name: str | Path) -> None:
     [
         ("config.json", None, "no readable config.json"),
         ("config.json", b"{", "not valid JSON"),
-        ("config.json", b"[]", "not hold a JSON object"),
+        ("config.json", b"[]", "is not a JSON object"),
         ("artifact.metadata", b'{"marker": "above"}', "marker='above' is not known"),
         ("model.safetensors", None, "no weights"),
         ("model.safetensors", b"\xff" * 100, "not a readable safetensors file"),
@@ -150,7 +150,7 @@ def test_unknown_backbone(tmp_path: Path) -> None:
     folder = build_tiny_xmod(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {"model_type": "perceptron"}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="backbone 'perceptron'.*not one that transformers knows"):
+    with pytest.raises(CheckpointError, match="backbone 'perceptron'.*is not an encoder that transformers knows"):
         vectors(folder)
 
 

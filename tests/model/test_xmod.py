@@ -120,7 +120,7 @@ def test_wrong_shape_names_both_shapes(tmp_path: Path) -> None:
     state = load_file(folder / "model.safetensors")
     state["roberta.encoder.layer.0.intermediate.dense.weight"] = torch.zeros(7, 32)
     save_file(state, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"intermediate.dense.weight' has shape \(7, 32\).*wants \(64, 32\)"):
+    with pytest.raises(CheckpointError, match=r"intermediate.dense.weight' has shape \(7, 32\).*requires \(64, 32\)"):
         load(folder)
 
 

@@ -365,7 +365,7 @@ def test_no_data_and_a_file_in_the_way(checkpoint: Path, examples: list[Training
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         run(checkpoint, examples, tmp_path / "file")
-    with pytest.raises(InputError, match="device='tpu' is not usable"):
+    with pytest.raises(InputError, match="device='tpu' cannot be used here"):
         run(checkpoint, examples, tmp_path / "run", device="tpu")
     assert not (tmp_path / "run").exists()
 

@@ -14,7 +14,7 @@ from ragatouille_xm.index.cluster import points as cluster_points
 from ragatouille_xm.index.cluster.build import ClusterBuild, build
 from ragatouille_xm.index.cluster.client import Cluster
 from ragatouille_xm.index.cluster.index import ClusterIndex
-from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.transfer import cluster as cluster_transfer
 from ragatouille_xm.transfer.cluster import pull_index, push_index
 from ragatouille_xm.types import TokenVectors
@@ -32,9 +32,9 @@ def cluster(monkeypatch):
 @pytest.fixture
 def folder(tmp_path):
     path = tmp_path / "news"
-    with EdgeIndex.build(path, **DESCRIPTION) as index:
-        put(index, *some(300))
-    index = EdgeIndex.open(path)
+    with LocalIndex.build(path, **DESCRIPTION) as index:
+        fill(index, some(300))
+    index = LocalIndex.open(path)
     index.delete(["d7", "d11"])
     put(index, passage(400, "d5", metadata={"n": "new"}), replace=True)
     index.close()
@@ -43,6 +43,10 @@ def folder(tmp_path):
 
 def some(n):
     return [passage(i, f"d{i // 2}", language="fr" if i % 3 else "de", metadata={"n": i}) for i in range(n)]
+
+
+def fill(build, passages):
+    build.add(passages, encode(passages))
 
 
 def contents(index):
@@ -56,7 +60,7 @@ def same(one, other):
 
 
 def opened(folder):
-    index = EdgeIndex.open(folder)
+    index = LocalIndex.open(folder)
     try:
         return contents(index)
     finally:
@@ -71,26 +75,26 @@ def test_there_and_back(folder, cluster, tmp_path):
     assert there.settings == DESCRIPTION["settings"]
     assert pull_index(cluster, "news", tmp_path / "back") == 295
     assert same(opened(tmp_path / "back"), opened(folder))
-    back = EdgeIndex.open(tmp_path / "back")
-    assert (back.checkpoint, back.manifest.fingerprint) == ("tiny", "0")
+    back = LocalIndex.open(tmp_path / "back")
+    assert (back.checkpoint, back.meta.fingerprint) == ("tiny", "0")
     assert_search(back, query("q"), 9, everything(back), 3e-3, {"n": {"$gt": 100}})
     back.close()
 
 
 def test_the_codebook_goes_along(tmp_path, cluster, monkeypatch):
     for home in (
-        "ragatouille_xm.index.local.merge",
         "ragatouille_xm.index.quantization.codebook",
         "ragatouille_xm.index.cluster.reader",
         "ragatouille_xm.index.local.search",
     ):
         monkeypatch.setattr(f"{home}.EXACT_BELOW", 50)
-    with EdgeIndex.build(tmp_path / "news", **DESCRIPTION) as draft:
-        put(draft, *some(200))
+    with LocalIndex.build(tmp_path / "news", **DESCRIPTION) as draft:
+        fill(draft, some(200))
     push_index(tmp_path / "news", cluster, "news")
-    index, there = EdgeIndex.open(tmp_path / "news"), ClusterIndex.open(cluster, "news")
-    assert there.codebook().centroids.equal(index.codebook().centroids)
-    assert there.state.codebook.tokens == index.manifest.codebook.tokens
+    index, there = LocalIndex.open(tmp_path / "news"), ClusterIndex.open(cluster, "news")
+    codebook, tokens = index.codebook()
+    assert there.codebook().centroids.equal(codebook.centroids)
+    assert there.state.codebook.tokens == tokens
     config = SearchConfig(candidates=200)
     mine, theirs = (each.search(query("q"), 5, config=config) for each in (index, there))
     assert mine.pids.tolist() == theirs.pids.tolist()
@@ -102,8 +106,8 @@ def test_documents_are_copied_whole(cluster, tmp_path, monkeypatch, batch):
     """Also those whose passages are not next to each other."""
     monkeypatch.setattr(cluster_transfer, "COPY_BATCH", batch)
     passages = [passage(3 * i, f"d{i // 4 * 2 + i % 2}") for i in range(30)]
-    with EdgeIndex.build(tmp_path / "news", **DESCRIPTION) as draft:
-        put(draft, *passages)
+    with LocalIndex.build(tmp_path / "news", **DESCRIPTION) as draft:
+        fill(draft, passages)
     push_index(tmp_path / "news", cluster, "news")
     assert plain(everything(ClusterIndex.open(cluster, "news"))) == plain(passages)
     pull_index(cluster, "news", tmp_path / "back")
@@ -155,7 +159,7 @@ def test_a_push_of_an_index_that_has_changed_begins_again(folder, cluster, monke
         patch.setattr(cluster_transfer, "_compare", broken)
         with pytest.raises(RuntimeError):
             push_index(folder, cluster, "news")
-    index = EdgeIndex.open(folder)
+    index = LocalIndex.open(folder)
     index.delete(["d3"])
     index.close()
     assert push_index(folder, cluster, "news") == 293
@@ -170,7 +174,7 @@ def broken(*_):
 def test_a_pull_that_was_broken_off_goes_on(folder, cluster, tmp_path, monkeypatch):
     push_index(folder, cluster, "news")
     with monkeypatch.context() as patch:
-        patch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", 0.0)
+        patch.setattr("ragatouille_xm.index.local.build.SAVE_SECONDS", -1.0)
         patch.setattr(cluster_transfer, "_compare", broken)
         with pytest.raises(RuntimeError):
             pull_index(cluster, "news", tmp_path / "back")
@@ -231,13 +235,13 @@ def without_one(passages, vectors):
 
 def test_a_pull_that_differs_leaves_the_old_index(folder, cluster, monkeypatch):
     push_index(folder, cluster, "news")
-    before = opened(folder)
+    before, files = opened(folder), {path.name for path in folder.iterdir()}
     real = ClusterIndex.fetch
     monkeypatch.setattr(ClusterIndex, "fetch", lambda self, pids: real(self, pids)[::-1])
     with pytest.raises(IndexDamagedError, match="The copy differs"):
         pull_index(cluster, "news", folder, overwrite=True)
     assert same(opened(folder), before)
-    assert {path.name.split("-")[0] for path in folder.iterdir()} <= {"manifest.json", "part", "write.lock"}
+    assert {path.name for path in folder.iterdir()} == files
 
 
 def test_a_cluster_that_fails(folder, monkeypatch):

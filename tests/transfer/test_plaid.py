@@ -27,7 +27,7 @@ from ragatouille_xm.errors import (
     ReadOnlyIndexError,
     StorageError,
 )
-from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 from ragatouille_xm.transfer.plaid import convert_index, export_index
 
@@ -253,9 +253,9 @@ def test_an_index_of_ours_is_not_replaced_unasked(checkpoints: dict[int, Path], 
     convert_index(RECORDED / "nbits-4", target, checkpoint=checkpoints[32])
     with pytest.raises(InputError, match="There is an index at"):
         convert_index(RECORDED / "ragatouille", target, checkpoint=checkpoints[32])
-    assert len(EdgeIndex.open(target)) == 18
+    assert len(LocalIndex.open(target)) == 18
     assert convert_index(RECORDED / "ragatouille", target, checkpoint=checkpoints[32], overwrite=True) == 9
-    index = EdgeIndex.open(target)
+    index = LocalIndex.open(target)
     assert [p.pid for passages, _ in index.scroll() for p in passages] == list(range(18, 27))  # no pid twice
     assert index.first_pid == 18
     pids, _, _ = Searcher(target).search("book", k=9)
@@ -268,7 +268,7 @@ def test_a_conversion_that_fails_leaves_nothing(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("ragatouille_xm.index.local.build.DraftIndex.add", fail)
+    monkeypatch.setattr("ragatouille_xm.index.local.build.LocalBuild.add", fail)
     with pytest.raises((StorageError, OSError), match="disk full"):
         convert_index(RECORDED / "nbits-4", tmp_path / "mine", checkpoint=checkpoints[32])
     assert list(tmp_path.iterdir()) == []

@@ -100,7 +100,8 @@ def load_buffer(connection: sqlite3.Connection, state: State, old: Buffer | None
         )
     if (vectors.has_residuals, len(there)) != (state.residuals, len(vectors)):
         raise IndexDamagedError(f"The token vectors in the database are not stored as {state.meta.storage}. {WAY_OUT}")
-    return Buffer(Segment(f"buffer-{state.meta.generation}", vectors, None, Masks()), there)
+    build, generation = state.meta.state
+    return Buffer(Segment(f"buffer-{build}-{generation}", vectors, None, Masks()), there)
 
 
 def _row_checksum(pid: object, length: object, scale: object, codes: object, residuals: object) -> int:

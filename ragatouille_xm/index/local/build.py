@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class LocalBuild(LocalWriter):
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, saved: State) -> None:
         finished = replace(saved, segments=tuple(segment for segment in saved.segments if segment.files))
-        self._saved = self._progress = saved
+        self._written = self._progress = saved
         super().__init__(
             folder, connection, Snapshot.load(folder, connection, finished, None), replace=saved.passages > 0
         )
@@ -88,23 +88,32 @@ class LocalBuild(LocalWriter):
         StorageError
             If writing fails.
         """
-        self._connection.execute("SAVEPOINT addition")
-        try:
+        with self._all_or_nothing():
             super().add(passages, vectors)
-        except BaseException:
-            self._connection.execute("ROLLBACK TO addition")  # `keep` commits what was added before
-            raise
-        finally:
-            self._connection.execute("RELEASE addition")
-        self._note_progress()
+            self._note_progress()
         if time.monotonic() > self._saved_at + SAVE_SECONDS:
             self._save()
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many were removed. Unknown ids are ignored."""
-        deleted = super().delete(document_ids)
-        self._note_progress()
+        with self._all_or_nothing():
+            deleted = super().delete(document_ids)
+            self._note_progress()
         return deleted
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undo in the database what fails halfway: `keep` commits what was done before."""
+        written, progress = self._written, self._progress
+        self._connection.execute("SAVEPOINT step")
+        try:
+            yield
+        except BaseException:
+            self._written, self._progress = written, progress
+            if self._connection.in_transaction:  # a full disk may have ended it
+                self._connection.execute("ROLLBACK TO step")
+            raise
+        self._connection.execute("RELEASE step")
 
     def _note_progress(self) -> None:
         growing = self._growing
@@ -119,18 +128,23 @@ class LocalBuild(LocalWriter):
         self._saved_at = time.monotonic()
 
     def _write(self, state: State) -> None:
-        write_state(self._connection, state, self._saved)
+        self._put(state)
         self._connection.execute("COMMIT")
-        self._saved = self._progress = state
         self._connection.execute("BEGIN IMMEDIATE")
+
+    def _put(self, state: State) -> None:
+        with self._all_or_nothing():
+            write_state(self._connection, state, self._written)
+            self._written = self._progress = state
 
     def _settle(self) -> None:
         """Finish the segment that grows, and go on from there."""
+        self._check_whole()
         self._note_progress()
         self._save()
         grown = self._finish_segment()
         self._write(self._state([grown] if grown else []))
-        self._begin(Snapshot.load(self._folder, self._connection, self._saved, self._snapshot))
+        self._begin(Snapshot.load(self._folder, self._connection, self._written, self._snapshot))
 
     def reader(self) -> LocalReader:
         """Return what is stored so far, to be searched and read. The caller closes it."""
@@ -141,16 +155,15 @@ class LocalBuild(LocalWriter):
         """Bring the index into its final form, with a codebook if it is large."""
         self._settle()
         execute_script(self._connection, rows.INDEXES)
-        if codebook_is_due(self._saved):
+        if codebook_is_due(self._written):
             self._write(refit(self._folder, self._snapshot))
-        self._write(replace(self._saved, complete=True))
+        self._write(replace(self._written, complete=True))
 
-    def keep(self) -> int:
-        """Commit what was stored before a failure, as far as that is possible; return how many passages that are."""
+    def keep(self) -> None:
+        """Commit what was stored before a failure, as far as that is possible."""
         with suppress(StorageError, sqlite3.Error):
-            if self._growing is not None:
-                self._growing.flush()
-            write_state(self._connection, self._progress, self._saved)
-            self._connection.execute("COMMIT")
-            self._saved = self._progress
-        return sum(segment.live for segment in self._saved.segments) + self._saved.buffered
+            if self._connection.in_transaction:
+                if self._growing is not None:
+                    self._growing.flush()
+                self._put(self._progress)
+                self._connection.execute("COMMIT")

@@ -44,6 +44,8 @@ def database_errors(path: Path) -> Iterator[None]:
     """Raise what SQLite says of the database at `path` as an error of our own. Lack of memory stays a `MemoryError`."""
     try:
         yield
+    except UnicodeDecodeError as error:  # of a message of SQLite's that quotes noise
+        raise damaged(path, error) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _LOCKED:
@@ -117,12 +119,9 @@ class Database:
             try:
                 with database_errors(self.path):
                     connection.execute("BEGIN")
-                    try:
-                        found = function(connection)
-                        keep = True
-                    finally:
-                        with suppress(sqlite3.Error):
-                            connection.execute("ROLLBACK")
+                    found = function(connection)
+                    connection.execute("ROLLBACK")
+                    keep = True
             except (PassageIndexError, sqlite3.Error):
                 if not self._has_changed(connection):
                     raise
@@ -224,19 +223,19 @@ class Database:
         """
         self._check_usable()
         with database_errors(self.path):
-            if self._writer is None or self._writer.file != self._file():
-                self._writer = self._connect()
-                prepare_for_writing(self._writer)
-            connection = self._writer
-            connection.execute("BEGIN IMMEDIATE")
+            connection, self._writer = self._writer, None  # one that fails is not used again
+            if connection is None or connection.file != self._file():
+                connection = self._connect()
+                prepare_for_writing(connection)
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    with suppress(sqlite3.Error):
-                        connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    connection.close()  # which rolls back
                 raise
+            self._writer = connection
 
     # ---- life
 

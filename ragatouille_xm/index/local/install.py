@@ -10,7 +10,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import PassageIndexError
+from ...errors import (
+    IndexDamagedError,
+    IndexFormatError,
+    IndexLockedError,
+    IndexNotFoundError,
+    PassageIndexError,
+    StorageError,
+)
 from ..files import storage_errors, sync
 from ..meta import check_resumable
 from . import passages, state
@@ -23,16 +30,22 @@ from .state import State, read_state, write_state
 logger = logging.getLogger(__name__)
 
 SCHEMA = passages.TABLES + state.TABLES
-CACHE_KIB = 2**15
+CACHE_KIB = 2**14
 GO_ON = 'index(…, overwrite_index="resume"), or --resume on the command line'
 
 
 def read_saved(folder: Path, database: str) -> State | None:
-    """Return what was committed last to a database of a folder; None if there is none that can be read."""
+    """Return what was committed last to a database of a folder; None if there is none, or a damaged one.
+
+    Raises
+    ------
+    IndexLockedError, StorageError
+        If it cannot be read now.
+    """
     try:
         with closing(Database(folder / database)) as opened:
             return opened.read(read_state)
-    except PassageIndexError:
+    except (IndexDamagedError, IndexFormatError, IndexNotFoundError):
         return None
 
 
@@ -47,7 +60,9 @@ def describe_missing(folder: Path) -> str:
     """Return what to say of a folder that has no index: there may be a build that has not come to its end."""
     if not os.path.lexists(folder / BUILD_DATABASE):
         return f"There is no index at {str(folder)!r}. Check the path, or index documents first."
-    saved = read_saved(folder, BUILD_DATABASE)
+    saved = None
+    with suppress(IndexLockedError, StorageError):
+        saved = read_saved(folder, BUILD_DATABASE)
     stored = f", with {saved.passages:,} passages so far" if saved else ""
     if is_locked(folder):
         return f"There is no index at {str(folder)!r} yet: it is being built{stored}. Wait until that is complete."
@@ -63,43 +78,57 @@ def building(folder: Path, wanted: State, *, resume: bool, keep: bool) -> Iterat
 
     After a failure, what is stored is kept for another build with `resume`, if it is worth that and `keep` says so.
     """
-    kept = 0
-    if not (resume and _can_resume(folder, wanted)):
-        _begin(folder, wanted)
-    database = Database(folder / BUILD_DATABASE)
     try:
-        with database.transaction() as connection:
+        if not (resume and _can_resume(folder, wanted)):
+            _begin(folder, wanted)
+        with closing(Database(folder / BUILD_DATABASE)) as database, database.transaction() as connection:
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             build = LocalBuild(folder, connection, replace(read_state(connection), complete=False))
             try:
                 yield build
                 build.finish()
-            except BaseException as error:
-                kept = build.keep() if keep else 0
-                if kept:
-                    error.add_note(
-                        f"{kept:,} passages of the build at {str(folder)!r} are kept. Go on with it: {GO_ON}."
-                    )
+            except BaseException:
+                build.keep()
                 raise
-        database.close()
         _install(folder)
-    except BaseException:
-        database.close()
-        if not kept:
-            remove_database(folder / BUILD_DATABASE)
+    except BaseException as error:
+        _keep_or_discard(folder, error, keep=keep or resume)
         raise
     finally:
-        _clean_up(folder)
+        with suppress(PassageIndexError):
+            _clean_up(folder)
+
+
+def _keep_or_discard(folder: Path, error: BaseException, *, keep: bool) -> None:
+    """Say with the error how to go on with the build that it has broken off, or remove that."""
+    kept = "All stored passages"
+    with suppress(IndexLockedError, StorageError):  # a disk may be too full for reading
+        saved, index = read_saved(folder, BUILD_DATABASE), read_saved(folder, DATABASE)
+        is_installed = index is not None and saved is not None and index.meta.build == saved.meta.build
+        if not keep or saved is None or not saved.passages or is_installed:
+            remove_database(folder / BUILD_DATABASE)
+            return
+        kept = f"{saved.passages:,} passages"
+    error.add_note(f"{kept} of the build at {str(folder)!r} are kept. Go on with it: {GO_ON}.")
 
 
 def clean(folder: Path, index: State | None) -> None:
-    """Delete the files that neither the index nor a build that was broken off names. The write lock is held."""
-    build = read_saved(folder, BUILD_DATABASE) if os.path.lexists(folder / BUILD_DATABASE) else None
+    """Delete the files that neither the index nor a build that was broken off names. The write lock is held.
+
+    They stay while there is a build that cannot be read: some may be its own.
+    """
+    build = read_saved(folder, BUILD_DATABASE)
     if build is not None and index is not None and build.meta.build == index.meta.build:
         remove_database(folder / BUILD_DATABASE)  # it was installed, and its process died
         build = None
-    files = {**(index.files if index else {}), **(build.files if build else {})}
-    delete_orphans(folder, files, [segment.name for segment in build.segments if not segment.files] if build else [])
+    if build is not None or not os.path.lexists(folder / BUILD_DATABASE):
+        delete_orphans(folder, *files_that_count(index, build))
+
+
+def files_that_count(index: State | None, build: State | None) -> tuple[set[str], set[str]]:
+    """Return the files that the index or a build names, and the segments that the build has begun."""
+    files = {name for state in (index, build) if state for name in state.files}
+    return files, {segment.name for segment in build.segments if not segment.files} if build else set()
 
 
 def _clean_up(folder: Path) -> None:
@@ -161,12 +190,15 @@ def _install(folder: Path) -> None:
     source, target = folder / BUILD_DATABASE, folder / DATABASE
     is_replaced = read_saved(folder, DATABASE) is not None
     with database_errors(source), closing(sqlite3.connect(source, isolation_level=None)) as build:
-        build.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [[is_busy, *_]] = build.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if is_busy:
+            raise IndexLockedError(f"{str(source)!r} is being read by another process: it cannot be moved now.")
         if is_replaced:  # its readers have it open under this name, so its content changes, in one transaction
             with database_errors(target), closing(sqlite3.connect(target, isolation_level=None)) as index:
                 prepare_for_writing(index)
                 build.backup(index)
-                index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                with suppress(sqlite3.Error):  # it is committed; a full disk leaves it in the log
+                    index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if is_replaced:
         remove_database(source)
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import storage_errors, sync
 from ..quantization.codebook import Codebook, needs_codebook
 from ..quantization.faiss_kmeans import uses_faiss
 from ..quantization.scalar import quantize_shared
@@ -23,7 +24,7 @@ from .vectors import Rows, Vectors, VectorWriter
 logger = logging.getLogger(__name__)
 
 MOST_DELETED = 0.2  # of a segment
-TOKENS_BLOCK = 2**18  # assigned to centroids, or copied, at once
+TOKENS_BLOCK = 2**16  # assigned to centroids, or copied, at once
 
 
 # ---- the merge policy
@@ -95,6 +96,8 @@ def merge_segments(folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMet
                 (view.segment.postings, _new_rows(view, pids)) for view in views if view.segment.postings is not None
             ]
             files[end] = merge_postings(folder / f"{writer.name}{end}", len(pids), sources)
+        with storage_errors(folder):
+            sync(folder)
     except BaseException:
         writer.discard()
         raise
@@ -130,6 +133,8 @@ def refit(folder: Path, snapshot: Snapshot) -> State:
         posted = assign_postings(folder / f"{segment.name}{end}", vectors[segment.name], codebook)
         files = {kind: file for kind, file in segment.files.items() if not _is_postings(kind, state)}
         segments.append(replace(segment, files={**files, end: posted}))
+    with storage_errors(folder):
+        sync(folder)
     return state.committed(segments=tuple(segments), codebook=meta)
 
 
@@ -144,12 +149,15 @@ def fit_codebook(snapshot: Snapshot, *, seed: int = 0) -> Codebook:
     wanted = Codebook.sample_for(size)
     source = np.random.default_rng(seed)
     largest = max(float(view.segment.table.scales.max()) for view in snapshot.views)
-    blocks = []
+    sample, size_of_sample = np.empty((wanted, snapshot.state.meta.dim), np.int8), 0
     for view in snapshot.views:
         rows, vectors = view.rows(), view.segment.vectors
         some = np.sort(source.permutation(rows)[: int(np.ceil(wanted / max(tokens, 1) * len(rows)))])
-        blocks += [quantize_shared(vectors.vectors_of(block).vectors, largest)[0] for block in vectors.read_once(some)]
-    sample = np.concatenate(blocks)[:wanted]
+        for block in vectors.read_once(some):
+            codes, _ = quantize_shared(vectors.vectors_of(block).vectors[: wanted - size_of_sample], largest)
+            sample[size_of_sample : size_of_sample + len(codes)] = codes
+            size_of_sample += len(codes)
+    sample = sample[:size_of_sample]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
     return Codebook.fit_codes(sample, size, seed=seed, use_faiss=uses_faiss(snapshot.state.meta.settings))
 

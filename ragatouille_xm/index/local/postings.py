@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..files import open_regular, storage_errors
+from ...files import open_regular
+from ..files import storage_errors
 from ..quantization.codebook import Probes
 from ..quantization.scalar import Floats
 from .state import FileMeta
@@ -21,7 +22,8 @@ from .vectors import Rows
 
 HEADER = np.dtype([("magic", "S8"), ("centroids", "<i8"), ("passages", "<i8"), ("postings", "<i8")])
 MAGIC = b"RXMPOST1"
-POSTINGS_BLOCK = 2**22  # sorted at once, when lists are written
+POSTINGS_BLOCK = 2**21  # sorted at once, when lists are merged
+SPOOL_BYTES = 2**20  # of each temporary file that stay in memory
 
 Pairs: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # centroids and rows
 
@@ -250,7 +252,7 @@ class _Spool:
     def __init__(self, folder: Path, centroids: int) -> None:
         self._bounds = np.linspace(0, centroids, self.RANGES + 1).astype(np.int64)
         self._files = [
-            tempfile.SpooledTemporaryFile(POSTINGS_BLOCK, "w+b", dir=str(folder))  # noqa: SIM115 - until `__exit__`
+            tempfile.SpooledTemporaryFile(SPOOL_BYTES, "w+b", dir=str(folder))  # noqa: SIM115 - until `__exit__`
             for _ in range(self.RANGES)
         ]
 

@@ -22,6 +22,7 @@ from ..quantization.codebook import Codebook
 from ..validation import check_search
 from .database import Database
 from .filters import Pids
+from .folder import WAY_OUT
 from .gpu import GpuCache, search_device
 from .passages import count_languages, fetch_passages, known_documents
 from .search import Search
@@ -264,7 +265,7 @@ def _batches(
             found = fetch_passages(connection, batch.tolist())
             if len(found) < len(batch):
                 missing = next(pid for pid in batch.tolist() if pid not in found)
-                raise IndexDamagedError(f"The index has token vectors of passage {missing}, and no text.")
+                raise IndexDamagedError(f"The index has token vectors of passage {missing}, and no text. {WAY_OUT}")
             passages = [found[pid] for pid in batch.tolist()]
             yield passages, _vectors_of(snapshot, batch) if with_vectors else None
 

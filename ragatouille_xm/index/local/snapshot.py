@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ...corpus.filters import Condition
-from ...errors import IndexDamagedError
 from ..files import checksum
 from ..quantization.codebook import Codebook
 from .buffer import Buffer, load_buffer
@@ -48,7 +47,7 @@ class Snapshot:
             If a file is missing, or is not the one that was written.
         """
         same = old is not None and old.state.codebook == state.codebook
-        codebook = old.codebook if old and same else _load_codebook(folder, state)
+        codebook = old.codebook if old and same else load_codebook(folder, state)
         known = {view.segment.name: view.segment for view in old.views} if old else {}
         views = []
         for meta in state.segments:
@@ -101,7 +100,8 @@ class Snapshot:
         return found
 
 
-def _load_codebook(folder: Path, state: State) -> Codebook | None:
+def load_codebook(folder: Path, state: State) -> Codebook | None:
+    """Return the codebook of a state. Raise `IndexDamagedError` if it is not the one that was written."""
     meta = state.codebook
     if meta is None:
         return None
@@ -113,5 +113,5 @@ def _load_codebook(folder: Path, state: State) -> Codebook | None:
         raise damaged(path, error) from error
     codebook = Codebook.load(path)
     if codebook.centroids.ndim != 2 or codebook.centroids.shape[1] != state.meta.dim:
-        raise IndexDamagedError(f"{str(path)!r} has centroids of another width than the index.")
+        raise damaged(path, "its centroids have another width than the index")
     return codebook

@@ -100,12 +100,15 @@ class SegmentMeta:
         """Return the same segment with other live passages."""
         return replace(self, deleted=np.packbits(~live).tobytes())
 
-    def check(self, residuals: bool, codebook: CodebookMeta | None) -> None:
+    def check(self, state: State) -> None:
         """Raise `ValueError` for what cannot be so."""
-        expected = {CODES, TABLE} | ({RESIDUALS} if residuals else set())
-        expected |= {postings_suffix(codebook.name)} if codebook else set()
         if not is_segment_name(self.name):
             raise ValueError(f"a segment is named {self.name!r}")
+        if not state.complete and not self.files:  # it grows
+            return
+        residuals, codebook = state.residuals, state.codebook
+        expected = {CODES, TABLE} | ({RESIDUALS} if residuals else set())
+        expected |= {postings_suffix(codebook.name)} if codebook else set()
         if set(self.files) != expected:
             raise ValueError(f"{self.name} has the files {sorted(self.files)} instead of {sorted(expected)}")
         if not 0 < self.passages <= self.tokens:
@@ -242,9 +245,8 @@ def read_state(connection: sqlite3.Connection) -> State:
             raise ValueError(
                 f"it is generation {generation} of {build}, or {state.meta.generation} of {state.meta.build}"
             )
-        if state.complete:
-            for segment in segments:
-                segment.check(state.residuals, state.codebook)
+        for segment in segments:
+            segment.check(state)
         return state
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise IndexDamagedError(f"The state of the index is damaged: {error}. {WAY_OUT}") from error

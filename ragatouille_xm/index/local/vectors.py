@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...files import open_regular
 from ...types import TokenVectors
-from ..files import open_regular, storage_errors, sync
+from ..files import storage_errors, sync
 from ..parallel import parallel_map
 from ..quantization.query import Query
 from ..quantization.scalar import Codes, Floats, Quantized, dequantize
@@ -250,6 +251,7 @@ class VectorWriter:
         with storage_errors(folder):
             for end in (*self._ends, RECORDS):
                 self._files[end] = (folder / f"{name}{end}").open("ab")
+            sync(folder)
 
     def append(self, pids: Sequence[int] | Rows, lengths: Rows, quantized: Quantized) -> None:
         """Write the vectors of passages whose pids are not here."""
@@ -304,7 +306,6 @@ class VectorWriter:
             path = self._folder / f"{self.name}{TABLE}"
             path.write_bytes(content)
             sync(path)
-            sync(self._folder)
         self.close()
         self.passages = len(table.pids)
         files = {end: FileMeta(self.tokens * self._dim, self._digests[end].hexdigest()) for end in self._ends}

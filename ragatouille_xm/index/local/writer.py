@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import PassageIndexError
 from ...types import Passage, TokenVectors
+from ..files import storage_errors, sync
 from ..quantization.scalar import Quantized, quantize
 from ..validation import PidSequence, check_add
 from .buffer import BUFFER_TOKENS, insert_buffered, read_buffered
@@ -72,6 +73,7 @@ class LocalWriter:
             If writing fails.
         """
         check_add(passages, vectors, self._before.meta.dim)
+        self._check_whole()
         if not passages:
             return
         self._pids.advance(passages)
@@ -88,8 +90,11 @@ class LocalWriter:
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many were removed. Unknown ids are ignored."""
+        self._check_whole()
         pids = pids_of(self._connection, document_ids)
+        self._failed = True
         self._remove(pids)
+        self._failed = False
         return len(pids)
 
     def _store(self, pids: Sequence[int], lengths: Rows, quantized: Quantized) -> None:
@@ -133,12 +138,15 @@ class LocalWriter:
 
     def commit(self) -> None:
         """Finish the segment that was begun, and write what is to be committed, before the transaction ends."""
-        if self._failed:
-            raise PassageIndexError("An addition of this transaction has failed: nothing of it can be committed.")
+        self._check_whole()
         grown = self._finish_segment()
         after = self._state([grown] if grown else [])
         if after != self._before:
             write_state(self._connection, after, self._before)
+
+    def _check_whole(self) -> None:
+        if self._failed:
+            raise PassageIndexError("A change of this transaction has failed: nothing of it can be committed.")
 
     def _state(self, new_segments: Sequence[SegmentMeta]) -> State:
         """Return the state to write."""
@@ -180,10 +188,11 @@ def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Sn
     state = snapshot.state
     files = dict(growing.finish(pids))
     if not growing.passages:
-        growing.discard()
-        return None
+        return None  # its files are orphans
     vectors = Vectors.open(folder, growing.name, state.meta.dim, residuals=state.residuals)
     if snapshot.codebook is not None and state.codebook is not None:
         end = postings_suffix(state.codebook.name)
         files[end] = assign_postings(folder / f"{growing.name}{end}", vectors, snapshot.codebook)
+    with storage_errors(folder):
+        sync(folder)
     return SegmentMeta(growing.name, growing.passages, int(vectors.table.lengths.sum()), files)

@@ -19,8 +19,8 @@ from ...types import Hits, Passage, TokenVectors
 from ..validation import check_search
 from .folder import PlaidFolder
 
-TOKENS_AT_ONCE = 2**14  # decoded in one go
-SCORES_AT_ONCE = 2**24
+TOKENS_BLOCK = 2**14  # decoded in one go
+SCORES_BLOCK = 2**24
 
 
 class PlaidIndex:
@@ -102,8 +102,8 @@ class PlaidIndex:
         admitted = self._living if filter is None else self._admitted_by(filter)
         pids = admitted.nonzero().squeeze(1)
         if config.exact or len(pids) <= config.candidates_for(k, len(admitted)):
-            at_once = max(SCORES_AT_ONCE // max(len(pids), 1), 1)
-            parts = [top_k(_score(opened, some, pids), pids, k) for some in queries.split(at_once)]
+            batch = max(SCORES_BLOCK // max(len(pids), 1), 1)
+            parts = [top_k(_score(opened, some, pids), pids, k) for some in queries.split(batch)]
         else:
             parts = [self._search_one(opened, query, k, admitted, config) for query in queries]
         none = Hits(np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32))
@@ -170,8 +170,8 @@ def _copy(passage: Passage) -> Passage:
 
 
 def _blocks(opened: PlaidFolder, pids: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Cut pids into runs of not many more than `TOKENS_AT_ONCE` tokens."""
-    runs = opened.lengths[pids].cumsum(0) // TOKENS_AT_ONCE
+    """Cut pids into runs of not many more than `TOKENS_BLOCK` tokens."""
+    runs = opened.lengths[pids].cumsum(0) // TOKENS_BLOCK
     blocks: tuple[torch.Tensor, ...] = pids.split(runs.unique_consecutive(return_counts=True)[1].tolist())
     return blocks
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import IndexDamagedError
+from ...files import lacks_memory, open_regular, parse_json
 
 METADATA, PLAN, CENTROIDS, BUCKETS, IVF = "metadata.json", "plan.json", "centroids.pt", "buckets.pt", "ivf.pid.pt"
 AVERAGE = "avg_residual.pt"
@@ -32,7 +33,9 @@ def blaming(path: Path) -> Iterator[None]:
     """Raise what goes wrong with the content of a file as an `IndexDamagedError` that names the file."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if lacks_memory(error):
+            raise
         raise damaged(path, f"does not hold what it should: {error}") from error
 
 
@@ -45,10 +48,14 @@ def load_tensors(path: Path) -> Any:
         If the file is missing, damaged, or holds anything but tensors.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with open_regular(path, links=True) as file:  # an index from the hub's cache consists of links
+            mmap = zipfile.is_zipfile(file)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as error:
         raise damaged(path, "is missing") from error
     except Exception as error:  # unpickling fails in as many ways as there are files
+        if lacks_memory(error):
+            raise
         raise damaged(
             path,
             f"cannot be read as plain tensors ({type(error).__name__}): it is damaged, or holds code",
@@ -73,18 +80,34 @@ def checked(value: object, ndim: int, *, integer: bool) -> torch.Tensor:
         not whole or value.untyped_storage().nbytes() < value.numel() * value.itemsize
     ):  # a small file can claim any size
         raise ValueError(f"a tensor of shape {tuple(value.shape)} without the numbers for it")
-    if not integer and not value.isfinite().all():
+    if not integer and not value.float().isfinite().all():
         raise ValueError("numbers that are not finite")
+    return value.detach()
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a folder has a file of that name, if only a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+def whole_number(values: Mapping[str, Any], field: str) -> int:
+    """Return a number from 1 to 10¹²; raise a `ValueError` for anything else."""
+    value = values.get(field)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**12:
+        raise ValueError(f"{field} is {str(value)[:80]!r}, not a whole number from 1")
     return value
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raise `IndexDamagedError` if it is missing or is none."""
     try:
-        return json.loads(path.read_bytes())
+        with open_regular(path, links=True) as file:
+            return parse_json(file.read())
     except FileNotFoundError as error:
         raise damaged(path, "is missing") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
+        if lacks_memory(error):
+            raise
         raise damaged(path, f"cannot be read: {error}") from error
 
 

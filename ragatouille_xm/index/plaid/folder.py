@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from .files import (
     load_tensors,
     read_json,
     read_object,
+    whole_number,
 )
 from .records import Collection, Record, read_records
 
@@ -115,11 +117,14 @@ class PlaidFolder:
             )
         metadata = read_object(folder / METADATA)
         with blaming(folder / METADATA):
-            config = dict(metadata["config"])
-            n_chunks, doc_maxlen = int(metadata["num_chunks"]), int(config.get("doc_maxlen") or 256)
-            dim, nbits = int(config["dim"]), int(config["nbits"])
-            if nbits not in NBITS or n_chunks < 1 or doc_maxlen < 1:
-                raise ValueError(f"nbits {nbits}, num_chunks {n_chunks}, doc_maxlen {doc_maxlen}")
+            config = metadata["config"]
+            if not isinstance(config, dict):
+                raise ValueError(f"config is {str(config)[:80]!r}, not an object")
+            n_chunks, dim, nbits = whole_number(metadata, "num_chunks"), whole_number(config, "dim"), config["nbits"]
+            doc_maxlen = 256 if config.get("doc_maxlen") is None else whole_number(config, "doc_maxlen")
+            if whole_number(config, "nbits") not in NBITS:
+                raise ValueError(f"nbits is {nbits}")
+            checkpoint = _checkpoint(config)
         codec = _read_codec(folder, dim, nbits)
         pairs = [_read_chunk(folder, number, codec) for number in range(n_chunks)]
         lengths = torch.cat([lengths for _, lengths in pairs])
@@ -127,7 +132,7 @@ class PlaidFolder:
         inverted, ends = _read_inverted(folder, len(codec.centroids), len(lengths))
         records = read_records(folder, config, (lengths > 0).tolist(), collection)
         chunks = tuple(chunk for chunk, _ in pairs)
-        return cls(folder, _checkpoint(config), doc_maxlen, codec, lengths, starts, chunks, inverted, ends, records)
+        return cls(folder, checkpoint, doc_maxlen, codec, lengths, starts, chunks, inverted, ends, records)
 
     def close(self) -> None:
         """Do nothing: mapped files are let go of with their tensors."""
@@ -187,7 +192,9 @@ def _read_chunk(folder: Path, number: int, codec: ResidualCodec) -> tuple[Chunk,
     path = folder / f"doclens.{number}.json"
     doclens = read_json(path)
     with blaming(path):
-        lengths = torch.from_numpy(np.array(doclens, dtype=np.int64).reshape(len(doclens)))
+        if not isinstance(doclens, list) or not all(type(each) is int for each in doclens):
+            raise ValueError("not a list of whole numbers")
+        lengths = torch.from_numpy(np.array(doclens, dtype=np.int64))
         if (lengths < 0).any():
             raise ValueError("a negative length")
     path = folder / f"{number}.codes.pt"
@@ -195,7 +202,7 @@ def _read_chunk(folder: Path, number: int, codec: ResidualCodec) -> tuple[Chunk,
     tokens = len(codes)
     if (lengths > tokens).any() or int(lengths.sum()) != tokens:
         raise damaged(path, f"has {tokens} tokens, not as many as doclens.{number}.json")
-    if tokens and not 0 <= int(codes.min()) <= int(codes.max()) < len(codec.centroids):
+    if not _all_within(codes, len(codec.centroids) - 1):
         raise damaged(path, f"names centroids that {CENTROIDS} does not have")
     path = folder / f"{number}.residuals.pt"
     residuals = load_tensor(path, 2, integer=True)
@@ -212,15 +219,22 @@ def _read_inverted(folder: Path, partitions: int, n_passages: int) -> tuple[torc
     with blaming(path):
         pids, lengths = (checked(each, 1, integer=True) for each in content)
         ends = lengths.long().cumsum(0)
-        if len(lengths) != partitions or (lengths < 0).any() or int(ends[-1]) > len(pids):  # zeros may follow
+        fits = _all_within(lengths, len(pids)) and int(ends[-1]) <= len(pids)  # zeros may follow
+        if len(lengths) != partitions or not fits:
             raise ValueError(f"{len(pids)} passages of {len(lengths)} centroids")
-        if len(pids) and not 0 <= int(pids.min()) <= int(pids.max()) < max(n_passages, 1):
+        if not _all_within(pids, max(n_passages, 1) - 1):
             raise ValueError(f"passages that are not among the {n_passages}")
     return pids, ends
 
 
+def _all_within(numbers: torch.Tensor, largest: int) -> bool:
+    return not len(numbers) or 0 <= int(numbers.min()) <= int(numbers.max()) <= largest
+
+
 def _checkpoint(config: dict[str, Any]) -> str:
     """Return the hub id or folder of the checkpoint; a hub id too where it is a folder of another machine's cache."""
-    name = str(config.get("checkpoint") or config.get("model_name") or "")
+    name = config.get("checkpoint") or config.get("model_name") or ""
+    if not isinstance(name, str):
+        raise ValueError(f"checkpoint is {str(name)[:80]!r}, not a name")
     cached = _IN_HUB_CACHE.search(name)
-    return f"{cached[1]}/{cached[2]}" if cached and not Path(name).is_dir() else name
+    return f"{cached[1]}/{cached[2]}" if cached and not os.path.isdir(name) else name

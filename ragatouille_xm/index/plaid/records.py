@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -17,6 +18,7 @@ from .files import (
     METADATA,
     blaming,
     damaged,
+    is_there,
     read_json,
     read_object,
 )
@@ -84,9 +86,9 @@ def _texts(
         if len(given) != len(living):
             raise InputError(f"The collection has {len(given)} texts; the index at {str(folder)!r} has {len(living)}.")
         return [given[pid] for pid in pids]
-    stored = _strings(folder / COLLECTION) if (folder / COLLECTION).exists() else None
+    stored = _strings(folder / COLLECTION) if is_there(folder / COLLECTION) else None
     indexed = config.get("collection")  # the texts, or the file of them, that the index was built from
-    if isinstance(indexed, str) and stored is None and Path(indexed).is_file():
+    if isinstance(indexed, str) and stored is None and os.path.isfile(indexed):  # false for whatever is no name
         indexed = _given(indexed)
     for texts in (stored, indexed):
         if isinstance(texts, list) and len(texts) == len(living) and all(isinstance(text, str) for text in texts):
@@ -141,12 +143,12 @@ def _strings(path: Path) -> list[str]:
 def _document_ids(folder: Path, pids: Sequence[int]) -> list[str]:
     """Return the document id of each living passage; its number where the folder has none."""
     path = folder / DOCUMENT_IDS
-    if not path.exists():
+    if not is_there(path):
         return [str(pid) for pid in pids]
     content = read_object(path)
     with blaming(path):
         stored = {int(key): value for key, value in content.items()}
-    if len(stored) != len(pids) or not all(isinstance(value, (str, int)) for value in stored.values()):
+    if len(stored) != len(pids) or not all(type(value) in (str, int) for value in stored.values()):
         raise damaged(path, f"has {len(stored)} document ids, but the index {len(pids)} passages")
     # After deleting and adding, RAGatouille's numbers have gaps that the index has not; the order is the same.
     return [str(stored[key]) for key in sorted(stored)]
@@ -154,7 +156,7 @@ def _document_ids(folder: Path, pids: Sequence[int]) -> list[str]:
 
 def _metadata(folder: Path) -> dict[str, Mapping[str, Any]]:
     path = folder / DOCUMENT_METADATA
-    if not path.exists():
+    if not is_there(path):
         return {}
     with blaming(path):
         return {key: check_metadata(value) for key, value in read_object(path).items() if value is not None}
@@ -162,7 +164,7 @@ def _metadata(folder: Path) -> dict[str, Mapping[str, Any]]:
 
 def _languages(folder: Path, n: int) -> list[str] | None:
     path = folder / LANGUAGES
-    if not path.exists():
+    if not is_there(path):
         return None
     languages = _strings(path)
     if len(languages) != n:

@@ -27,7 +27,8 @@ TOKENS_PER_CELL = 64  # in the sample that cells are fitted to
 IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
 CELLS_OF_TOKEN = 2  # that are looked into for the nearest centroid
 PROBES_OF_CELL = 4  # that a cell which is near to a row of a query is looked into for: it has more centroids
-TOKENS_AT_ONCE = 2**16
+TOKENS_BLOCK = 2**16  # compared with centroids at once
+NEAREST_BLOCK = 2**13  # with few of them
 GROWTH = 2  # a codebook lasts until the index has this many times the token vectors it was fitted for
 
 Probes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # centroids, growing, and their weights
@@ -172,8 +173,8 @@ class Codebook:
         centres = _means(codes[some], n_cells, iterations, generator)
         order, counts = _grouped(codes, centres)
         shares = _shares(counts, size)
-        groups = np.split(codes[order], np.cumsum(counts)[:-1])
-        means = [_means(group, int(n), iterations, generator) for group, n in zip(groups, shares, strict=True) if n]
+        groups = zip(np.split(order, np.cumsum(counts)[:-1]), shares.tolist(), strict=True)
+        means = [_means(codes[group], n, iterations, generator) for group, n in groups if n]
         kept = torch.from_numpy(shares > 0)
         return cls(torch.cat(means), Cells(centres[kept], torch.from_numpy(np.cumsum(shares))[kept]))
 
@@ -202,12 +203,8 @@ class Codebook:
 
     def _in_cells(self, codes: Codes) -> NDArray[np.int32]:
         """Look for the nearest centroids in the nearest cells."""
-        similarities = dot_products(codes, self._centres)
-        every, rounds = np.arange(len(codes)), min(CELLS_OF_TOKEN, len(self._spans))
         nearest, best = np.zeros(len(codes), np.int32), np.full(len(codes), np.iinfo(np.int32).min, np.int32)
-        for _ in range(rounds):
-            cells = similarities.argmax(1)
-            similarities[every, cells] = np.iinfo(np.int32).min
+        for cells in self._nearest_cells(codes, min(CELLS_OF_TOKEN, len(self._spans))):
             order = np.argsort(cells, kind="stable")  # cell by cell, so that each is one matrix product
             ends = np.cumsum(np.bincount(cells, minlength=len(self._spans))).tolist()
             ordered = codes[order]
@@ -215,11 +212,23 @@ class Codebook:
                 if end > start:
                     found = dot_products(ordered[start:end], self._codes[first:last])
                     which = found.argmax(1)
-                    value, tokens = found[every[: end - start], which], order[start:end]
+                    value, tokens = found[np.arange(end - start), which], order[start:end]
                     better = value > best[tokens]
                     best[tokens[better]] = value[better]
                     nearest[tokens[better]] = which[better] + first
         return nearest
+
+    def _nearest_cells(self, codes: Codes, n: int) -> NDArray[np.int64]:
+        """Return the `n` cells whose centres are nearest to each token, nearest first: ``(n, tokens)``."""
+        cells = np.empty((n, len(codes)), np.int64)
+        for start in range(0, len(codes), NEAREST_BLOCK):
+            similarities = dot_products(codes[start : start + NEAREST_BLOCK], self._centres)
+            every = np.arange(len(similarities))
+            for rank in range(n):
+                nearest = similarities.argmax(1)
+                similarities[every, nearest] = np.iinfo(np.int32).min
+                cells[rank, start : start + NEAREST_BLOCK] = nearest
+        return cells
 
     def query_weights(self, query: Query, probes: int) -> Probes:
         """Return the centroids that a query probes, growing, and their weights.
@@ -310,10 +319,10 @@ def _shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 def _nearest(codes: Codes, among: Codes) -> NDArray[np.int32]:
     """Return the nearest of `among`, which share one scale, to each row."""
-    found = [dot_products(block, among).argmax(1).astype(np.int32) for block in _blocks(codes, at_once=8192)]
+    found = [dot_products(block, among).argmax(1).astype(np.int32) for block in _blocks(codes, NEAREST_BLOCK)]
     return np.concatenate(found) if found else np.empty(0, np.int32)
 
 
-def _blocks(codes: Codes, at_once: int = TOKENS_AT_ONCE) -> Iterator[Codes]:
-    for start in range(0, len(codes), at_once):
-        yield codes[start : start + at_once]
+def _blocks(codes: Codes, size: int = TOKENS_BLOCK) -> Iterator[Codes]:
+    for start in range(0, len(codes), size):
+        yield codes[start : start + size]

@@ -70,7 +70,7 @@ def test_fewer_vectors_than_centroids():
 
 @pytest.mark.parametrize("at_once", [1, 7, 2**16])
 def test_tokens_go_to_the_nearest_centroid(monkeypatch, at_once):
-    monkeypatch.setattr("ragatouille_xm.index.quantization.codebook.TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr("ragatouille_xm.index.quantization.codebook.TOKENS_BLOCK", at_once)
     centres, vectors = planted(16, 5)
     codebook = Codebook(centres)
     assert codebook.assign(vectors).tolist() == [n for n in range(16) for _ in range(5)]
@@ -113,7 +113,7 @@ def test_among_many_centroids_tokens_find_the_nearest_or_one_nearly_as_near(many
     reached = every.gather(1, assigned[:, None]).squeeze(1)
     assert (best - reached < 1e-6).float().mean() > 0.8
     assert (best - reached).mean() < 0.01
-    monkeypatch.setattr("ragatouille_xm.index.quantization.codebook.TOKENS_AT_ONCE", 1000)
+    monkeypatch.setattr("ragatouille_xm.index.quantization.codebook.TOKENS_BLOCK", 1000)
     assert torch.equal(assigned, codebook.assign(vectors)), "whatever they are assigned with"
     assert codebook.assign(vectors[:0]).tolist() == []
 

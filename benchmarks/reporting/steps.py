@@ -1,0 +1,159 @@
+"""The parts of a search and of a build: the first stage, its codebook, a query's steps, memory, and a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .page import Json, Results, Section, machine_of, number, table
+from .plots import Panel, Plot, Series
+from .search import CORPORA, ENGINE
+
+
+def sections(results: Results) -> Iterator[Section]:
+    """Yield the sections whose results are there."""
+    if found := results.get("first_stage"):
+        yield _first_stage(found)
+    if found := results.get("shortcuts"):
+        yield _shortcuts(found)
+    if found := results.get("codebooks"):
+        yield _codebooks(found)
+    if found := results.get("memory"):
+        yield _memory(found)
+    if found := results.get("search_device"):
+        yield _search_device(found)
+
+
+def _first_stage(result: Json) -> Section:
+    sizes = result["sizes"]
+    names = list(next(iter(sizes.values()))["settings"])
+    shown = {"force_fast": "`force_fast=True`", "exact": "`exact=True`"}
+    body = [
+        [f"{size['passages']:,}", f"{size['codebook']['centroids']:,}",
+         *(f"{each['overlap']:.3f} / {100 * each['mrr']:.1f} / {number(each['cpu_ms'], 2)}"
+           for each in (size["settings"][name] for name in names))]
+        for size in sizes.values()
+    ]  # fmt: skip
+    largest = list(sizes.values())[-1]
+    book, floor = largest["codebook"], largest["floor_ms"]
+    return Section(
+        "The first stage",
+        "How much of the exact top 10 does the first stage find on real texts, and what does a query cost?",
+        ("first_stage.py", "first_stage.json"),
+        machine_of(result),
+        "Overlap with the exact top 10 / MRR@10 in percent / CPU milliseconds for a query on one thread. Sections of "
+        f"LibreOffice's help in 14 languages, cut at {result['max_length']} tokens; their titles are the queries.\n\n"
+        + table(["passages", "centroids", *(shown.get(name, name) for name in names)], body)
+        + f"\n\nThe floor of exact search over {largest['passages']:,} passages is {number(floor['exact'])} ms, of the "
+        f"default {number(floor['the default'])} ms: MaxSim's operations at the rate of 8-bit products, "
+        f"{number(result['int8_gops'])} G a second. The codebook is searched in two levels: "
+        f"{100 * book['tokens_at_the_nearest']:.0f} % of the tokens get their nearest centroid, and the similarity "
+        f"lost is {number(book['similarity_lost'], 2)} on average.",
+    )
+
+
+def _shortcuts(result: Json) -> Section:
+    steps = ["brief query", "first stage", "short list", "ranking"]
+    said = {
+        "brief query": "pooling the query",
+        "first stage": "the first stage",
+        "short list": "scoring all candidates by their codes",
+        "ranking": "ranking the best by both files",
+    }
+    rows = result["rows"]
+    pruned, every = (rows[-1]["means"][f"share in the candidates{end}"] for end in ("", ", all lists"))
+    columns = [f"{CORPORA[row['corpus']]} ({row['candidates']:,} candidates)" for row in rows]
+    body: list[list[object]] = [[said[step], *(number(row["ms"][step], 2) for row in rows)] for step in steps]
+    body.append(["first stage with all lists, for comparison",
+                 *(number(row["ms"]["first stage, all lists"], 2) for row in rows)])  # fmt: skip
+    for name, what in (
+        ("rows of the brief query", "rows of the pooled query, of 32"),
+        ("share in the candidates", "share of the exact ten in the candidates"),
+        ("share in the candidates, all lists", "the same with all lists"),
+        ("share in a short list of 20", "share of the exact ten in a short list of 20"),
+    ):
+        body.append([what, *(number(row["means"][name]) for row in rows)])
+    return Section(
+        "A query, step by step",
+        "Where does the time of a query go, and what do the shortcuts lose?",
+        ("shortcuts.py", "shortcuts.json"),
+        machine_of(result),
+        "CPU milliseconds of each step on one thread, and what is left of the exact top 10 after it.\n\n"
+        + table(["", *columns], body),
+        Plot(
+            "shortcuts", "Milliseconds of each step of a query, by collection", "", "CPU ms",
+            [Panel("", [Series(said[step], [CORPORA[row["corpus"]] for row in rows],
+                               [row["ms"][step] for row in rows]) for step in steps])], bars=True, log_y=True,
+        ),
+        missed=(
+            "At a million passages the first stage leaves out the centroids of small weight, and loses "
+            f"{number(every - pruned, 1)} "
+            "of the exact ten for it.",
+        ),
+    )  # fmt: skip
+
+
+def _codebooks(result: Json) -> Section:
+    rows = result["rows"]
+    at = list(rows[0]["recall"])
+    body = [
+        [f"{row['codebook']}, {row['centroids']:,} centroids", number(row["fit_cpu_s"]), number(row["assign_cpu_s"]),
+         *(number(row["recall"][n]) for n in at), number(row["similarity_to_centroid"])]
+        for row in rows
+    ]  # fmt: skip
+    return Section(
+        "Codebooks",
+        "Which codebook finds most of the exact top 10, and at which cost?",
+        ("codebooks.py", "codebooks.json"),
+        machine_of(result),
+        f"{result['passages']:,} real passages with {result['tokens']:,} tokens, {result['queries']} queries. The "
+        "share of the exact top 10 among so many candidates of the first stage; CPU seconds on one thread.\n\n"
+        + table(["", "fit, s", "assign, s", *(f"{n} candidates" for n in at), "similarity to the centroid"], body),
+        Plot(
+            "codebooks", "Share of the exact ten among the candidates, for each codebook", "candidates",
+            "share of the exact ten",
+            [Panel("", [Series(f"{row['codebook']}, {row['centroids']:,}", [int(n) for n in at],
+                               [row["recall"][n] for n in at]) for row in rows])],
+            log_x=True,
+        ),
+        missed=("faiss has no row for the larger codebook: it had not fitted it within the time it was given.",),
+    )  # fmt: skip
+
+
+def _memory(result: Json) -> Section:
+    build, search = result["build"], result["search_in_a_new_process"]
+    peak, adding = build["peak_mib_above_start"], build["peak_mib_above_start_while_adding"]
+    rows: list[tuple[str, Any]] = [
+        ("adding, s (with making the vectors)", number(build["seconds_adding_with_making_the_vectors"])),
+        ("codebook and finishing, s", number(build["seconds_codebook_and_sealing"])),
+        ("peak while adding, MiB resident (of its own)", f"{adding['resident']} ({adding['anonymous']})"),
+        ("peak of the build, MiB resident (of its own)", f"{peak['resident']} ({peak['anonymous']})"),
+        ("on disk, MiB", f"{result['disk_mib']:,}"),
+        ("opening in a new process, s", number(search["seconds_opening"])),
+    ]
+    return Section(
+        "Memory of a build",
+        "How much memory, time and disk does an index of short passages take, above the model?",
+        ("memory.py", "memory.json"),
+        machine_of(result),
+        f"{result['passages']:,} passages of {result['mean_tokens']} random token vectors in place of the encoder's, "
+        "one thread; memory above that of the process at its start.\n\n" + table(["", ""], rows),
+        missed=("Random vectors have no neighbours, so this says nothing about what a search finds.", ENGINE),
+    )
+
+
+def _search_device(result: Json) -> Section:
+    rows = result["rows"]
+    counts = [key for key in next(row for row in rows if "absent" not in row) if key.endswith("queries")]
+    body = [
+        [row["system"], *(number(row[count]["ms"]) if count in row else row.get("absent", "") for count in counts)]
+        for row in rows
+    ]
+    return Section(
+        "Exact search on a GPU",
+        "How fast is exact MaxSim over every passage on a GPU, beside torch and other fused kernels?",
+        ("search_device.py", "search_device.json"),
+        machine_of(result),
+        f"Milliseconds; {result['passages']:,} passages of {result['tokens_of_each']} random token vectors.\n\n"
+        + table(["", *counts], body),
+    )

@@ -1,0 +1,104 @@
+"""`docs/benchmarks.md` and its plots are what the results give."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def report() -> Iterator[ModuleType]:
+    if not (ROOT / "benchmarks" / "report.py").is_file():
+        pytest.skip("the benchmarks are not here")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield importlib.import_module("report")
+    sys.path[:] = [path for path in sys.path if path != str(ROOT / "benchmarks")]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("report", "reporting")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def results(report: ModuleType, tmp_path: Path) -> Path:
+    """Return a copy of the results that the page is made from."""
+    return Path(shutil.copytree(report.HERE / "results", tmp_path / "results"))
+
+
+def test_page_and_plots_are_current(report: ModuleType) -> None:
+    assert report.stale() == [], "run: python benchmarks/report.py"
+
+
+def test_every_result_has_a_section(report: ModuleType) -> None:
+    shown = {section.source[1] for section in report.sections(report.Results(report.HERE / "results"))}
+    raw = {"demo_quality_queries.json"}  # what the tests of demo_quality.json are computed from
+    assert shown == {path.name for path in (report.HERE / "results").glob("*.json*")} - raw
+
+
+def test_scripts_and_pictures_that_the_page_names_are_there(report: ModuleType) -> None:
+    for section in report.sections(report.Results(report.HERE / "results")):
+        assert (report.HERE / section.source[0]).is_file()
+        assert section.plot is None or (report.IMAGES / f"{section.plot.name}.svg").is_file()
+
+
+def test_a_new_number_makes_page_and_plot_stale(report: ModuleType, results: Path) -> None:
+    path = results / "encode.json"
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    row = next(row for row in measured["rows"] if row["checkpoint"] == "base" and row["system"] == "ours float32")
+    row["tokens_per_s"] += 1
+    path.write_text(json.dumps(measured), encoding="utf-8")
+    assert report.stale(results) == [report.PAGE, report.IMAGES / "encode.svg"]
+
+
+def test_a_section_without_its_result_is_left_out(report: ModuleType, results: Path, tmp_path: Path) -> None:
+    for path in results.iterdir():
+        if path.name != "languages.json":
+            path.unlink()
+    report.write(results, tmp_path / "page.md", tmp_path)
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## Language detection"]
+    assert report.stale(results, tmp_path / "page.md", tmp_path) == []
+
+
+def engines() -> dict[str, Any]:
+    """Return what `benchmarks/index.py` writes, cut short."""
+
+    def beside(before: float, after: float) -> dict[str, float | None]:
+        return {"before": before, "after": after, "ratio": round(after / before, 3) if before else None}
+
+    when = {"date": "2026-11-30", "load_average": 1.5}
+    return {
+        "question": "The index engine.",
+        "machine": {"cpu": "a CPU", "cores": 2, "torch": "2.13.0"},
+        "repetitions": {"rounds": 3, "changes": 200, "queries": 30},
+        "before": {"commit": "aaaaaaa", "engine": "EdgeIndex", "storage": "float16"},
+        "after": {"commit": "bbbbbbb", "engine": "LocalIndex", "storage": "int16"},
+        "sizes": {
+            "1000": {
+                "passages": 1000,
+                "build": {"cpu_s": beside(2, 1), "files": beside(51, 2), **when},
+                "open": {"open_ms": beside(40, 2), "files_changed": beside(16, 0), **when},
+                "search": {"default_ms": beside(2, 3), "default_same_hits": 0.9, **when},
+            }
+        },
+    }
+
+
+def test_engines_are_shown_beside_each_other(report: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(json.dumps(engines()), encoding="utf-8")
+    report.write(tmp_path, tmp_path / "page.md", tmp_path)
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| open, ms | 40 → 2 |" in page
+    assert "| files changed by opening and reading | 16 → 0 |" in page
+    assert "| queries with the same hits, default | 90 % |" in page
+    assert "At 1,000 passages, these take more than before: query, default, ms (1.5 times)." in page
+    assert "a CPU, 2 cores, torch 2.13.0 · 2026-11-30" in page
+    assert (tmp_path / "index.svg").is_file()

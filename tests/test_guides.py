@@ -1,0 +1,130 @@
+"""Every example in `docs/guide` runs, in the order of its page, in an empty folder, and prints what the page says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from ragatouille_xm.cli import app
+from ragatouille_xm.encoder import Encoder
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted((DOCS / "guide").glob("*.md"))
+NEEDS = {
+    "cluster.md": ["qdrant_client"],
+    "evaluation.md": ["bm25s", "ir_measures"],
+    "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
+    "training.md": ["accelerate", "matplotlib"],
+}
+BLOCK = re.compile(
+    r"(?P<skipped><!-- not run: .+ -->\n)?```(?P<kind>python|sh|text)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+LINK = re.compile(r"(?<!!)\[[^]]*\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+
+
+class Example(NamedTuple):
+    """A block of a page, and what it prints."""
+
+    line: int
+    kind: str
+    code: str
+    printed: str | None
+
+
+def examples(page: Path) -> list[Example]:
+    """Return the blocks that run, each with the block of text that follows it."""
+    text = page.read_text(encoding="utf-8")
+    found: list[Example] = []
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start("code")) + 1
+        if block["kind"] == "text":
+            assert found and found[-1].printed is None, f"{page.name}, line {line}: nothing prints this"
+            found[-1] = found[-1]._replace(printed=block["code"])
+        elif not block["skipped"]:
+            found.append(Example(line, block["kind"], block["code"], None))
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded(demo_path: Path) -> Iterator[None]:
+    """Load the demo checkpoint once for all pages."""
+    load, kept = Encoder.from_pretrained, {}
+
+    def from_pretrained(name: str | Path, **options: Any) -> Encoder:
+        is_plain = {key: value for key, value in options.items() if value not in (None, "py3langid", "cpu")} == {}
+        if not is_plain or str(name) not in ("demo", str(demo_path)):
+            return load(name, **options)
+        if "demo" not in kept:
+            kept["demo"] = load("demo", **options)
+        return kept["demo"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Encoder, "from_pretrained", from_pretrained)
+        yield
+
+
+def run_python(example: Example, page: Path, names: dict[str, Any]) -> str:
+    code = compile("\n" * (example.line - 1) + example.code, str(page), "exec")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, names)
+    return printed.getvalue()
+
+
+def run_shell(example: Example, page: Path, names: dict[str, Any]) -> str:
+    """Run commands one by one, those of this package in this process."""
+    printed = ""
+    for line in filter(str.strip, example.code.splitlines()):
+        words = shlex.split(line, comments=True)
+        if words[0] == "ragatouille-xm":
+            result = CliRunner(env={"COLUMNS": "100"}).invoke(app, words[1:], catch_exceptions=False)
+            assert result.exit_code == 0, f"{page.name}: {line}\n{result.output}"
+            printed += result.stdout
+        else:
+            subprocess.run(["bash", "-c", line], check=True)
+    return printed
+
+
+RUN: dict[str, Callable[[Example, Path, dict[str, Any]], str]] = {"python": run_python, "sh": run_shell}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_print_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in NEEDS.get(page.name, ()):
+        pytest.importorskip(module)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for example in examples(page):
+        printed = RUN[example.kind](example, page, names)
+        assert example.printed in (None, printed), f"{page.name}, line {example.line}"
+
+
+def test_every_page_but_the_first_has_examples() -> None:
+    assert [page.name for page in PAGES if not examples(page)] == ["README.md"]
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, DOCS / "benchmarks.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = page if not path else page.parent / path
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_the_first_page_lists_all_others() -> None:
+    first = DOCS / "guide" / "README.md"
+    linked = {path for path, _ in LINK.findall(first.read_text(encoding="utf-8"))}
+    assert {page.name for page in PAGES} - {"README.md"} <= linked
