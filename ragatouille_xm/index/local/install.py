@@ -69,7 +69,7 @@ def describe_missing(folder: Path) -> str:
     if is_locked(folder):
         return f"There is no index at {str(folder)!r} yet: it is being built{stored}. Wait until that is complete."
     return (
-        f"There is no complete index at {str(folder)!r}: its build was broken off{stored}. Go on with it: {GO_ON}, "
+        f"There is no complete index at {str(folder)!r}: its build was interrupted{stored}. Continue it: {GO_ON}, "
         "with the same documents and ids."
     )
 
@@ -111,7 +111,7 @@ def _keep_or_discard(folder: Path, error: BaseException, *, keep: bool) -> None:
             remove_database(folder / BUILD_DATABASE)
             return
         kept = f"{saved.passages:,} passages"
-    error.add_note(f"{kept} of the build at {str(folder)!r} are kept. Go on with it: {GO_ON}.")
+    error.add_note(f"{kept} of the build at {str(folder)!r} are kept. Continue it: {GO_ON}.")
 
 
 def clean(folder: Path, index: State | None) -> None:

@@ -133,7 +133,7 @@ def test_a_first_build_that_fails_may_be_gone_on_with(folder):
     with pytest.raises(ZeroDivisionError) as caught:
         build_and_raise(folder, ZeroDivisionError)
     assert "5 passages" in caught.value.__notes__[0]
-    with pytest.raises(IndexNotFoundError, match="broken off, with 5 passages so far"):
+    with pytest.raises(IndexNotFoundError, match="interrupted, with 5 passages so far"):
         LocalIndex.open(folder)
     with LocalIndex.build(folder, **KEPT, resume=True) as draft:
         assert len(draft) == 5
