@@ -17,10 +17,11 @@ from ragatouille_xm.index.local.database import execute_script
 from ragatouille_xm.index.local.filters import admitted, admitted_among, estimate
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.local.passages import INDEXES, TABLES, insert_passages
+from ragatouille_xm.index.local.state import read_version
 from ragatouille_xm.types import Passage
 
 from ...contracts.strategies import filters, languages, metadatas
-from .samples import EXACT, batch, overlap, pids_in, queries
+from .samples import EXACT, batch, create, overlap, pids_in, queries
 
 FIXED = [
     Passage(0, "2024-02-29", "", "fr", {"a": [1, True, "x" * 300], "b": {"a": None}}),
@@ -158,3 +159,16 @@ def test_what_is_remembered_of_a_filter_follows_changes(own, monkeypatch):
         assert sorted(pids[pids >= 0].tolist()) == sorted([3, *range(4, 900, 2), 900, 902])
     index.optimize(refit=True)
     assert pids_in(index, BROAD) == sorted([3, *range(4, 900, 2), 900, 902])
+
+
+def test_what_a_newer_commit_admits_is_not_taken_for_an_older_one(folder, tiny_buffer):
+    """A search may still read the older one, while others remember filters."""
+    index = create(folder, 30)
+    condition = parse_filter(BROAD)
+    with index._database.snapshot() as connection:
+        older = index._load(connection, read_version(connection))
+        index.delete(["d2", "d4"])
+        newer = sorted({*range(0, 30, 2)} - {2, 4})
+        assert pids_in(index, BROAD) == newer
+        assert older.pids(older.masks(connection, condition)).tolist() == list(range(0, 30, 2))
+        assert pids_in(index, BROAD) == newer
