@@ -19,7 +19,7 @@ from .merge import codebook_is_due, refit
 from .reader import LocalReader
 from .snapshot import Snapshot
 from .state import SegmentMeta, State, write_state
-from .vectors import VectorWriter
+from .vector_writer import VectorWriter
 from .writer import LocalWriter
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from .folder import BUILD_DATABASE, DATABASE, delete_orphans
 from .lock import is_locked
 from .snapshot import Snapshot
 from .state import State, read_state, write_state
-from .vectors import file_sizes
+from .vector_writer import file_sizes
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from ragatouille_xm.errors import (
     StorageError,
 )
 from ragatouille_xm.index.local.index import LocalIndex
-from ragatouille_xm.index.local.vectors import VectorWriter
+from ragatouille_xm.index.local.vector_writer import VectorWriter
 from ragatouille_xm.index.local.verify import find_faults
 from ragatouille_xm.types import Passage, TokenVectors
 
