@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-test
 OLDEST := $(VENV)/oldest
+# Errors only: no warnings about a newer pip, the user root or an index that lacks a package.
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+DEMO := --editable integrations/demo
 MEMBERS := --editable integrations/langchain --editable integrations/llama-index
 
 .PHONY: demo test notebooks clean
 
 demo: $(INSTALLED)  ## the main job on real multilingual text
-	$(BIN)/ragatouille-xm demo
+	@$(BIN)/ragatouille-xm demo
 
 test: $(TESTED)  ## everything that must hold
 	$(BIN)/ruff check .
@@ -24,17 +27,20 @@ notebooks: $(TESTED)  ## run them, and keep what they print
 	$(BIN)/python notebooks/execute.py
 
 $(BIN)/pip:
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making a virtual environment in $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]"
-	touch $@
+$(INSTALLED): $(BIN)/pip pyproject.toml integrations/demo/pyproject.toml constraints.txt
+	@echo "Installing ragatouille-xm and its demo checkpoint; PyTorch is the largest download …"
+	@$(PIP) --constraint constraints.txt --editable ".[demo]" $(DEMO)
+	@touch $@
 
 $(TESTED): $(INSTALLED) integrations/*/pyproject.toml integrations/oldest.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,test]" $(MEMBERS)
-	rm -rf $(OLDEST)
-	$(BIN)/python -m pip install --quiet --no-deps --target $(OLDEST) --requirement integrations/oldest.txt
-	touch $@
+	@echo "Installing the test tools …"
+	@$(PIP) --constraint constraints.txt --editable ".[demo,test]" $(DEMO) $(MEMBERS)
+	@rm -rf $(OLDEST)
+	@$(PIP) --no-deps --target $(OLDEST) --requirement integrations/oldest.txt
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

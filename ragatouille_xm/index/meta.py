@@ -87,6 +87,6 @@ def check_resumable(saved: IndexMeta, wanted: IndexMeta) -> None:
         there, here = getattr(saved, name), getattr(wanted, name)
         if there != here:
             raise InputError(
-                f"The build that was broken off has {name} {there!r}, this one {here!r}: it cannot go on with that. "
+                f"The interrupted build has {name} {there!r}, this one {here!r}: it cannot be continued. "
                 "Give the same checkpoint and settings, or overwrite_index=True to begin again."
             )

@@ -165,7 +165,7 @@ def _complete(chunks: list[Chunk], texts: Sequence[str], document_ids: Sequence[
     chunks = [(i, text) for i, text in chunks if text.strip()]
     for missing in sorted(set(range(len(texts))) - {i for i, _ in chunks}):
         if texts[missing].strip():
-            raise InputError(f"{name} left nothing of document {document_ids[missing]!r}. Leave it out beforehand.")
+            raise InputError(f"{name} left nothing of document {document_ids[missing]!r}. Leave it out first.")
         chunks.append((missing, texts[missing]))
     return sorted(chunks, key=lambda chunk: chunk[0])  # stable: the chunks of a document keep their order
 

@@ -202,7 +202,7 @@ def _transfer(transfer: _Transfer, progress: bool) -> int:
     try:
         return _attempt(transfer, progress, resume=True)
     except (_Changed, InputError):  # it is a copy of another index, or of an earlier state of this one
-        logger.warning("the copy that was broken off cannot be resumed: beginning again")
+        logger.warning("the interrupted copy cannot be resumed: beginning again")
         return _attempt(transfer, progress, resume=False)
 
 

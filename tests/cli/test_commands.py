@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from typer.testing import Result
 
 from ragatouille_xm.demo import demo_sample
@@ -354,26 +356,37 @@ def tiny_demo(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_demo_says_what_it_is_and_shows_what_it_finds(run: Run, tiny_demo: Path) -> None:
     first = good(run("demo"))
     told = " ".join(first.stdout.split())
-    assert "a stand-in, not ColBERT-XM" in told
+    assert "a stand-in, not ColBERT-XM multilingual-e5-small, untrained" in told
     assert "40 documents in 4 languages, indexed in" in told
     lines = first.stdout.splitlines()
-    starts = [i for i, line in enumerate(lines) if line.endswith(("  (fr)", "  (ja)", "  (de)", "  (en)"))]
+    starts = [i for i, line in enumerate(lines) if re.search(r"  \(\w\w\)", line)]
     assert len(starts) == 4
+    assert lines[starts[3]].endswith("  Italian → Portuguese")
     for start in starts:
         scores = [float(line.split()[0]) for line in lines[start + 1 : start + 4]]
         assert scores == sorted(scores, reverse=True)
         assert lines[start + 4] == ""
-    assert "Of all 60 bundled queries," in told
-    assert len(lines) < 30, "one screen"
+    assert "Of 60 such questions," in told
+    assert len(lines) + len(first.stderr.splitlines()) <= 32, "one screen"
+    assert max(cell_len(line) for line in lines) <= 80
+    assert [line.split()[0] for line in first.stderr.splitlines()[-3:]] == ["Ask", "Notebooks", "Docs"]
     again = good(run("demo"))
     assert "indexed by an earlier run" in " ".join(again.stdout.split())
     assert again.stdout.splitlines()[starts[0] :] == lines[starts[0] :]
 
 
+def test_demo_says_whether_its_checkpoint_is_trained(
+    run: Run, tiny_demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.demo.demo_is_trained", lambda: True)
+    told = " ".join(good(run("demo")).stdout.split())
+    assert "not ColBERT-XM multilingual-e5-small, briefly trained, with 13 language adapters" in told
+
+
 def test_demo_with_a_question_of_ones_own(run: Run, tiny_demo: Path) -> None:
     result = good(run("demo", "Pourquoi la mer monte ?"))
     assert "Pourquoi la mer monte ?  (fr)" in result.stdout.splitlines()
-    assert "bundled queries" not in result.stdout
+    assert "such questions" not in result.stdout
     [database] = tiny_demo.glob("colbert/indexes/*/index.db")
     database.write_text("{", encoding="utf-8")
     assert "indexed in" in " ".join(good(run("demo", "again")).stdout.split()), "a damaged index is made again"

@@ -506,7 +506,7 @@ def test_a_build_that_was_broken_off(run: Run, root: Path, checkpoint: Path, mon
     found = examine(run, folder)
     assert set(found) == {"index"}
     assert found["index"]["status"] == "fault"
-    assert "its build was broken off, with 4 passages so far" in found["index"]["found"]
+    assert "its build was interrupted, with 4 passages so far" in found["index"]["found"]
     assert found["index"]["remedy"] == f"{rebuild(folder, checkpoint)} --resume"
     command = found["index"]["remedy"].replace("PATH", str(root / "records.jsonl")).split()
     assert run(*command[1:]).exit_code == 0
@@ -521,7 +521,7 @@ def test_a_build_that_was_broken_off_beside_a_sound_index(
     assert {name: check["status"] for name, check in found.items()} == {
         "index": "ok", "content": "ok", "build": "note", "checkpoint": "ok",
     }  # fmt: skip
-    assert "was broken off with 4 passages" in found["build"]["found"]
+    assert "was interrupted with 4 passages" in found["build"]["found"]
     assert found["build"]["remedy"] == f"{rebuild(index, checkpoint)} --resume"
 
 

@@ -168,5 +168,5 @@ def _languages(folder: Path, n: int) -> list[str] | None:
         return None
     languages = _strings(path)
     if len(languages) != n:
-        raise damaged(path, f"has {len(languages)} languages, but {METADATA} tells of {n} passages")
+        raise damaged(path, f"has {len(languages)} languages, but {METADATA} counts {n} passages")
     return languages
