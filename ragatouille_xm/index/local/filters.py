@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ...corpus.filters import And, Compare, Condition, Not, Or
 from ...corpus.metadata import OWN_FIELDS, instant, range_value, storable
+from ...errors import IndexDamagedError
+from .folder import WAY_OUT
 from .passages import EQUAL, EXISTS, INSTANT, NUMBER, VALUES_BATCH, batches, lookup_key
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -72,11 +74,14 @@ class _Lookup:
 
 
 def _pids(connection: sqlite3.Connection, sql: str, parameters: list[Any]) -> Pids:
-    return np.fromiter((pid for (pid,) in connection.execute(sql, parameters)), np.int64)
+    try:
+        return np.fromiter((pid for (pid,) in connection.execute(sql, parameters)), np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise IndexDamagedError(f"What filters look up in the index is damaged: {error}. {WAY_OUT}") from error
 
 
 def admitted(connection: sqlite3.Connection, condition: Condition, pids: Pids) -> Mask:
-    """Return which of the pids ``(n,)``, distinct and growing, a condition admits, by looking up everything it admits."""
+    """Return which of the pids ``(n,)``, distinct and growing, a condition admits, by looking up all that it admits."""
     return _mask(condition, pids, lambda lookup: lookup.pids(connection))
 
 

@@ -27,26 +27,31 @@ MASKS_KEPT = 16  # filters whose passages a segment remembers
 
 
 class Masks:
-    """Which passages of a segment recent filters admit. Thread-safe."""
+    """Which passages of a segment recent filters admit. Thread-safe.
+
+    What was looked up in one generation holds in all that follow, among live passages; not in those before, where
+    passages were live that are gone.
+    """
 
     def __init__(self) -> None:
-        self._masks: OrderedDict[str, Mask | None] = OrderedDict()
+        self._masks: OrderedDict[str, tuple[int, Mask | None]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: str) -> Mask | None:
-        """Return the mask ``(n,)`` of a filter, if it is remembered."""
+    def get(self, key: str, generation: int) -> Mask | None:
+        """Return the mask ``(n,)`` of a filter in a generation, if it is remembered."""
         with self._lock:
-            return self._masks.get(key)
+            since, mask = self._masks.get(key, (generation, None))
+            return mask if since <= generation else None
 
     def __contains__(self, key: str) -> bool:
         """Return whether the filter was met before."""
         with self._lock:
             return key in self._masks
 
-    def remember(self, key: str, mask: Mask | None) -> None:
-        """Remember the mask of a filter, or that it was met."""
+    def remember(self, key: str, generation: int, mask: Mask | None) -> None:
+        """Remember the mask of a filter as it was looked up in a generation, or that it was met."""
         with self._lock:
-            self._masks[key] = mask
+            self._masks[key] = generation, mask
             self._masks.move_to_end(key)
             while len(self._masks) > MASKS_KEPT:
                 self._masks.popitem(last=False)
