@@ -21,6 +21,7 @@ import os
 import pickle
 import platform
 import random
+import re
 import select
 import shutil
 import signal
@@ -74,7 +75,7 @@ def kills(folder: Path, n: int) -> dict[str, Any]:
             assert found in (before, after), "neither what it held before the call nor after"
             for pid, text in (pair for pairs in found.values() for pair in pairs):
                 assert text_of.setdefault(pid, text) == text, f"pid {pid} was used again"
-        except (AssertionError, Exception) as error:  # noqa: BLE001 - that is the question
+        except (AssertionError, Exception) as error:
             faults.append({"kill": kill, "during": entries[-1], "error": describe(error)})
             break
         outcomes["between two calls" if before == after else "not done" if found == before else "done"] += 1
@@ -143,7 +144,7 @@ def look(folder: Path) -> dict[str, Any]:
             found[name] = ("answer", call())
         except RagatouilleXMError as error:
             found[name] = ("own error", describe(error))
-        except BaseException as error:  # noqa: BLE001 - that is the question
+        except BaseException as error:
             found[name] = ("foreign error", describe(error))
         return found[name]
 
@@ -220,7 +221,7 @@ def in_child(function: Callable[[], Any]) -> tuple[str, Any]:
         return "hang", None
     if status:
         return "crash", f"status {status}"
-    return "returned", pickle.loads(content)  # noqa: S301 - of our own child
+    return "returned", pickle.loads(content)
 
 
 def flips(folder: Path, n: int) -> dict[str, Any]:
@@ -264,7 +265,7 @@ def flips(folder: Path, n: int) -> dict[str, Any]:
     places = Counter(flip["there"] or flip["file"] for flip in missed)
     return {
         "flips": n,
-        "bytes": {name.partition("-")[0] + "." + name.partition(".")[2].partition("-")[0]: (base / name).stat().st_size for name in files},
+        "bytes": {re.sub("-[0-9a-f]{12}", "", name): (base / name).stat().st_size for name in files},
         "outcomes": dict(outcomes),
         "outcomes_by_file": {kind: dict(counts) for kind, counts in by_kind.items()},
         "wrong": bad,
@@ -389,7 +390,7 @@ def compare_for(folder: Path, journal: Path, seconds: float, threads: int) -> di
                 elif not any(fits(state) for state in history.between(first, last)):
                     faults.append(f"{call.__name__} fits none of the states {first} to {last}")
                 counts[call.__name__] += 1
-            except BaseException as error:  # noqa: BLE001 - that is the question
+            except BaseException as error:
                 faults.append(f"{call.__name__}: {describe(error)}")
 
     workers = [threading.Thread(target=work, args=(os.getpid() * 100 + i,)) for i in range(threads)]

@@ -1,8 +1,8 @@
-"""A writer to be killed, and what an index must hold then. Run as a script it forks a writer for each task that it reads.
+"""A writer to be killed, and what an index must hold then. Run as a script it forks a writer for each task it reads.
 
 The writer changes the index for ever, and notes in a journal what it is about to do, and when the call has returned.
-What the index must hold follows from the journal: `replay`. The limits are so low that every few calls flush the buffer,
-merge segments and fit a codebook.
+What the index must hold follows from the journal: `replay`. Under limits as low as these, every few calls flush the
+buffer, merge segments and fit a codebook.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def main() -> None:
                 writer = Writer(folder, journal, **task)
                 while True:
                     writer.step()
-            except BaseException as error:  # noqa: BLE001 - the parent reads it
+            except BaseException as error:
                 with open(journal, "a") as log:
                     log.write(json.dumps({"do": "failed", "error": f"{type(error).__name__}: {error}"}) + "\n")
                 os._exit(1)

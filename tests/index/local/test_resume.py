@@ -272,7 +272,7 @@ def test_a_build_that_somebody_reads_is_not_moved_away_from_its_log(
     with closing(sqlite3.connect(":memory:")) as reader:
         with pytest.raises(IndexLockedError) as caught, LocalIndex.build(folder, **KEPT) as build:
             put(build, "a")
-            reader = sqlite3.connect(folder / BUILD_DATABASE, isolation_level=None)  # noqa: PLW2901
+            reader = sqlite3.connect(folder / BUILD_DATABASE, isolation_level=None)
             reader.execute("BEGIN")
             reader.execute("SELECT * FROM passage").fetchall()
         assert "1 passages" in caught.value.__notes__[0]
