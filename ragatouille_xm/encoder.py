@@ -136,10 +136,10 @@ class Encoder:
     def tokenise(self, texts: Sequence[str], max_length: int | None = None) -> list[Tokens]:
         """Tokenise passages as `encode_documents` does."""
         length = self.checkpoint.settings.doc_maxlen if max_length is None else max_length
-        if max_length is None and length > self.tokenizer.max_tokens:
+        if max_length is None and not 8 <= length <= self.tokenizer.max_tokens:
             raise CheckpointError(
-                f"{self.checkpoint.folder / 'artifact.metadata'} has doc_maxlen={length}, but the model of config.json "
-                f"accepts {self.tokenizer.max_tokens} tokens. Give max_document_length."
+                f"{self.checkpoint.folder / 'artifact.metadata'} has doc_maxlen={length}, but the model takes passages "
+                f"of 8 to {self.tokenizer.max_tokens} tokens. Give max_document_length."
             )
         return self.tokenizer.documents(texts, length)
 

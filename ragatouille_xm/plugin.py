@@ -6,7 +6,6 @@ RAGatouille and colbert-ai encode every text through ``en_XX``. After `install`,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MissingExtraError
+from .files import open_regular, parse_json
 
 
 class _Switch(classmethod):  # type: ignore[type-arg]
@@ -113,7 +113,8 @@ def _has_adapters(checkpoint: str | Path) -> bool:
             return False
         path = fetched.parent
     try:
-        config = json.loads((path / "config.json").read_bytes())
+        with open_regular(path / "config.json", links=True) as file:
+            config = parse_json(file.read())
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("model_type") == "xmod"

@@ -102,3 +102,28 @@ def test_engines_are_shown_beside_each_other(report: ModuleType, tmp_path: Path)
     assert "At 1,000 passages, these take more than before: query, default, ms (1.5 times)." in page
     assert "a CPU, 2 cores, torch 2.13.0 · 2026-11-30" in page
     assert (tmp_path / "index.svg").is_file()
+
+
+def test_attacks_are_counted(report: ModuleType, tmp_path: Path) -> None:
+    attacks = {
+        "question": "Does an index survive?",
+        "machine": {"cpu": "a CPU", "cores": 2},
+        "kills": {"kills": 1000, "during": {"add": 1000}, "the call was": {"not done": 600, "done": 400}, "faults": []},
+        "flips": {
+            "flips": 50,
+            "outcomes_by_file": {"index.db": {"right answers": 20, "own error": 9}, ".codes": {"wrong answer": 21}},
+            "wrong": [{}] * 21,
+            "not_noticed_by_find_faults": {"a page that is free": 3},
+        },
+        "readers": {
+            "seconds": 60, "threads": 16, "processes": 4, "commits_and_other_calls_of_the_writer": 500,
+            "calls": {"check_exact": 2000, "check_scroll": 1000}, "faults": [],
+        },
+    }  # fmt: skip
+    (tmp_path / "attack.json").write_text(json.dumps(attacks), encoding="utf-8")
+    report.write(tmp_path, tmp_path / "page.md", tmp_path)
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| flipped bits | 50 | 21 |" in page
+    assert "| answers beside a writer | 3,000 | 0 |" in page
+    assert "| `.codes` | 0 | 0 | 21 |" in page
+    assert "`doctor --full` did not notice 3 of the 50 flipped bits: 3 in a page that is free." in page

@@ -92,8 +92,7 @@ def _engine(result: Json) -> Section:
             "after / before", [Panel("", plotted)], bars=True, log_y=True,
         ) if plotted else None,
         (
-            f"The machine was not idle: its load average was between {min(loads)} and {max(loads)}. Only large ratios "
-            "mean something.",
+            f"The machine's load average was between {min(loads)} and {max(loads)}: only large ratios mean something.",
             *_worse(sizes),
         ),
     )  # fmt: skip
@@ -122,13 +121,43 @@ def _worse(sizes: Json) -> Iterator[str]:
 
 
 def _attack(result: Json) -> Section:
-    rows = result["rows"]
-    keys = list(dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, (dict, list))))
+    kills, flips, readers = result["kills"], result["flips"], result["readers"]
+    fates = [f"{count:,} {fate}" for fate, count in kills["the call was"].items()]
+    outcomes = list(dict.fromkeys(outcome for counts in flips["outcomes_by_file"].values() for outcome in counts))
+    by_file = [
+        [f"`{name}`", *(f"{counts.get(outcome, 0):,}" for outcome in outcomes)]
+        for name, counts in flips["outcomes_by_file"].items()
+    ]
+    counts = [
+        ["kills of a writer", f"{kills['kills']:,}", f"{len(kills['faults']):,}"],
+        ["flipped bits", f"{flips['flips']:,}", f"{len(flips['wrong']):,}"],
+        ["answers beside a writer", f"{sum(readers['calls'].values()):,}", f"{len(readers['faults']):,}"],
+    ]
+    how = (
+        "A fault of a kill is an index that holds neither what it held before the interrupted call nor what it was to "
+        "hold after it; of a flipped bit, a wrong answer, an error that is not this package's, a crash or a hang; of "
+        "an answer, one that fits no state of the index during the call.\n\n"
+        + table(["", "tried", "faults"], counts)
+        + f"\n\nThe killed call was: {', '.join(fates)}. {readers['threads']} threads and {readers['processes']} "
+        f"processes read for {number(readers['seconds'])} s while the writer finished "
+        f"{readers['commits_and_other_calls_of_the_writer']:,} calls. What a flipped bit did, by file:\n\n"
+        + table(["", *outcomes], by_file)
+    )
+    unnoticed = sum(flips["not_noticed_by_find_faults"].values())
     return Section(
         "Attacks on the index",
-        result["question"],
+        "Does an index survive killed writers, damaged files, and readers beside a writer?",
         ("attack.py", "attack.json"),
         machine_of(result),
-        table([key.replace("_", " ") for key in keys], [[row.get(key, "") for key in keys] for row in rows]),
-        missed=result.get("limits", ()),
+        how,
+        missed=(
+            f"`doctor --full` did not notice {unnoticed:,} of the {flips['flips']:,} flipped bits"
+            + (f": {_places(flips['not_noticed_by_find_faults'])}." if unnoticed else "."),
+            "The limits of sizes are so low that merges and codebooks come all the time. A power cut was not tried.",
+        ),
     )
+
+
+def _places(found: dict[str, int], n: int = 5) -> str:
+    shown = [f"{count:,} in {place}" for place, count in list(found.items())[:n]]
+    return ", ".join(shown) + (", …" if len(found) > n else "")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import parse_json
 from .infra import Run
 
 Scored = tuple[int, int, float]  # pid, rank, score
@@ -207,7 +207,7 @@ def _read_queries(path: Path) -> Iterator[tuple[Any, Any]]:
     for place, line in _lines(path):
         try:
             if path.suffix in (".json", ".jsonl"):
-                record = json.loads(line)
+                record = parse_json(line)
                 yield record["qid"], record["question"]
             else:
                 qid, query, *_ = line.split("\t")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ..errors import InputError
 from .dataset import Dataset, Query, keep_judged, language_of
 
 COLLECTION, QUERIES, QRELS = "collection.tsv", "queries.tsv", "qrels.tsv"
+_GRADE = re.compile(r"-?[0-9]{1,9}")
 
 
 def find_folder(name: str) -> Path | None:
@@ -106,7 +108,7 @@ class _Folder:
         path = self.folder / QRELS
         for number, _, line in _lines(path):
             cells = line.split()
-            if len(cells) != 4 or not cells[3].lstrip("-").isdecimal():
+            if len(cells) != 4 or not _GRADE.fullmatch(cells[3]):
                 raise InputError(f"{path}, line {number}: expected 'query-id 0 passage-id grade': {line[:60]!r}.")
             result.setdefault(cells[0], {})[cells[2]] = int(cells[3])
         return result

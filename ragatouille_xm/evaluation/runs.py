@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RagatouilleXMError, StorageError
+from ..files import open_regular, parse_json
 from .dataset import Query
 from .systems.base import Found
 
@@ -140,8 +141,12 @@ def read_run(path: Path) -> dict[str, list[str]]:
         If a row does not have six columns; the message names file and line.
     """
     ranking: dict[str, list[str]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}, line {number}: this is not UTF-8 ({error.reason}).") from error
             cells = line.split()
             if len(cells) != 6:
                 raise InputError(f"{path}, line {number}: this is not a row of six columns: {line[:60]!r}.")
@@ -159,10 +164,14 @@ def fingerprint_of(queries: Sequence[Query]) -> str:
 
 def _read_notes(path: Path) -> dict[str, Any]:
     try:
-        notes = json.loads(path.read_bytes())
-        if {"parameters", "queries", "bytes", "finished"} <= set(notes):
-            return dict(notes)
-    except (ValueError, TypeError):
+        with open_regular(path, links=True) as file:
+            notes = parse_json(file.read())
+        kinds = {"parameters": dict, "queries": int, "bytes": int, "finished": bool}
+        if isinstance(notes, dict) and all(isinstance(notes.get(name), kind) for name, kind in kinds.items()):
+            return notes
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
         pass
     raise InputError(f"{str(path)!r} is damaged. Give --overwrite to make the run again.")
 

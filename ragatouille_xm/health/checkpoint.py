@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import is_file_name, lacks_memory, open_regular, parse_json
 from .report import FAULT, NOTE, Check, attempt, command, describe_error
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def open_checkpoint(name: str) -> Checkpoint | Check:
             return Check("checkpoint", found, NOTE)
         return load_checkpoint(folder)
     except Exception as error:  # including the hub client's errors
+        if lacks_memory(error):
+            raise
         return Check("checkpoint", describe_error(error), FAULT, remedy_for(name))
 
 
@@ -141,7 +143,9 @@ def _checksums(folder: Path, remedy: str) -> Check:
         if path.is_symlink() and path.resolve().parent.name == "blobs"
     }
     if (folder / CHECKSUMS).is_file():
-        recorded = json.loads((folder / CHECKSUMS).read_bytes())
+        recorded = parse_json((folder / CHECKSUMS).read_bytes())
+        if not all(map(is_file_name, recorded)):
+            return Check("checksums", f"{CHECKSUMS} names files outside the folder", FAULT, remedy)
         expected |= {name: entry["sha256"] for name, entry in recorded.items()}
     for name, checksum in expected.items():
         if _digest(folder / name, checksum) != checksum:
@@ -156,7 +160,7 @@ def _digest(path: Path, like: str) -> str:
     digest = hashlib.sha256()
     if len(like) == 40:
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

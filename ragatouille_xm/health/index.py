@@ -83,7 +83,7 @@ def _examine_other(folder: Path, error: IndexNotFoundError) -> Iterator[Check]:
         return
     try:
         opened = PlaidFolder.open(folder)
-    except Exception as damage:
+    except RagatouilleXMError as damage:
         yield Check("files", describe_error(damage), FAULT, f"copy the folder again, or: {_rebuild(folder)}")
         return
     n = sum(record is not None for record in opened.records)

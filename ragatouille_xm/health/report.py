@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import RagatouilleXMError
+from ..files import lacks_memory
 
 OK, NOTE, FAULT = "ok", "note", "fault"
 MOST = 400  # characters of a library's error
@@ -38,6 +39,8 @@ def attempt(name: str, look: Callable[[], Check], remedy: str | None = None) -> 
     try:
         return look()
     except Exception as error:  # every library that reads a damaged file fails in its own way
+        if lacks_memory(error):
+            raise
         return Check(name, describe_error(error), FAULT, remedy)
 
 

@@ -62,7 +62,7 @@ class Checkpoint:
     @property
     def adapters(self) -> tuple[str, ...]:
         """Language adapters in their stored order; empty for a backbone without any."""
-        return tuple(self.config.get("languages", ())) if self.model_type == "xmod" else ()
+        return XmodConfig.from_dict(self.config).languages if self.model_type == "xmod" else ()
 
     @property
     def linear(self) -> torch.Tensor:

@@ -77,9 +77,9 @@ def _backbone_errors(checkpoint: Checkpoint) -> Iterator[None]:
         if lacks_memory(error):
             raise
         raise CheckpointError(
-            f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not one that transformers knows, or its "
-            f"config.json is damaged ({type(error).__name__}: {str(error)[:200]}). ColBERT checkpoints on X-MOD, "
-            "BERT, XLM-R and the like can be loaded."
+            f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not an encoder that transformers knows, "
+            f"or its config.json is damaged ({type(error).__name__}: {str(error)[:200]}). ColBERT checkpoints on "
+            "X-MOD, BERT, XLM-R and the like can be loaded."
         ) from error
 
 

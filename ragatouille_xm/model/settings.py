@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -55,8 +54,8 @@ def check_sizes(config: Mapping[str, Any]) -> None:
         _check_range(name, value)
 
 
-def _check_range(name: str, value: float) -> None:
-    if not math.isfinite(value) or not 0 <= value <= _LARGEST.get(name, _LARGEST_OTHER):
+def _check_range(name: str, value: Any) -> None:
+    if not 0 <= value <= _LARGEST.get(name, _LARGEST_OTHER):
         raise _wrong(name, value, "is out of range")
 
 

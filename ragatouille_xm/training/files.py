@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -14,6 +14,7 @@ from typing import IO, NamedTuple, overload
 import numpy as np
 
 from ..errors import InputError
+from ..files import open_regular, parse_json
 from .data import TrainingExample
 
 
@@ -43,8 +44,10 @@ class Lines(Sequence[str]):
         self.path = path
         self._lock = Lock()
         try:
-            self._file: IO[bytes] = _decompress(path) if path.suffix == ".gz" else path.open("rb")
-        except (OSError, EOFError) as error:
+            self._file: IO[bytes] = open_regular(path, links=True)  # is read more than once
+            if path.suffix == ".gz":
+                self._file = _decompress(self._file)
+        except (OSError, EOFError, ValueError, zlib.error) as error:  # ValueError: of a name with NUL
             raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
         lengths = np.fromiter((len(line) for line in self._file), np.int64)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -173,7 +176,7 @@ class RowExamples(Sequence[TrainingExample]):
         line = self._lines[i]
         try:
             rows = self._parse(line)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise self._lines.error_at(i, f"{error}: {line[:60]!r}") from error
         for row in rows:
             if row.query not in self._queries:
@@ -265,7 +268,7 @@ def _ids_row(line: str) -> list[Row]:
 
 
 def _json_row(line: str) -> list[Row]:
-    row = json.loads(line)
+    row = parse_json(line)
     if not isinstance(row, list) or len(row) < 3:
         raise ValueError("expected [query-id, positive-id, negative-id, …]")
     query, *passages = row
@@ -279,9 +282,9 @@ def _json_row(line: str) -> list[Row]:
 
 
 def _hard_negatives_rows(line: str) -> list[Row]:
-    row = json.loads(line)
-    positives = [_id(each) for each in row["pos"]]
-    found = [[_id(each) for each in ids] for ids in row["neg"].values()]
+    row = parse_json(line)
+    positives = _ids(row["pos"])
+    found = [_ids(ids) for ids in row["neg"].values()]
     longest = max(map(len, found), default=0)
     alternating = (ids[rank] for rank in range(longest) for ids in found if rank < len(ids))
     negatives = tuple(each for each in dict.fromkeys(alternating) if each not in positives)
@@ -294,9 +297,15 @@ def _id(value: object) -> str:
     return str(value)
 
 
-def _decompress(path: Path) -> IO[bytes]:
+def _ids(values: object) -> list[str]:
+    if not isinstance(values, list):
+        raise ValueError(f"{str(values)[:40]!r} is not a list of ids")
+    return [_id(each) for each in values]
+
+
+def _decompress(content: IO[bytes]) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the lines
-    with gzip.open(path) as packed:
+    with content, gzip.open(content) as packed:
         shutil.copyfileobj(packed, file)
     file.seek(0)
     return file

@@ -16,7 +16,8 @@ import torch
 from tqdm import tqdm
 
 from ..encoder import Encoder
-from ..errors import InputError
+from ..errors import CheckpointError, InputError
+from ..files import lacks_memory
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from .batches import Batch, Collator
 from .config import TrainingConfig
@@ -129,11 +130,19 @@ class Trainer:
             self._restore(run.state)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.best = None if state["best"] is None else tuple(state["best"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["random"])
+            if self.accelerator.scaler is not None and state["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.best = None if state["best"] is None else tuple(state["best"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if lacks_memory(error):
+                raise
+            raise CheckpointError(
+                f"The {STATE} in {str(self.run.newest)!r} is not the state of this run ({type(error).__name__}). "
+                "Delete its folder to resume from the checkpoint before."
+            ) from error
 
     def run_to_end(self, stream: ExampleStream, validation: Validation | None, progress: bool) -> Path:
         """Do the remaining steps; return the best checkpoint's folder, or the last one's."""

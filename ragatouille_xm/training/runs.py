@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, InputError
+from ..files import lacks_memory, open_regular
 from .config import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -119,14 +120,32 @@ class Run:
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the lines of the log, without a torn last one left by a killed process."""
-        text = self.log_file.read_text(encoding="utf-8") if self.log_file.is_file() else ""
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        text = self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.is_file() else ""
+        entries = [_entry(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [entry for entry in entries if entry is not None]
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """Return a line of the log; None, with a warning, for one that is damaged: curves are drawn without it."""
+    try:
+        entry = json.loads(line)  # a loss may be NaN
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            return entry
+    except (ValueError, RecursionError):
+        pass
+    logger.warning("the log has a line that cannot be read: %.60r", line)
+    return None
 
 
 def _load_state(path: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path, links=True) as file:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not isinstance(state["config"], dict) or not isinstance(state["step"], int):
+            raise TypeError("it is not the state of a run")
     except Exception as error:  # unpickling fails in many ways
+        if lacks_memory(error):
+            raise
         raise CheckpointError(
             f"{str(path)!r} cannot be read ({type(error).__name__}), so the run cannot resume there. Delete its "
             "folder to resume from the checkpoint before."

@@ -94,6 +94,8 @@ def test_other_documents_are_another_identity(english: Path, tmp_path: Path) -> 
         ("queries.tsv", "1\tone\n2\t \n", "queries.tsv, line 2: the query '2' is blank"),
         ("qrels.tsv", "1 0 a 1\n1 0 a\n", "qrels.tsv, line 2: expected 'query-id 0 passage-id grade': '1 0 a'"),
         ("qrels.tsv", "1 0 a yes\n", "qrels.tsv, line 1: expected 'query-id 0 passage-id grade'"),
+        ("qrels.tsv", "1 0 a --1\n", "qrels.tsv, line 1: expected 'query-id 0 passage-id grade'"),
+        ("qrels.tsv", f"1 0 a {10**30}\n", "qrels.tsv, line 1: expected 'query-id 0 passage-id grade'"),
         ("qrels.tsv", "9 0 a 1\n", "No query of .* has a relevant document"),
     ],
 )

@@ -226,6 +226,19 @@ def test_a_row_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.trec").write_text("1 Q0 a 1 0.5 tag\n1 Q0 a\n")
     with pytest.raises(InputError, match=r"x\.trec, line 2: this is not a row"):
         read_run(tmp_path / "x.trec")
+    (tmp_path / "x.trec").write_bytes(b"1 Q0 a 1 0.5 tag\n\xff Q0 a 1 0.5 tag\n")
+    with pytest.raises(InputError, match=r"x\.trec, line 2: this is not UTF-8"):
+        read_run(tmp_path / "x.trec")
+
+
+@pytest.mark.parametrize(
+    "notes", ["[" * 100_000, "[]", '{"parameters": {}, "queries": 0, "bytes": "0", "finished": false}']
+)
+def test_notes_that_are_none(tmp_path: Path, notes: str) -> None:
+    RunFile(tmp_path / "x.trec", {})
+    (tmp_path / "x.json").write_text(notes)
+    with pytest.raises(InputError, match=r"x\.json' is damaged"):
+        RunFile(tmp_path / "x.trec", {})
 
 
 def test_ranks_go_by_the_rows(tmp_path: Path) -> None:

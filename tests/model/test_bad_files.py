@@ -99,6 +99,7 @@ SHARDS = "model.safetensors.index.json"
 FIELDS: list[tuple[str, str, Callable[[dict[str, Any]], object]]] = [
     ("config.json", "hidden_size='32'", lambda c: c.update(hidden_size="32")),
     ("config.json", "num_hidden_layers='1000000000'", lambda c: c.update(num_hidden_layers=10**9)),
+    ("config.json", "vocab_size", lambda c: c.update(vocab_size=10**400)),
     ("config.json", "vocab_size='None'", lambda c: c.pop("vocab_size")),
     ("config.json", "languages='en_XX'", lambda c: c.update(languages="en_XX")),
     ("config.json", "Infinity is not finite", lambda c: c.update(layer_norm_eps=float("inf"))),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ...errors import CheckpointError, InputError
+from ...files import lacks_memory
 from ...text.batching import plan_batches
 
 TOKEN_BATCH = {"cpu": 4096, "cuda": 65536}
@@ -45,6 +46,8 @@ def load_pretrained(auto: Any, name: str, **options: Any) -> Any:
     try:
         return auto.from_pretrained(name, **options)
     except Exception as error:  # from transformers, the hub client or safetensors
+        if lacks_memory(error):
+            raise
         raise CheckpointError(
             f"The checkpoint {name!r} cannot be loaded as {auto.__name__} ({type(error).__name__}: "
             f"{str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no reason given'}). Check the hub "

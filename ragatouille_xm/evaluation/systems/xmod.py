@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from transformers import AutoTokenizer
 
 from ...errors import CheckpointError
 from ...languages import AdapterTable
-from ...model.checkpoint import locate
+from ...model.checkpoint import locate, read_config
 from ...model.weights import Weights
 from ...model.xmod import XmodEncoder
 from ...text.detect import make_detector
@@ -38,10 +36,7 @@ class XmodCheckpoint:
 
     def __init__(self, name: str, device: torch.device) -> None:
         folder = locate(name)
-        try:
-            config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"The checkpoint {name!r} has no readable config.json: {error}.") from error
+        config, _ = read_config(folder)
         if config.get("model_type") != MODEL_TYPE:
             raise CheckpointError(f"The checkpoint {name!r} is of type {config.get('model_type')!r}, not X-MOD.")
         languages = tuple(config.get("languages") or ("en_XX",))

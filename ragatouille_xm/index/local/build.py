@@ -19,7 +19,7 @@ from .merge import codebook_is_due, refit
 from .reader import LocalReader
 from .snapshot import Snapshot
 from .state import SegmentMeta, State, write_state
-from .vectors import VectorWriter
+from .vector_writer import VectorWriter
 from .writer import LocalWriter
 
 logger = logging.getLogger(__name__)
@@ -47,16 +47,14 @@ class LocalBuild(LocalWriter):
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, saved: State) -> None:
-        finished = replace(saved, segments=tuple(segment for segment in saved.segments if segment.files))
         self._written = self._progress = saved
-        super().__init__(
-            folder, connection, Snapshot.load(folder, connection, finished, None), replace=saved.passages > 0
-        )
+        found = Snapshot.load(folder, connection, saved.finished, None)
+        super().__init__(folder, connection, found, replace=saved.passages > 0)
         if self._replace:
             execute_script(connection, rows.DOCUMENT_INDEX)
-        for segment in (segment for segment in saved.segments if not segment.files):
+        for segment in saved.growing:
             self._growing = VectorWriter(folder, segment.name, saved.meta.dim, residuals=saved.residuals)
-            self._growing.recover(segment.passages, segment.tokens)
+            self._growing.recover(segment, saved)
             self._changed = True
         self._saved_at = time.monotonic()
 

@@ -22,10 +22,12 @@ from ..files import storage_errors, sync
 from ..meta import check_resumable
 from . import passages, state
 from .build import LocalBuild
-from .database import Database, create_database, database_errors, prepare_for_writing
-from .folder import BUILD_DATABASE, CODES, DATABASE, RESIDUALS, delete_orphans
+from .database import BUSY_MS, Database, create_database, database_errors, prepare_for_writing
+from .folder import BUILD_DATABASE, DATABASE, delete_orphans
 from .lock import is_locked
+from .snapshot import Snapshot
 from .state import State, read_state, write_state
+from .vector_writer import file_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +130,7 @@ def clean(folder: Path, index: State | None) -> None:
 def files_that_count(index: State | None, build: State | None) -> tuple[set[str], set[str]]:
     """Return the files that the index or a build names, and the segments that the build has begun."""
     files = {name for state in (index, build) if state for name in state.files}
-    return files, {segment.name for segment in build.segments if not segment.files} if build else set()
+    return files, {segment.name for segment in build.growing} if build else set()
 
 
 def _clean_up(folder: Path) -> None:
@@ -161,8 +163,8 @@ def _can_resume(folder: Path, wanted: State) -> bool:
         check_resumable(saved.meta, wanted.meta)
         if saved.meta.first_pid != wanted.meta.first_pid:
             reason = "the index that it was to replace has changed since, or it was completed"
-        elif not _files_are_there(folder, saved):
-            reason = "its files hold less than was committed"
+        else:
+            reason = _find_damage(folder, saved)
     if reason is not None:
         logger.warning("the build of %s cannot be resumed and begins again: %s", folder, reason)
         return False
@@ -170,13 +172,19 @@ def _can_resume(folder: Path, wanted: State) -> bool:
     return True
 
 
-def _files_are_there(folder: Path, saved: State) -> bool:
-    sizes = {name: file.bytes for name, file in saved.files.items()}
-    for segment in saved.segments:
-        if not segment.files:
-            ends = [CODES, RESIDUALS] if saved.residuals else [CODES]
-            sizes |= {segment.name + end: segment.tokens * saved.meta.dim for end in ends}
-    return all((folder / name).is_file() and (folder / name).stat().st_size >= size for name, size in sizes.items())
+def _find_damage(folder: Path, saved: State) -> str | None:
+    """Return what is wrong with the files of a build, if anything is."""
+    try:
+        with closing(Database(folder / BUILD_DATABASE)) as database, database.snapshot() as connection:
+            Snapshot.load(folder, connection, saved.finished, None)
+    except IndexDamagedError as error:
+        return str(error)
+    for segment in saved.growing:
+        for end, size in file_sizes(segment, saved).items():
+            path = folder / f"{segment.name}{end}"
+            if not path.is_file() or path.stat().st_size < size:
+                return f"{path.name} holds less than was committed"
+    return None
 
 
 def next_pid(folder: Path) -> int:
@@ -189,12 +197,12 @@ def _install(folder: Path) -> None:
     """Put a complete build in the place of the index: at once, for everybody who reads."""
     source, target = folder / BUILD_DATABASE, folder / DATABASE
     is_replaced = read_saved(folder, DATABASE) is not None
-    with database_errors(source), closing(sqlite3.connect(source, isolation_level=None)) as build:
+    with database_errors(source), closing(_connect(source)) as build:
         [[is_busy, *_]] = build.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if is_busy:
             raise IndexLockedError(f"{str(source)!r} is being read by another process: it cannot be moved now.")
         if is_replaced:  # its readers have it open under this name, so its content changes, in one transaction
-            with database_errors(target), closing(sqlite3.connect(target, isolation_level=None)) as index:
+            with database_errors(target), closing(_connect(target)) as index:
                 prepare_for_writing(index)
                 build.backup(index)
                 with suppress(sqlite3.Error):  # it is committed; a full disk leaves it in the log
@@ -206,3 +214,7 @@ def _install(folder: Path) -> None:
     with storage_errors(folder):
         os.replace(source, target)
         sync(folder)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)

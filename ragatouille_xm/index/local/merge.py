@@ -19,7 +19,8 @@ from .postings import merge_postings, write_postings
 from .segment import SegmentView
 from .snapshot import Snapshot
 from .state import CodebookMeta, FileMeta, SegmentMeta, State
-from .vectors import Rows, Vectors, VectorWriter
+from .vector_writer import VectorWriter
+from .vectors import Rows, Vectors
 
 logger = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from math import ceil
+from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
@@ -52,6 +53,7 @@ class Search:
     ) -> None:
         self._snapshot = snapshot
         self._connection = connection
+        self._lock = Lock()  # threads that share a connection get one another's rows
         self._k = min(k, snapshot.passages)
         self._condition = condition
         self._config = config
@@ -82,8 +84,9 @@ class Search:
 
     def admitted(self) -> list[Mask | None]:
         """Return which passages of each segment are live and admitted by the filter; None where all are."""
-        if self._masks is None:
-            self._masks = self._snapshot.masks(self._connection, self._condition)
+        with self._lock:
+            if self._masks is None:
+                self._masks = self._snapshot.masks(self._connection, self._condition)
         return [view.admitted(mask) for view, mask in zip(self._snapshot.views, self._masks, strict=True)]
 
     def everything(self) -> Chosen:
@@ -158,7 +161,8 @@ class Search:
         if self._condition is None or not len(rows):
             return view, rows
         pids = view.segment.table.pids[rows]
-        return view, rows[admitted_among(self._connection, self._condition, pids)]
+        with self._lock:
+            return view, rows[admitted_among(self._connection, self._condition, pids)]
 
 
 def shortlist(query: Query, chosen: Chosen, n: int) -> Chosen:

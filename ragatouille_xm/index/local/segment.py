@@ -27,26 +27,30 @@ MASKS_KEPT = 16  # filters whose passages a segment remembers
 
 
 class Masks:
-    """Which passages of a segment recent filters admit. Thread-safe."""
+    """Which passages of a segment recent filters admit. Thread-safe.
+
+    What is found out at one commit holds for the later ones too, where fewer passages are live, and not before it.
+    """
 
     def __init__(self) -> None:
-        self._masks: OrderedDict[str, Mask | None] = OrderedDict()
+        self._masks: OrderedDict[str, tuple[int, Mask | None]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: str) -> Mask | None:
-        """Return the mask ``(n,)`` of a filter, if it is remembered."""
+    def get(self, key: str, generation: int) -> Mask | None:
+        """Return the mask ``(n,)`` of a filter at a commit, if it is remembered."""
         with self._lock:
-            return self._masks.get(key)
+            since, mask = self._masks.get(key, (0, None))
+            return mask if since <= generation else None
 
     def __contains__(self, key: str) -> bool:
         """Return whether the filter was met before."""
         with self._lock:
             return key in self._masks
 
-    def remember(self, key: str, mask: Mask | None) -> None:
-        """Remember the mask of a filter, or that it was met."""
+    def remember(self, key: str, generation: int, mask: Mask | None) -> None:
+        """Remember the mask of a filter at a commit, or that it was met."""
         with self._lock:
-            self._masks[key] = mask
+            self._masks[key] = generation, mask
             self._masks.move_to_end(key)
             while len(self._masks) > MASKS_KEPT:
                 self._masks.popitem(last=False)

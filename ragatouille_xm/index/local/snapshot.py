@@ -79,15 +79,16 @@ class Snapshot:
         for view in self.views:
             if key not in view.segment.masks:
                 met = False
-                view.segment.masks.remember(key, None)
+                view.segment.masks.remember(key, self.state.meta.generation, None)
         return met
 
     def masks(self, connection: sqlite3.Connection, condition: Condition | None) -> list[Mask | None]:
         """Return which passages of each segment a filter admits, live or not. It is remembered."""
         if condition is None:
             return [None] * len(self.views)
+        generation = self.state.meta.generation
         key = repr(condition)  # conditions on 1 and on True are equal to Python, and not the same
-        found = [view.segment.masks.get(key) for view in self.views]
+        found = [view.segment.masks.get(key, generation) for view in self.views]
         unknown = [i for i, mask in enumerate(found) if mask is None]
         if unknown:
             tables = [self.views[i].segment.table.pids for i in unknown]
@@ -96,7 +97,7 @@ class Snapshot:
             ends = np.cumsum([len(table) for table in tables])
             for i, part in zip(unknown, np.split(mask, ends[:-1]), strict=True):
                 found[i] = part
-                self.views[i].segment.masks.remember(key, part)
+                self.views[i].segment.masks.remember(key, generation, part)
         return found
 
 

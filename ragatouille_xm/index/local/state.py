@@ -183,6 +183,16 @@ class State:
         named = {segment.name + end: file for segment in self.segments for end, file in segment.files.items()}
         return named | ({self.codebook.name: self.codebook.file} if self.codebook else {})
 
+    @property
+    def growing(self) -> tuple[SegmentMeta, ...]:
+        """The segments of a build that have no files that stay, yet."""
+        return tuple(segment for segment in self.segments if not segment.files)
+
+    @property
+    def finished(self) -> State:
+        """The same without the segments that grow."""
+        return replace(self, segments=tuple(segment for segment in self.segments if segment.files))
+
     def committed(self, **changes: Any) -> State:
         """Return the state of the next commit, with `changes`."""
         return replace(self, meta=replace(self.meta, generation=self.meta.generation + 1), **changes)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,12 +14,10 @@ from numpy.typing import NDArray
 
 from ...files import open_regular
 from ...types import TokenVectors
-from ..files import storage_errors, sync
 from ..parallel import parallel_map
 from ..quantization.query import Query
 from ..quantization.scalar import Codes, Floats, Quantized, dequantize
-from .folder import CODES, RECORDS, RESIDUALS, TABLE
-from .state import FileMeta
+from .folder import CODES, RESIDUALS, TABLE
 
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
 TOKENS_BLOCK = 16_384  # scored at once: codes and products stay in a core's cache
@@ -217,109 +213,3 @@ def _map(path: Path, dim: int, maps: list[mmap.mmap]) -> Codes:
 
 def _concatenate(scores: Sequence[Floats]) -> Floats:
     return np.concatenate(scores) if scores else np.empty(0, np.float32)
-
-
-class VectorWriter:
-    """Writes the vector files of a segment that no commit names yet.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        Of the segment.
-    dim : int
-        Width of a token vector.
-    residuals : bool
-        Whether there are 16 bits for each number, or 8.
-
-    Raises
-    ------
-    StorageError
-        If the files cannot be written.
-    """
-
-    def __init__(self, folder: Path, name: str, dim: int, *, residuals: bool) -> None:
-        self.name = name
-        self._folder = folder
-        self._dim = dim
-        self._ends = [CODES, RESIDUALS] if residuals else [CODES]
-        self._files: dict[str, BinaryIO] = {}
-        self._digests = {end: hashlib.sha256() for end in self._ends}
-        self.passages = 0
-        self.tokens = 0
-        self.lowest_pid = 2**63 - 1
-        with storage_errors(folder):
-            for end in (*self._ends, RECORDS):
-                self._files[end] = (folder / f"{name}{end}").open("ab")
-            sync(folder)
-
-    def append(self, pids: Sequence[int] | Rows, lengths: Rows, quantized: Quantized) -> None:
-        """Write the vectors of passages whose pids are not here."""
-        records = np.empty(len(pids), RECORD)
-        columns = (pids, self.tokens + np.cumsum(lengths) - lengths, lengths, quantized.scales)
-        for field, column in zip(RECORD.names or (), columns, strict=True):
-            records[field] = column
-        with storage_errors(self._folder):
-            for end, content in zip(self._ends, quantized, strict=False):
-                data = np.ascontiguousarray(content).data
-                self._files[end].write(data)
-                self._digests[end].update(data)
-            self._files[RECORDS].write(records.tobytes())
-        self.lowest_pid = min(self.lowest_pid, int(records["pid"].min()))
-        self.passages += len(records)
-        self.tokens += int(lengths.sum())
-
-    def flush(self) -> None:
-        """Write everything through to the disk."""
-        with storage_errors(self._folder):
-            for file in self._files.values():
-                file.flush()
-                os.fsync(file.fileno())
-
-    def recover(self, passages: int, tokens: int) -> None:
-        """Go on with files of another process, which had written so many passages and tokens when it committed last.
-
-        Raises
-        ------
-        ValueError
-            If there is less in them.
-        """
-        sizes = {**dict.fromkeys(self._ends, tokens * self._dim), RECORDS: passages * RECORD.itemsize}
-        with storage_errors(self._folder):
-            for end, size in sizes.items():
-                if self._files[end].seek(0, os.SEEK_END) < size:
-                    raise ValueError(f"{self.name}{end} is shorter than when it was committed")
-                self._files[end].truncate(size)
-            for end, digest in self._digests.items():
-                with open_regular(self._folder / f"{self.name}{end}") as content:
-                    while block := content.read(2**20):
-                        digest.update(block)
-        self.passages, self.tokens, self.lowest_pid = passages, tokens, 0
-
-    def finish(self, pids: Rows) -> Mapping[str, FileMeta]:
-        """Write the table of those of the passages whose pids ``(n,)`` are given; return the files of the segment."""
-        self.flush()
-        with storage_errors(self._folder):
-            records = np.fromfile(self._folder / f"{self.name}{RECORDS}", RECORD)
-            table = Table.of_records(records[np.isin(records["pid"], pids)])
-            content = table.records().tobytes()
-            path = self._folder / f"{self.name}{TABLE}"
-            path.write_bytes(content)
-            sync(path)
-        self.close()
-        self.passages = len(table.pids)
-        files = {end: FileMeta(self.tokens * self._dim, self._digests[end].hexdigest()) for end in self._ends}
-        return {**files, TABLE: FileMeta(len(content), hashlib.sha256(content).hexdigest())}
-
-    def close(self) -> None:
-        """Let go of the files."""
-        for file in self._files.values():
-            with suppress(OSError):  # a full disk: what was not written is not wanted any more
-                file.close()
-
-    def discard(self) -> None:
-        """Remove the files."""
-        self.close()
-        for end in (*self._files, TABLE):
-            with suppress(OSError):
-                (self._folder / f"{self.name}{end}").unlink()

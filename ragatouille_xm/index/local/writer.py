@@ -21,7 +21,8 @@ from .merge import assign_postings
 from .passages import delete_passages, insert_passages, known_pids, pids_of
 from .snapshot import Snapshot
 from .state import SegmentMeta, State, write_state
-from .vectors import Rows, Vectors, VectorWriter
+from .vector_writer import VectorWriter
+from .vectors import Rows, Vectors
 
 
 class LocalWriter:

@@ -121,7 +121,7 @@ def check_files(index: LocalIndex) -> None:
     assert list(find_faults(index.folder, full=True)) == []
     index.reserve(0)
     build = read_saved(index.folder, BUILD_DATABASE)
-    growing = {segment.name for segment in build.segments if not segment.files} if build else set()
+    growing = {segment.name for segment in build.growing} if build else set()
     named = {LOCK, *index.state.files, *(build.files if build else ())}
     named |= {name + end for name in (DATABASE, BUILD_DATABASE) for end in ("", "-wal", "-shm")}
     there = {path.name for path in index.folder.iterdir()}

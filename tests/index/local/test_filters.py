@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,10 +20,11 @@ from ragatouille_xm.index.local.database import execute_script
 from ragatouille_xm.index.local.filters import admitted, admitted_among, estimate
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.local.passages import INDEXES, TABLES, insert_passages
+from ragatouille_xm.index.local.state import read_version
 from ragatouille_xm.types import Passage
 
 from ...contracts.strategies import filters, languages, metadatas
-from .samples import EXACT, batch, overlap, pids_in, queries
+from .samples import EXACT, batch, create, overlap, pids_in, queries
 
 FIXED = [
     Passage(0, "2024-02-29", "", "fr", {"a": [1, True, "x" * 300], "b": {"a": None}}),
@@ -158,3 +162,44 @@ def test_what_is_remembered_of_a_filter_follows_changes(own, monkeypatch):
         assert sorted(pids[pids >= 0].tolist()) == sorted([3, *range(4, 900, 2), 900, 902])
     index.optimize(refit=True)
     assert pids_in(index, BROAD) == sorted([3, *range(4, 900, 2), 900, 902])
+
+
+def test_what_a_newer_commit_admits_is_not_taken_for_an_older_one(folder, tiny_buffer):
+    """A search may still read the older one, while others remember filters."""
+    index = create(folder, 30)
+    condition = parse_filter(BROAD)
+    with index._database.snapshot() as connection:
+        older = index._load(connection, read_version(connection))
+        index.delete(["d2", "d4"])
+        newer = sorted({*range(0, 30, 2)} - {2, 4})
+        assert pids_in(index, BROAD) == newer
+        assert older.pids(older.masks(connection, condition)).tolist() == list(range(0, 30, 2))
+        assert pids_in(index, BROAD) == newer
+
+
+@pytest.mark.parametrize("function", ["local.search.admitted_among", "local.snapshot.admitted"])
+def test_one_thread_at_a_time_uses_the_connection_of_a_search(large, monkeypatch, function):
+    """SQLite's Python module may give threads that use one connection the rows of one another."""
+    used, counts = threading.Lock(), []
+    original = admitted_among if function.endswith("among") else admitted
+
+    def alone(*arguments):
+        counts.append(used.acquire(blocking=False))
+        try:
+            time.sleep(0.01)
+            return original(*arguments)
+        finally:
+            if counts[-1]:
+                used.release()
+
+    monkeypatch.setattr(f"ragatouille_xm.index.{function}", alone)
+    monkeypatch.setattr("ragatouille_xm.index.local.search.ROWS_PER_CANDIDATE", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        index, config = LocalIndex.open(large), SearchConfig(candidates=30, probes=1)
+        index.search(queries(9), 40, filter=parse_filter({"n": {"$lt": 300}}), config=config)
+    finally:
+        torch.set_num_threads(before)
+    assert counts
+    assert all(counts)

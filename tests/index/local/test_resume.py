@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ragatouille_xm.errors import InputError
-from ragatouille_xm.index.local.build import DraftIndex
-from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.errors import IndexLockedError, IndexNotFoundError, InputError
+from ragatouille_xm.index.local.build import LocalBuild
+from ragatouille_xm.index.local.folder import BUILD_DATABASE
+from ragatouille_xm.index.local.index import LocalIndex
+from ragatouille_xm.index.local.verify import find_faults
 from ragatouille_xm.types import Passage, TokenVectors
 
 KEPT: dict[str, Any] = {"dim": 8, "checkpoint": "tiny", "fingerprint": "f00d", "settings": {"max_document_length": 99}}
@@ -22,100 +24,166 @@ KEPT: dict[str, Any] = {"dim": 8, "checkpoint": "tiny", "fingerprint": "f00d", "
 
 @pytest.fixture(autouse=True)
 def save_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_SECONDS", -1.0)
 
 
-def put(index: DraftIndex | EdgeIndex, *names: str) -> None:
+@pytest.fixture(params=["in the buffer", "in a segment"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a build has its token vectors."""
+    if request.param == "in a segment":
+        monkeypatch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 0)
+    return request.param
+
+
+def put(index: LocalBuild | LocalIndex, *names: str, text: str = "text of") -> None:
     first = index.reserve(len(names))
-    passages = [Passage(first + i, name, f"text of {name}", "fr") for i, name in enumerate(names)]
+    passages = [Passage(first + i, name, f"{text} {name}", "fr") for i, name in enumerate(names)]
     index.add(passages, TokenVectors(torch.eye(8)[: len(names)], torch.ones(len(names), dtype=torch.int64)))
 
 
-def broken_off(folder: Path, *names: str, **changes: Any) -> None:
-    with pytest.raises(KeyboardInterrupt), EdgeIndex.build(folder, **(KEPT | changes), resume=True) as draft:
-        put(draft, *names)
+def break_off(folder: Path, *names: str, **changes: Any) -> list[str]:
+    with pytest.raises(KeyboardInterrupt) as caught, LocalIndex.build(folder, **(KEPT | changes), resume=True) as build:
+        put(build, *names)
         raise KeyboardInterrupt
+    return caught.value.__notes__
 
 
-def names_in(folder: Path) -> list[str]:
-    index = EdgeIndex.open(folder)
-    found = [passage.document_id for batch, _ in index.scroll() for passage in batch]
-    index.close()
-    return found
+def contents(folder: Path) -> dict[str, str]:
+    assert list(find_faults(folder, full=True)) == []
+    with closing(LocalIndex.open(folder)) as index:
+        return {passage.document_id: passage.text for batch, _ in index.scroll() for passage in batch}
 
 
-def files_in(folder: Path) -> Iterator[str]:
-    return (path.name.split("-")[0] for path in sorted(folder.iterdir()) if path.name != "write.lock")
+def kinds_of_files(folder: Path) -> set[str]:
+    assert not list(folder.glob("build.db*"))
+    return {path.name.partition("-")[0] for path in folder.iterdir()} - {"index.db", "write.lock"}
 
 
+@pytest.mark.usefixtures("place")
 def test_it_goes_on_where_it_was(folder: Path) -> None:
-    broken_off(folder, "a", "b")
-    broken_off(folder, "c")
-    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
-        assert draft.contains(["a", "b", "c", "d"]) == {"a", "b", "c"}
-        put(draft, "d")
-    assert names_in(folder) == ["a", "b", "c", "d"]
-    assert list(files_in(folder)) == ["manifest.json", "part"]
+    notes = break_off(folder, "a", "b")
+    assert len(notes) == 1
+    assert "2 passages" in notes[0]
+    assert 'overwrite_index="resume"' in notes[0]
+    assert "3 passages" in break_off(folder, "c")[0]
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert [passage.text for passage in build.passages_of(["d", "c", "a"])] == ["text of a", "text of c"]
+        assert sorted(build.document_ids()) == ["a", "b", "c"]
+        put(build, "d")
+    assert list(contents(folder)) == ["a", "b", "c", "d"]
+    assert kinds_of_files(folder) <= {"segment"}
 
 
-def test_what_was_not_saved_is_dropped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KeyboardInterrupt), EdgeIndex.build(folder, **KEPT, resume=True) as draft:
-        put(draft, "a")
-        monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_EVERY", 1e9)
-        put(draft, "b")
+@pytest.mark.usefixtures("place")
+def test_what_is_added_again_replaces_what_is_there(folder: Path) -> None:
+    break_off(folder, "a", "b", "c")
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        put(build, "b", text="new")
+        assert build.delete(["c", "x"]) == 1
+        assert len(build) == 2
+    assert contents(folder) == {"a": "text of a", "b": "new b"}
+
+
+@pytest.mark.usefixtures("place")
+def test_what_was_not_saved_is_kept_after_a_failure_and_lost_in_a_crash(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stored() -> list[str]:
+        with pytest.raises(RuntimeError), LocalIndex.build(folder, **KEPT, resume=True) as build:
+            found = sorted(build.document_ids())
+            raise RuntimeError
+        return found
+
+    monkeypatch.setattr("ragatouille_xm.index.local.build.SAVE_SECONDS", 1e9)
+    break_off(folder, "a")
+    assert stored() == ["a"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LocalBuild, "keep", lambda self: None)  # as if the process had died
+        with LocalIndex.build(folder, **KEPT, resume=True) as build:
+            put(build, "b")
+            raise KeyboardInterrupt
+    assert stored() == ["a"]
+
+
+def test_an_open_index_says_of_a_build_how_to_go_on_with_it(folder: Path) -> None:
+    with pytest.raises(IndexNotFoundError, match="There is no index"):
+        LocalIndex.open(folder)
+    with pytest.raises(KeyboardInterrupt), LocalIndex.build(folder, **KEPT) as build:
+        put(build, "a")
+        with pytest.raises(IndexNotFoundError, match="is being built, with 1 passages so far. Wait"):
+            LocalIndex.open(folder)
         raise KeyboardInterrupt
-    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
-        assert draft.contains(["a", "b"]) == {"a"}
+    with pytest.raises(IndexNotFoundError, match="broken off, with 1 passages") as caught:
+        LocalIndex.open(folder)
+    assert 'overwrite_index="resume"' in str(caught.value)
+    assert "overwrite_index=True" not in str(caught.value)
 
 
-def test_without_resume_nothing_is_left(folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), EdgeIndex.build(folder, **KEPT) as draft:
-        put(draft, "a")
+def test_a_build_that_keeps_nothing_leaves_nothing(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, LocalIndex.build(folder, **KEPT, keep=False) as build:
+        put(build, "a")
         raise KeyboardInterrupt
     assert not folder.exists()
-    broken_off(folder, "a")
-    with EdgeIndex.build(folder, **KEPT) as draft:
-        assert len(draft) == 0
-        put(draft, "b")
-    assert names_in(folder) == ["b"]
-    assert list(files_in(folder)) == ["manifest.json", "part"]
+    assert not hasattr(caught.value, "__notes__")
+    with pytest.raises(KeyboardInterrupt), LocalIndex.build(folder, **KEPT):
+        raise KeyboardInterrupt  # nothing was stored
+    assert not folder.exists()
 
 
+def test_without_resume_it_begins_again(folder: Path) -> None:
+    break_off(folder, "a")
+    with LocalIndex.build(folder, **KEPT) as build:
+        assert len(build) == 0
+        put(build, "b")
+    assert list(contents(folder)) == ["b"]
+    assert kinds_of_files(folder) <= {"segment"}
+
+
+@pytest.mark.usefixtures("place")
 def test_the_old_index_serves_and_may_be_written_to_meanwhile(folder: Path) -> None:
-    old = EdgeIndex.create(folder, **KEPT)
+    old = LocalIndex.create(folder, **KEPT)
     put(old, "old")
-    broken_off(folder, "a")
-    assert names_in(folder) == ["old"]
+    break_off(folder, "a")
+    assert list(contents(folder)) == ["old"]
     assert old.delete(["old"]) == 1
-    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
-        assert draft.contains(["a"]) == {"a"}, "a delete hands out no pids"
-    assert names_in(folder) == ["a"]
+    old.optimize(refit=True)
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert list(build.document_ids()) == ["a"], "a delete hands out no pids"
+    assert list(contents(folder)) == ["a"]
+    assert len(old) == 1
 
 
-def test_it_begins_again_when_pids_were_handed_out_since(folder: Path) -> None:
+def test_it_begins_again_when_pids_were_handed_out_since(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Else a search under way in the old index could be shown a text of the new one."""
-    old = EdgeIndex.create(folder, **KEPT)
-    broken_off(folder, "a")
+    old = LocalIndex.create(folder, **KEPT)
+    break_off(folder, "a")
     put(old, "later")
-    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
-        assert len(draft) == 0
-        put(draft, "b")
-    assert names_in(folder) == ["b"]
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert len(build) == 0
+        put(build, "b")
+    assert "begins again" in caplog.text
+    assert list(contents(folder)) == ["b"]
 
 
 def test_after_its_end_a_build_begins_again(folder: Path) -> None:
-    broken_off(folder, "a")
-    draft_file = (folder / "draft.json").read_bytes()
-    with EdgeIndex.build(folder, **KEPT, resume=True):
+    LocalIndex.create(folder, **KEPT).close()
+    break_off(folder, "a")
+    with LocalIndex.build(folder, **KEPT, resume=True):
         pass
-    assert names_in(folder) == ["a"]
-    (folder / "draft.json").write_bytes(draft_file)  # as after a crash between the two last steps
-    EdgeIndex.open(folder).reserve(0)  # any writer tidies up
-    assert not (folder / "draft.json").exists()
-    (folder / "draft.json").write_bytes(draft_file)
-    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
-        assert len(draft) == 0
-    assert names_in(folder) == []
+    assert list(contents(folder)) == ["a"]
+    database = folder / BUILD_DATABASE
+
+    def leave_build() -> None:  # as after a crash between the two last steps
+        with closing(sqlite3.connect(folder / "index.db")) as index, closing(sqlite3.connect(database)) as build:
+            index.backup(build)
+
+    leave_build()
+    LocalIndex.open(folder).reserve(0)  # any writer tidies up
+    assert not database.exists()
+    leave_build()
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert len(build) == 0
+    assert contents(folder) == {}
 
 
 @pytest.mark.parametrize(
@@ -124,73 +192,129 @@ def test_after_its_end_a_build_begins_again(folder: Path) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_another_checkpoint_or_setting_is_refused(folder: Path, change: dict[str, Any]) -> None:
-    broken_off(folder, "a")
+    break_off(folder, "a")
     [name] = change
     with (
         pytest.raises(InputError, match=rf"has {name} .*overwrite_index=True"),
-        EdgeIndex.build(folder, **(KEPT | change), resume=True),
+        LocalIndex.build(folder, **(KEPT | change), resume=True, keep=False),
     ):
         pass
-    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
-        assert draft.contains(["a"]) == {"a"}, "nothing was lost"
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert list(build.document_ids()) == ["a"], "nothing was lost"
 
 
-@pytest.mark.parametrize("damage", ["no json", "no part", "short part", "fewer passages"])
-def test_a_damaged_draft_begins_again(folder: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    broken_off(folder, "a", "b")
-    [part] = folder.glob("part-*")
-    if damage == "no json":
-        (folder / "draft.json").write_text("{")
-    elif damage == "no part":
-        part.rename(part.with_name("elsewhere"))
-    elif damage == "short part":
-        for file in part.rglob("segment.json"):
-            file.write_text("?")
+@pytest.mark.parametrize(
+    "damage", ["no database", "no file", "short codes", "short records", "damaged row", "damaged finished segment"]
+)
+def test_a_damaged_build_begins_again(
+    folder: Path, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if damage != "damaged row":
+        monkeypatch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 0)
+    if damage == "damaged finished segment":
+        with pytest.raises(KeyboardInterrupt), LocalIndex.build(folder, **KEPT) as build:
+            put(build, "a", "b")
+            build.reader().close()
+            raise KeyboardInterrupt
     else:
-        draft = json.loads((folder / "draft.json").read_bytes())
-        draft["parts"][0]["passages"] = 3
-        (folder / "draft.json").write_text(json.dumps(draft))
-    with EdgeIndex.build(folder, **KEPT, resume=True) as building:
-        assert len(building) == 0
-        put(building, "c")
+        break_off(folder, "a", "b")
+    if damage == "no database":
+        (folder / BUILD_DATABASE).write_text("{")
+    elif damage == "damaged row":
+        with closing(sqlite3.connect(folder / BUILD_DATABASE)) as database, database:
+            database.execute("UPDATE buffer SET scale = 2 * scale")
+    else:
+        end = "records" if damage == "short records" else "codes"
+        [file] = folder.glob(f"segment-*.{end}")
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] if damage.startswith("short") else bytes(len(content)))
+        if damage == "no file":
+            file.unlink()
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert len(build) == 0
+        put(build, "c")
     assert "begins again" in caplog.text
-    assert names_in(folder) == ["c"]
-    assert not (folder / "draft.json").exists()
+    assert list(contents(folder)) == ["c"]
+    assert len([path for path in folder.glob("segment-*") if path.suffix == ".codes"]) <= 1
 
 
-def test_changes_to_the_old_index_leave_a_draft_alone(folder: Path) -> None:
-    old = EdgeIndex.create(folder, **KEPT)
+def test_changes_to_the_old_index_leave_a_build_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = LocalIndex.create(folder, **KEPT)
     put(old, "old")
-    broken_off(folder, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 0)
+        break_off(folder, "a")
     old.delete(["old"])
     old.optimize(refit=True)
-    assert (folder / "draft.json").exists()
-    assert len(list(folder.glob("part-*"))) == 1
+    assert (folder / BUILD_DATABASE).exists()
+    assert {path.suffix for path in folder.glob("segment-*")} == {".codes", ".residuals", ".records"}
+
+
+def test_the_files_of_a_build_that_cannot_be_read_now_are_not_deleted(folder: Path) -> None:
+    """Neither by a write to the old index, nor by a build that would resume it."""
+    old = LocalIndex.create(folder, **KEPT)
+    break_off(folder, "a")
+    content = (folder / BUILD_DATABASE).read_bytes()
+    stray = folder / "segment-0123456789ab.codes"
+    stray.touch()
+    (folder / BUILD_DATABASE).write_bytes(bytes(len(content)))
+    assert old.delete(["x"]) == 0
+    assert stray.exists()
+    (folder / BUILD_DATABASE).write_bytes(content)
+    assert old.delete(["x"]) == 0
+    assert not stray.exists()
+
+
+def test_a_build_that_somebody_reads_is_not_moved_away_from_its_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.index.local.install.BUSY_MS", 10)
+    with closing(sqlite3.connect(":memory:")) as reader:
+        with pytest.raises(IndexLockedError) as caught, LocalIndex.build(folder, **KEPT) as build:
+            put(build, "a")
+            reader = sqlite3.connect(folder / BUILD_DATABASE, isolation_level=None)
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM passage").fetchall()
+        assert "1 passages" in caught.value.__notes__[0]
+        reader.close()
+    with LocalIndex.build(folder, **KEPT, resume=True):
+        pass
+    assert list(contents(folder)) == ["a"]
+
+
+def test_nothing_is_built_upon_a_change_that_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Exception, match="failed"), LocalIndex.build(folder, **KEPT) as build:
+        put(build, "a")
+        with pytest.raises(InputError):
+            put(build, "b", text="\ud800")
+        put(build, "c")
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert list(build.document_ids()) == ["a"]
+    assert list(contents(folder)) == ["a"]
 
 
 def test_the_first_stage_is_that_of_a_build_in_one_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragatouille_xm.index.local.merge.EXACT_BELOW", 20)
+    monkeypatch.setattr("ragatouille_xm.index.quantization.codebook.EXACT_BELOW", 20)
     names = [f"n{i}" for i in range(40)]
 
     def centroids() -> torch.Tensor:
-        index = EdgeIndex.open(folder)
-        codebook = index.codebook()
+        with closing(LocalIndex.open(folder)) as index:
+            codebook = index.codebook()
         assert codebook is not None
-        index.close()
-        return codebook.centroids
+        return codebook[0].centroids
 
-    with EdgeIndex.build(folder, **KEPT) as draft:
+    with LocalIndex.build(folder, **KEPT) as build:
         for name in names:
-            put(draft, name)
-        draft.delete(["n3"])
+            put(build, name)
+        build.delete(["n3"])
     at_once = centroids()
-    with pytest.raises(KeyboardInterrupt), EdgeIndex.build(folder, **KEPT, resume=True) as draft:
+    with pytest.raises(KeyboardInterrupt), LocalIndex.build(folder, **KEPT, resume=True) as build:
         for name in names[:24]:
-            put(draft, name)
-        draft.delete(["n3"])
-        put(draft, names[24])
+            put(build, name)
+        build.delete(["n3"])
+        put(build, names[24])
         raise KeyboardInterrupt
-    with EdgeIndex.build(folder, **KEPT, resume=True) as draft:
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
         for name in names[25:]:
-            put(draft, name)
+            put(build, name)
     assert torch.equal(centroids(), at_once)

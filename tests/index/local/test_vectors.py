@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ragatouille_xm.errors import StorageError
-from ragatouille_xm.index.local.vectors import RECORD, Table, Vectors, VectorWriter
+from ragatouille_xm.index.local.vector_writer import VectorWriter
+from ragatouille_xm.index.local.vectors import RECORD, Table, Vectors
 from ragatouille_xm.index.quantization.query import Query
 from ragatouille_xm.index.quantization.scalar import quantize
 from ragatouille_xm.scoring import maxsim

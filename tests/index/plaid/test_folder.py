@@ -277,6 +277,17 @@ DISAGREEMENTS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("centroids.pt", "centroids.pt", lambda c: c.float().to_sparse()),
     ("centroids.pt", "centroids.pt", lambda c: c.to(torch.complex64)),
     ("0.codes.pt", "0.codes.pt", lambda c: c.bool()),
+    # Wrong types, and numbers that only overflow show
+    ("metadata.json", "metadata.json", lambda m: m.update(num_chunks="1")),
+    ("metadata.json", "metadata.json", lambda m: m.update(num_chunks=True)),
+    ("metadata.json", "metadata.json", lambda m: m["config"].update(doc_maxlen=-1)),
+    ("metadata.json", "metadata.json", lambda m: m["config"].update(checkpoint=["x"])),
+    ("doclens.0.json", "doclens.0.json", lambda d: [str(each) for each in d]),
+    ("doclens.0.json", "doclens.0.json", lambda d: [each + 0.5 for each in d]),
+    ("pid_docid_map.json", "pid_docid_map.json", lambda m: m.update({"3": True})),
+    ("docid_metadata_map.json", "docid_metadata_map.json", lambda m: m.update({"doc-1": {"n": float("nan")}})),
+    ("centroids.pt", "centroids.pt", lambda c: c.double() * 1e300),
+    ("ivf.pid.pt", "ivf.pid.pt", lambda i: (i[0], torch.full_like(i[1].long(), 2**62))),
 ]
 
 

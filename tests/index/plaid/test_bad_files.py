@@ -17,8 +17,8 @@ from ragatouille_xm.errors import IndexDamagedError, RagatouilleXMError
 from ragatouille_xm.index.plaid.engine import PlaidIndex
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 
-from .plaid_folders import RECORDED, unit
-from .test_plaid_folder import change
+from .folders import RECORDED, unit
+from .test_folder import change
 
 PLAIN = settings(max_examples=40, derandomize=True, deadline=None)
 SEEDS = st.integers(0, 2**31)
