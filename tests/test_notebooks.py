@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -49,6 +50,8 @@ def test_what_it_prints_is_committed(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_it_runs_and_finds_what_is_committed(name: str, demo_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = str(FOLDER.parent / "integrations" / "demo")  # in the kernel, "demo" is what `make demo` installs
+    monkeypatch.setenv("PYTHONPATH", trained, prepend=os.pathsep)
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.delitem(sys.modules, "execute", raising=False)
     from execute import execute

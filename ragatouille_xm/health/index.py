@@ -105,7 +105,7 @@ def _build(folder: Path) -> Check | None:
     if not (folder / BUILD_DATABASE).exists():
         return None
     if is_locked(folder):
-        return Check("build", "the index is being rebuilt; this one serves until that is complete", NOTE)
+        return Check("build", "the index is being built again; this one serves until that is complete", NOTE)
     saved = read_saved(folder, BUILD_DATABASE)
     stored = f" with {saved.passages:,} passages" if saved else ""
     remedy = _rebuild(folder, saved.meta if saved else None)
