@@ -113,7 +113,7 @@ def test_an_open_index_says_of_a_build_how_to_go_on_with_it(folder: Path) -> Non
         with pytest.raises(IndexNotFoundError, match="is being built, with 1 passages so far. Wait"):
             LocalIndex.open(folder)
         raise KeyboardInterrupt
-    with pytest.raises(IndexNotFoundError, match="broken off, with 1 passages") as caught:
+    with pytest.raises(IndexNotFoundError, match="interrupted, with 1 passages") as caught:
         LocalIndex.open(folder)
     assert 'overwrite_index="resume"' in str(caught.value)
     assert "overwrite_index=True" not in str(caught.value)
