@@ -91,7 +91,7 @@ class TrainingConfig:
             )
         if self.batch_size % self.accumulation:
             raise InputError(
-                f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts."
+                f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal micro-batches."
             )
         if self.precision not in (None, *PRECISIONS):
             raise InputError(f"precision={self.precision!r} is not known. Give one of {', '.join(PRECISIONS)}.")
