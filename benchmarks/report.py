@@ -20,7 +20,7 @@ from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
 HERE = Path(__file__).parent
-PAGE, IMAGES = HERE.parent / "docs" / "benchmarks.md", HERE.parent / "docs" / "images"
+PAGE, IMAGES = HERE.parent / "docs" / "benchmarks.md", HERE.parent / "docs" / "images" / "benchmarks"
 MAKERS: tuple[Maker, ...] = (search.sections, steps.sections, index.sections, encoding.sections, quality.sections)
 INTRODUCTION = """\
 # Benchmarks

@@ -124,7 +124,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[3] / "shared" / "data" / "A")
     parser.add_argument("--cache", type=Path, required=True, help="folder for packages, text, and what is trained")
     parser.add_argument("--log", type=Path, default=ROOT / "benchmarks" / "results" / "demo_training.jsonl")
-    parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "images" / "demo_training.png")
     parser.add_argument("--delta", type=Path, default=ROOT / DELTA)
     options = parser.parse_args()
     logging.getLogger("ragatouille_xm").setLevel(logging.ERROR)  # sections are cut to their beginnings
@@ -142,7 +141,7 @@ def main() -> None:
     train_english(model, sections["en"], check, record, options.cache / "english.pt", SEED)
     write(model, names, options.delta)
     shutil.copyfile(record.path, options.log)
-    draw(options.log, options.picture)
+    draw(options.log, options.cache / "training.png")
 
 
 if __name__ == "__main__":

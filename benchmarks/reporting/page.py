@@ -70,7 +70,7 @@ class Section:
         script, result = self.source
         parts = [f"## {self.title}", f"**{self.question}**"]
         if self.plot is not None:
-            parts.append(f"![{self.plot.title}](images/{self.plot.name}.svg)")
+            parts.append(f"![{self.plot.title}](images/benchmarks/{self.plot.name}.svg)")
         parts.append(self.body)
         if self.missed:
             parts.append("Limits:\n\n" + "\n".join(f"- {sentence}" for sentence in self.missed))

@@ -48,7 +48,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture in ``docs/images/``.
+    """A picture in ``docs/images/benchmarks/``.
 
     Attributes
     ----------

@@ -76,12 +76,12 @@ class _Lookup:
 def _pids(connection: sqlite3.Connection, sql: str, parameters: list[Any]) -> Pids:
     try:
         return np.fromiter((pid for (pid,) in connection.execute(sql, parameters)), np.int64)
-    except TypeError as error:
-        raise IndexDamagedError(f"What filters look up is damaged: a pid is no number. {WAY_OUT}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise IndexDamagedError(f"What filters look up in the index is damaged: {error}. {WAY_OUT}") from error
 
 
 def admitted(connection: sqlite3.Connection, condition: Condition, pids: Pids) -> Mask:
-    """Return which pids ``(n,)``, distinct and growing, a condition admits, by looking up everything it admits."""
+    """Return which of the pids ``(n,)``, distinct and growing, a condition admits, by looking up all that it admits."""
     return _mask(condition, pids, lambda lookup: lookup.pids(connection))
 
 

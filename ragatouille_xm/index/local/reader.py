@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from ...config import SearchConfig
@@ -219,7 +220,17 @@ class LocalReader:
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
+
+        def read(connection: sqlite3.Connection, snapshot: Snapshot) -> dict[int, Passage]:
+            found = fetch_passages(connection, pids)
+            lost = np.intersect1d([pid for pid in pids if pid not in found], snapshot.pids())
+            if len(lost):
+                raise _missing_text(int(lost[0]))
+            return found
+
         found = self._database.read(lambda connection: fetch_passages(connection, pids))
+        if any(pid not in found for pid in pids):
+            found = self._read(read)
         return [found[pid] for pid in pids]
 
     def scroll(
@@ -256,6 +267,10 @@ class LocalReader:
         self._snapshot = self._gpu = None
 
 
+def _missing_text(pid: int) -> IndexDamagedError:
+    return IndexDamagedError(f"The index has token vectors of passage {pid}, and no text. {WAY_OUT}")
+
+
 def _batches(
     stack: ExitStack, connection: sqlite3.Connection, snapshot: Snapshot, pids: Pids, with_vectors: bool, size: int
 ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
@@ -265,7 +280,7 @@ def _batches(
             found = fetch_passages(connection, batch.tolist())
             if len(found) < len(batch):
                 missing = next(pid for pid in batch.tolist() if pid not in found)
-                raise IndexDamagedError(f"The index has token vectors of passage {missing}, and no text. {WAY_OUT}")
+                raise _missing_text(missing)
             passages = [found[pid] for pid in batch.tolist()]
             yield passages, _vectors_of(snapshot, batch) if with_vectors else None
 

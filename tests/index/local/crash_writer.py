@@ -1,8 +1,8 @@
-"""A writer to be killed, and what an index must hold then. Run as a script it forks a writer for each task that it reads.
+"""A writer to be killed, and what an index must hold then. Run as a script it forks a writer for each task it reads.
 
 The writer changes the index for ever, and notes in a journal what it is about to do, and when the call has returned.
-What the index must hold follows from the journal: `replay`. The limits are so low that every few calls flush the buffer,
-merge segments and fit a codebook.
+What the index must hold follows from the journal: `replay`. Under limits as low as these, every few calls flush the
+buffer, merge segments and fit a codebook.
 """
 
 from __future__ import annotations
