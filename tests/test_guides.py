@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from examples import Example, examples, run_python
 from typer.testing import CliRunner
 
 from ragatouille_xm.cli import app
@@ -29,34 +28,7 @@ NEEDS = {
     "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
     "training.md": ["accelerate", "matplotlib"],
 }
-BLOCK = re.compile(
-    r"(?P<skipped><!-- not run: .+ -->\n)?```(?P<kind>python|sh|text)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
-)
 LINK = re.compile(r"(?<!!)\[[^]]*\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
-
-
-class Example(NamedTuple):
-    """A block of a page, and what it prints."""
-
-    line: int
-    kind: str
-    code: str
-    printed: str | None
-
-
-def examples(page: Path) -> list[Example]:
-    """Return the blocks that run, each with the block of text that follows it."""
-    text = page.read_text(encoding="utf-8")
-    found: list[Example] = []
-    for block in BLOCK.finditer(text):
-        line = text.count("\n", 0, block.start("code")) + 1
-        if block["kind"] == "text":
-            assert found[-1:], f"{page.name}, line {line}: nothing prints this"
-            assert found[-1].printed is None, f"{page.name}, line {line}: this was said already"
-            found[-1] = found[-1]._replace(printed=block["code"])
-        elif not block["skipped"]:
-            found.append(Example(line, block["kind"], block["code"], None))
-    return found
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,13 +46,6 @@ def loaded(demo_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Encoder, "from_pretrained", from_pretrained)
         yield
-
-
-def run_python(example: Example, page: Path, names: dict[str, Any]) -> str:
-    code = compile("\n" * (example.line - 1) + example.code, str(page), "exec")
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(code, names)
-    return printed.getvalue()
 
 
 def run_shell(example: Example, page: Path, names: dict[str, Any]) -> str:
@@ -120,7 +85,9 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
 
 
-@pytest.mark.parametrize("page", [*PAGES, DOCS / "benchmarks.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, DOCS / "benchmarks.md", DOCS.parent / "README.md"], ids=lambda page: page.name
+)
 def test_links_lead_somewhere(page: Path) -> None:
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = page if not path else page.parent / path

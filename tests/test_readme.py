@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import subprocess
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples, run_python
 from typer.main import get_command
 
 from ragatouille_xm.cli import app
@@ -18,7 +17,7 @@ from ragatouille_xm.demo.delta import find_delta
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```\n(?:\n?```text\n(.*?)^```)?", README, re.DOTALL | re.MULTILINE)
+EXAMPLES = [example for example in examples(ROOT / "README.md") if example.kind == "python"]
 SHELL = "".join(re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -35,23 +34,14 @@ def test_its_blocks_print_what_it_shows(demo_path: Path, tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(str(ROOT / "integrations" / "demo"))
     monkeypatch.setattr("ragatouille_xm.demo.checkpoint.find_delta", find_delta)
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, Any] = {}
-    printed = []
-    for code, _ in BLOCKS:
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(code, "README.md", "exec"), namespace)
-        printed.append(out.getvalue())
-    assert printed == [output for _, output in BLOCKS]
-    assert len(BLOCKS) == 3
+    names: dict[str, Any] = {}
+    for example in EXAMPLES:
+        assert run_python(example, ROOT / "README.md", names) == example.printed
+    assert len(EXAMPLES) == 3
 
 
 def test_its_first_block_has_twelve_lines() -> None:
-    assert len([line for line in BLOCKS[0][0].splitlines() if line]) <= 12
-
-
-def test_its_links_lead_somewhere() -> None:
-    for link in re.findall(r"(?:\]\(|src=\")(?!https://)([^)#\"]+)", README):
-        assert (ROOT / link).exists(), link
+    assert len([line for line in EXAMPLES[0].code.splitlines() if line]) <= 12
 
 
 def test_its_commands_exist() -> None:
@@ -96,11 +86,11 @@ def test_its_numbers_were_measured() -> None:
     }
     words = " ".join(README.split())
     for number in (
-        f"[{quality['trained']['alone']['mean']['mrr@10']}](docs/benchmarks.md) MRR@10",
+        f"[{quality['trained']['alone']['mean']['mrr@10']}](docs/benchmarks.md#the-trained-demo-checkpoint) MRR@10",
         f"{quality['bm25']['alone']['mean']['mrr@10']} for BM25",
         f"{gain:.1f} points above the English one",
-        f"[{search} ms](docs/benchmarks.md) of CPU time",
-        f"[{speed['ours float32']:,}](docs/benchmarks.md) tokens",
+        f"[{search} ms](docs/benchmarks.md#search-beside-other-engines) of CPU time",
+        f"[{speed['ours float32']:,}](docs/benchmarks.md#encoding) tokens",
         f"{speed['transformers']} by transformers",
     ):
         assert number in words

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -144,8 +145,11 @@ def _show_compact(query: SampleQuery, language: str, found: Sequence[Result]) ->
 
 def _show_next_steps() -> None:
     """Name what to try next, on stderr."""
-    command = "ragatouille-xm" if shutil.which("ragatouille-xm") else sys.argv[0]  # as it was called: not on the PATH
+    called = Path(sys.argv[0])
+    is_hidden = called.name == "ragatouille-xm" and not shutil.which("ragatouille-xm")  # in an inactive environment
+    command = called if is_hidden else "ragatouille-xm"
     table = Table.grid(padding=(0, 2))
+    table.add_column(min_width=len("Checkpoint"))
     table.add_row(Text("Ask", "dim"), Text(f'{command} demo "…"'))
     table.add_row(Text("Notebooks", "dim"), "notebooks/: a quickstart, RAG chains, a folder of your own")
     table.add_row(Text("Docs", "dim"), "README.md, then docs/guide/, a page for each task")

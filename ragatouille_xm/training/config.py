@@ -90,9 +90,7 @@ class TrainingConfig:
                 f"learning_rate={self.learning_rate!r} trains nothing. Give a number above 0, such as 3e-6."
             )
         if self.batch_size % self.accumulation:
-            raise InputError(
-                f"batch_size={self.batch_size} cannot be split into accumulation={self.accumulation} equal parts."
-            )
+            raise InputError(f"batch_size={self.batch_size} is not a multiple of accumulation={self.accumulation}.")
         if self.precision not in (None, *PRECISIONS):
             raise InputError(f"precision={self.precision!r} is not known. Give one of {', '.join(PRECISIONS)}.")
 

@@ -334,7 +334,7 @@ def test_settings_that_do_not_fit(
     [
         ({"batch_size": 0}, "batch_size=0 is not usable"),
         ({"steps": True}, "steps=True is not usable"),
-        ({"batch_size": 5, "accumulation": 2}, "batch_size=5 cannot be split into accumulation=2"),
+        ({"batch_size": 5, "accumulation": 2}, "batch_size=5 is not a multiple of accumulation=2"),
         ({"warmup": 9, "steps": 3}, "warmup=9 exceeds the 3 steps"),
         ({"learning_rate": 0.0}, "learning_rate=0.0 trains nothing"),
         ({"precision": "int8"}, "precision='int8' is not known"),

@@ -14,9 +14,11 @@ from ..files import checksum
 from ..quantization.codebook import Codebook
 from .buffer import Buffer, load_buffer
 from .database import damaged
-from .filters import Mask, Pids, admitted
+from .filters import Mask, Pids, admitted, admitted_among
 from .segment import Segment, SegmentView
 from .state import State
+
+FEW = 1 / 16  # of the passages: looked at one by one
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Snapshot:
         """Return whether a filter was used before; from now on, it was."""
         key, met = repr(condition), True
         for view in self.views:
-            if key not in view.segment.masks:
+            if key not in view.segment.masks and view.segment.postings is not None:
                 met = False
                 view.segment.masks.remember(key, self.state.meta.generation, None)
         return met
@@ -93,7 +95,8 @@ class Snapshot:
         if unknown:
             tables = [self.views[i].segment.table.pids for i in unknown]
             pids, places = np.unique(np.concatenate(tables), return_inverse=True)  # one that was overwritten is in two
-            mask = admitted(connection, condition, pids)[places]
+            few = len(pids) <= FEW * self.passages  # a small segment beside large ones whose masks are remembered
+            mask = (admitted_among if few else admitted)(connection, condition, pids)[places]
             ends = np.cumsum([len(table) for table in tables])
             for i, part in zip(unknown, np.split(mask, ends[:-1]), strict=True):
                 found[i] = part
