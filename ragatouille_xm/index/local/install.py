@@ -117,14 +117,18 @@ def _keep_or_discard(folder: Path, error: BaseException, *, keep: bool) -> None:
 def clean(folder: Path, index: State | None) -> None:
     """Delete the files that neither the index nor a build that was broken off names. The write lock is held.
 
-    They stay while there is a build that cannot be read: some may be its own.
+    A damaged build names none: it begins again.
+
+    Raises
+    ------
+    IndexLockedError, StorageError
+        If the build cannot be read now.
     """
     build = read_saved(folder, BUILD_DATABASE)
     if build is not None and index is not None and build.meta.build == index.meta.build:
         remove_database(folder / BUILD_DATABASE)  # it was installed, and its process died
         build = None
-    if build is not None or not os.path.lexists(folder / BUILD_DATABASE):
-        delete_orphans(folder, *files_that_count(index, build))
+    delete_orphans(folder, *files_that_count(index, build))
 
 
 def files_that_count(index: State | None, build: State | None) -> tuple[set[str], set[str]]:

@@ -250,17 +250,31 @@ def test_changes_to_the_old_index_leave_a_build_alone(folder: Path, monkeypatch:
     assert {path.suffix for path in folder.glob("segment-*")} == {".codes", ".residuals", ".records"}
 
 
-def test_the_files_of_a_build_that_cannot_be_read_now_are_not_deleted(folder: Path) -> None:
-    """Neither by a write to the old index, nor by a build that would resume it."""
+def test_the_files_of_a_build_that_cannot_be_read_now_are_not_deleted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.index.local.database.BUSY_MS", 10)
     old = LocalIndex.create(folder, **KEPT)
-    break_off(folder, "a")
-    content = (folder / BUILD_DATABASE).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 0)
+        break_off(folder, "a")
+    with closing(sqlite3.connect(folder / BUILD_DATABASE, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(IndexLockedError):
+            old.delete(["x"])
+        assert list(folder.glob("segment-*"))
+    assert old.delete(["x"]) == 0
+    with LocalIndex.build(folder, **KEPT, resume=True) as build:
+        assert list(build.document_ids()) == ["a"]
+
+
+def test_what_a_build_leaves_that_died_as_it_began_goes_with_the_next_write(folder: Path) -> None:
+    old = LocalIndex.create(folder, **KEPT)
+    with closing(sqlite3.connect(folder / BUILD_DATABASE)) as database:
+        database.execute("PRAGMA journal_mode = WAL")  # and nothing is committed
     stray = folder / "segment-0123456789ab.codes"
     stray.touch()
-    (folder / BUILD_DATABASE).write_bytes(bytes(len(content)))
-    assert old.delete(["x"]) == 0
-    assert stray.exists()
-    (folder / BUILD_DATABASE).write_bytes(content)
     assert old.delete(["x"]) == 0
     assert not stray.exists()
 
