@@ -24,7 +24,7 @@ from .vectors import Rows
 
 POSTINGS_READ = 200_000  # of the first stage, or as many as there are passages
 SHORTLIST = 10  # times k, by the pooled query
-ROWS_PER_CANDIDATE = 16  # attributes that are looked up in the time in which one candidate is asked about
+ROWS_PER_CANDIDATE = 4  # attributes that are looked up in the time in which one candidate is asked about
 
 Chosen: TypeAlias = list[tuple[SegmentView, Rows]]
 

@@ -94,7 +94,9 @@ class Snapshot:
         unknown = [i for i, mask in enumerate(found) if mask is None]
         if unknown:
             tables = [self.views[i].segment.table.pids for i in unknown]
-            pids, places = np.unique(np.concatenate(tables), return_inverse=True)  # one that was overwritten is in two
+            pids, places = tables[0], slice(None)
+            if len(tables) > 1:  # a pid that was overwritten is in two
+                pids, places = np.unique(np.concatenate(tables), return_inverse=True)
             few = len(pids) <= FEW * self.passages  # a small segment beside large ones whose masks are remembered
             mask = (admitted_among if few else admitted)(connection, condition, pids)[places]
             ends = np.cumsum([len(table) for table in tables])

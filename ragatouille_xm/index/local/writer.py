@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ...errors import PassageIndexError
@@ -23,6 +24,8 @@ from .snapshot import Snapshot
 from .state import SegmentMeta, State, write_state
 from .vector_writer import VectorWriter
 from .vectors import Rows, Vectors
+
+TOKENS_BLOCK = 2**14  # quantized at once
 
 
 class LocalWriter:
@@ -85,8 +88,11 @@ class LocalWriter:
         if self._replace:
             self._remove(pids_of(self._connection, [passage.document_id for passage in passages]))
         insert_passages(self._connection, passages, self._field_ids)
-        quantized = quantize(vectors.vectors.detach().cpu(), vectors.lengths, residuals=self._before.residuals)
-        self._store(pids, vectors.lengths.numpy(), quantized)
+        if self._growing is None and self._buffered_tokens + len(vectors.vectors) > BUFFER_TOKENS:
+            self._growing = self._new_segment()
+        for first, last, block in _blocks(vectors):
+            quantized = quantize(block.vectors, block.lengths, residuals=self._before.residuals)
+            self._store(pids[first:last], block.lengths.numpy(), quantized)
         self._changed, self._failed = True, False
 
     def delete(self, document_ids: Sequence[str]) -> int:
@@ -99,15 +105,12 @@ class LocalWriter:
         return len(pids)
 
     def _store(self, pids: Sequence[int], lengths: Rows, quantized: Quantized) -> None:
-        tokens = int(lengths.sum())
-        if self._growing is None and self._buffered_tokens + tokens <= BUFFER_TOKENS:
-            insert_buffered(self._connection, pids, lengths, quantized)
-            self._buffered += len(pids)
-            self._buffered_tokens += tokens
+        if self._growing is not None:
+            self._growing.append(pids, lengths, quantized)
             return
-        if self._growing is None:
-            self._growing = self._new_segment()
-        self._growing.append(pids, lengths, quantized)
+        insert_buffered(self._connection, pids, lengths, quantized)
+        self._buffered += len(pids)
+        self._buffered_tokens += int(lengths.sum())
 
     def _new_segment(self) -> VectorWriter:
         """Begin a segment with what is in the buffer."""
@@ -176,6 +179,17 @@ class LocalWriter:
         """Remove the files that were begun."""
         if self._growing is not None:
             self._growing.discard()
+
+
+def _blocks(vectors: TokenVectors) -> Iterator[tuple[int, int, TokenVectors]]:
+    """Yield runs of passages with about `TOKENS_BLOCK` token vectors: from, to, and their vectors."""
+    ends = vectors.lengths.cumsum(0)
+    first = start = 0
+    while first < len(vectors):
+        last = max(int(torch.searchsorted(ends, start + TOKENS_BLOCK, right=True)), first + 1)
+        end = int(ends[last - 1])
+        yield first, last, TokenVectors(vectors.vectors[start:end].detach().cpu(), vectors.lengths[first:last])
+        first, start = last, end
 
 
 def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Snapshot) -> SegmentMeta | None:
