@@ -19,7 +19,7 @@ from .segment import Masks, Segment
 from .state import State
 from .vectors import Rows, Table, Vectors
 
-BUFFER_TOKENS = 2**14  # token vectors from which on the buffer becomes a segment
+BUFFER_TOKENS = 2**13  # token vectors from which on the buffer becomes a segment
 
 
 class Buffer(NamedTuple):
