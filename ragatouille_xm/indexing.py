@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -173,22 +172,23 @@ class Indexer:
             Passage(first + i, documents[position].document_id, text, languages[position], documents[position].metadata)
             for i, (position, text) in enumerate(chunks)
         ]
+        before, encoded = bar.n, 0
+
+        def show_documents(n: int) -> None:  # in proportion to the passages that are encoded
+            nonlocal encoded
+            encoded += n
+            bar.update(before + len(documents) * encoded // len(passages) - bar.n)
+
         vectors = self.encoder.encode_documents(
             [passage.text for passage in passages],
             [passage.language for passage in passages],
             max_length=self.max_document_length,
             batch_tokens=self.batch_tokens,
-            on_batch=partial(_advance, bar, bar.n, len(documents) / len(passages), [0]),
+            on_batch=show_documents,
             tokens=tokens,
         )
         writer.add(passages, vectors)
         return len(passages)
-
-
-def _advance(bar: tqdm[Any], before: float, documents_per_passage: float, encoded: list[int], n: int) -> None:
-    """Show the documents of a batch as done while their passages are encoded."""
-    encoded[0] += n
-    bar.update(before + round(documents_per_passage * encoded[0]) - bar.n)
 
 
 def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:

@@ -52,9 +52,22 @@ def is_locked(folder: Path) -> bool:
         lock.acquire()
     except Timeout:
         return True
-    except (OSError, NotImplementedError):
-        return False
+    except (OSError, NotImplementedError):  # this user may not write to it
+        return _is_locked_to_readers(folder / LOCK)
     lock.release()
+    return False
+
+
+def _is_locked_to_readers(path: Path) -> bool:
+    try:
+        import fcntl  # not on Windows
+
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, ImportError):
+        return False
     return False
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragatouille_xm.index.local.folder import (
+    LOCK,
     delete_orphans,
     is_codebook_name,
     is_segment_name,
@@ -16,6 +17,7 @@ from ragatouille_xm.index.local.folder import (
     orphans,
     postings_suffix,
 )
+from ragatouille_xm.index.local.lock import is_locked
 
 A, B, C = "segment-aaaaaaaaaaaa", "segment-bbbbbbbbbbbb", "segment-cccccccccccc"
 CODEBOOK, OTHER = "codebook-0123456789ab.safetensors", "codebook-ba9876543210.safetensors"
@@ -76,3 +78,17 @@ def test_what_is_no_name(start, end):
     if start or end:
         assert not is_segment_name(f"{start}{A}{end}")
         assert not is_codebook_name(f"{start}{CODEBOOK}{end}")
+
+
+def test_a_user_who_may_not_write_sees_the_writer_too(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="not on Windows")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("ragatouille_xm.index.local.lock.FileLock.acquire", refuse)
+    (tmp_path / LOCK).touch()
+    assert not is_locked(tmp_path)
+    with (tmp_path / LOCK).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert is_locked(tmp_path)
