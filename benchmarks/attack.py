@@ -52,6 +52,7 @@ from ragatouille_xm.types import Passage, TokenVectors
 LONGEST_WAIT = 0.15  # seconds from the start of a writer to its death
 PATIENCE = 30  # seconds until a process hangs
 THREADS, PROCESSES = 16, 4
+DELETED = "deleted between search and fetch"
 
 # ---- kills
 
@@ -375,10 +376,11 @@ def compare_for(folder: Path, journal: Path, seconds: float, threads: int) -> di
                 fits = call(index, chance)
                 _, last = history.window()
                 if fits is None:
-                    counts["deleted between search and fetch"] += 1
-                elif not any(fits(state) for state in history.between(first, last)):
-                    faults.append(f"{call.__name__} fits none of the states {first} to {last}")
+                    counts[DELETED] += 1
+                    continue
                 counts[call.__name__] += 1
+                if not any(fits(state) for state in history.between(first, last)):
+                    faults.append(f"{call.__name__} fits none of the states {first} to {last}")
             except BaseException as error:
                 faults.append(f"{call.__name__}: {describe(error)}")
 
@@ -469,6 +471,7 @@ def readers(folder: Path, seconds: float) -> dict[str, Any]:
         "processes": PROCESSES,
         "commits_and_other_calls_of_the_writer": sum(entry["do"] == "done" for entry in entries),
         "writer_failed": [entry for entry in entries if entry["do"] == "failed"],
+        "not_compared": {DELETED: calls.pop(DELETED, 0)},
         "calls": dict(calls),
         "faults": [fault for result in results for fault in result["faults"]],
     }

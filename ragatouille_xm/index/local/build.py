@@ -54,7 +54,7 @@ class LocalBuild(LocalWriter):
             execute_script(connection, rows.DOCUMENT_INDEX)
         for segment in saved.growing:
             self._growing = VectorWriter(folder, segment.name, saved.meta.dim, residuals=saved.residuals)
-            self._growing.recover(segment, saved)
+            self._growing.recover(segment.passages, segment.tokens)
             self._changed = True
         self._saved_at = time.monotonic()
 

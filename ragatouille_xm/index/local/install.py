@@ -184,7 +184,8 @@ def _find_damage(folder: Path, saved: State) -> str | None:
     except IndexDamagedError as error:
         return str(error)
     for segment in saved.growing:
-        for end, size in file_sizes(segment, saved).items():
+        sizes = file_sizes(segment.passages, segment.tokens, saved.meta.dim, residuals=saved.residuals)
+        for end, size in sizes.items():
             path = folder / f"{segment.name}{end}"
             if not path.is_file() or path.stat().st_size < size:
                 return f"{path.name} holds less than was committed"

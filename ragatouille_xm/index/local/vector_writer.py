@@ -15,7 +15,7 @@ from ...files import open_regular
 from ..files import storage_errors, sync
 from ..quantization.scalar import Quantized
 from .folder import CODES, RECORDS, RESIDUALS, TABLE
-from .state import FileMeta, SegmentMeta, State
+from .state import FileMeta
 from .vectors import RECORD, Rows, Table
 
 
@@ -76,8 +76,8 @@ class VectorWriter:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def recover(self, segment: SegmentMeta, state: State) -> None:
-        """Go on with files of another process, which held that much of a segment when it committed last.
+    def recover(self, passages: int, tokens: int) -> None:
+        """Go on with files of another process, which held so many passages and tokens when it committed last.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class VectorWriter:
             If there is less in them.
         """
         with storage_errors(self._folder):
-            for end, size in file_sizes(segment, state).items():
+            for end, size in file_sizes(passages, tokens, self._dim, residuals=RESIDUALS in self._ends).items():
                 if self._files[end].seek(0, os.SEEK_END) < size:
                     raise ValueError(f"{self.name}{end} is shorter than when it was committed")
                 self._files[end].truncate(size)
@@ -93,7 +93,7 @@ class VectorWriter:
                 with open_regular(self._folder / f"{self.name}{end}") as content:
                     while block := content.read(2**20):
                         digest.update(block)
-        self.passages, self.tokens, self.lowest_pid = segment.passages, segment.tokens, 0
+        self.passages, self.tokens, self.lowest_pid = passages, tokens, 0
 
     def finish(self, pids: Rows) -> Mapping[str, FileMeta]:
         """Write the table of those of the passages whose pids ``(n,)`` are given; return the files of the segment."""
@@ -124,7 +124,7 @@ class VectorWriter:
                 (self._folder / f"{self.name}{end}").unlink()
 
 
-def file_sizes(segment: SegmentMeta, state: State) -> dict[str, int]:
+def file_sizes(passages: int, tokens: int, dim: int, *, residuals: bool) -> dict[str, int]:
     """Return how long the files of a segment that grows are at least, by the end of the name."""
-    ends = [CODES, RESIDUALS] if state.residuals else [CODES]
-    return {**dict.fromkeys(ends, segment.tokens * state.meta.dim), RECORDS: segment.passages * RECORD.itemsize}
+    ends = [CODES, RESIDUALS] if residuals else [CODES]
+    return {**dict.fromkeys(ends, tokens * dim), RECORDS: passages * RECORD.itemsize}

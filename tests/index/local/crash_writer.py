@@ -123,9 +123,10 @@ def check_files(index: LocalIndex) -> None:
     build = read_saved(index.folder, BUILD_DATABASE)
     growing = {segment.name for segment in build.growing} if build else set()
     named = {LOCK, *index.state.files, *(build.files if build else ())}
-    named |= {name + end for name in (DATABASE, BUILD_DATABASE) for end in ("", "-wal", "-shm")}
+    named |= {name + end for name in (DATABASE, BUILD_DATABASE) for end in ("", "-wal", "-shm", "-journal")}
     there = {path.name for path in index.folder.iterdir()}
-    assert {name for name in there - named if name.partition(".")[0] not in growing} == set()
+    orphans = {name for name in there - named if name.partition(".")[0] not in growing}
+    assert not orphans, orphans
 
 
 def check(folder: Path) -> Documents:
