@@ -456,7 +456,7 @@ def test_a_codebook_that_does_not_belong_to_the_index(run: Run, segmented: Path)
 
     assert found(Codebook(torch.eye(32))) == {}
     assert found(Codebook(torch.ones(4, 32))) == {name: "it does not hold unit vectors"}
-    assert "centroids of another width" in found(Codebook(torch.eye(16)))[name]
+    assert "centroids have another width" in found(Codebook(torch.eye(16)))[name]
     assert "it has 3 passages instead of 4" in found(Codebook(torch.eye(32)), passages=3)[segment.name]
     assert found(Codebook(torch.eye(32)), centroids=31) == {
         f"{segment.name}{end}": "it has 31 centroids, the codebook 32"

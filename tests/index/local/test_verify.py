@@ -115,7 +115,7 @@ DATABASE_FAULTS = {
     "attribute of nobody": (("INSERT INTO attribute VALUES (5000, 1, 0, 0)",), "passage 5000, which is not there"),
     "attribute of a deleted one": (("INSERT INTO attribute VALUES (5, 1, 0, 0)",), "passage"),
     "field": (("UPDATE field SET name = name || 'x'",), "look up of passage 0"),
-    "language": (("UPDATE passage SET language = x'00' WHERE pid = 3",), "lacks its document's id or its language"),
+    "language": (("UPDATE passage SET language = x'00' WHERE pid = 3",), "stored passage 3 is damaged"),
     "index": (
         ("PRAGMA writable_schema = 1", "DELETE FROM sqlite_master WHERE name = 'passage_document'"),
         "SQLite finds",

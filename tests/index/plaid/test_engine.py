@@ -70,8 +70,8 @@ def test_blocks_and_batches_change_nothing(index: PlaidIndex, monkeypatch: pytes
     queries = unit(5, 6, 32, seed=5)
     narrow = SearchConfig(candidates=20, probes=4)
     wanted = [index.search(queries, 9), index.search(queries, 9, config=narrow)]
-    monkeypatch.setattr(engine, "TOKENS_AT_ONCE", 10)
-    monkeypatch.setattr(engine, "SCORES_AT_ONCE", 60)
+    monkeypatch.setattr(engine, "TOKENS_BLOCK", 10)
+    monkeypatch.setattr(engine, "SCORES_BLOCK", 60)
     for before, after in zip(wanted, [index.search(queries, 9), index.search(queries, 9, config=narrow)], strict=True):
         np.testing.assert_array_equal(before.pids, after.pids)
         np.testing.assert_allclose(before.scores, after.scores, atol=1e-5)
