@@ -115,15 +115,20 @@ class Search:
         codebook, views = self._snapshot.codebook, self._snapshot.views
         if codebook is None or not self._has_first_stage:
             return None
+        asked = self._masks is None
+        limit = self._asked if asked else self._limit
+        admitted = [view.live for view in views] if asked else self.admitted()
+        counts = [
+            len(v.segment.vectors) if mask is None else int(mask.sum()) for v, mask in zip(views, admitted, strict=True)
+        ]
+        if sum(counts) <= max(limit, EXACT_BELOW):  # no more work than to choose among them
+            return None
         weights = codebook.query_weights(query.pooled, self._config.probes_for(self._snapshot.passages))
-        probes = self._prune_probes(weights)
-        if self._masks is None:
-            chosen = self._nearest(probes, self._asked, [view.live for view in views])
-            chosen = None if chosen is None else [self._admitted(view, rows) for view, rows in chosen]
-        else:
-            chosen = self._nearest(probes, self._limit, self.admitted())
+        chosen = self._nearest(self._prune_probes(weights), limit, admitted)
+        if asked:
+            chosen = [self._admitted(view, rows) for view, rows in chosen]
         # The first stage may overlook passages that share no centroid with the query.
-        return None if chosen is None or sum(len(rows) for _, rows in chosen) < self._k else chosen
+        return None if sum(len(rows) for _, rows in chosen) < self._k else chosen
 
     def _prune_probes(self, probes: Probes) -> Probes:
         """Return the centroids of the largest weights, as many as have lists that are not too long all together.
@@ -140,15 +145,9 @@ class Search:
         kept = np.sort(order[: max(int(np.searchsorted(np.cumsum(sizes[order]), most, side="right")), 1)])
         return centroids[kept], weights[kept]
 
-    def _nearest(self, probes: Probes, limit: int, admitted: Sequence[Mask | None]) -> Chosen | None:
-        """Return the `limit` passages that are best by their centroids, of whichever segments they are.
-
-        None if that is no less work than to score all that are admitted.
-        """
+    def _nearest(self, probes: Probes, limit: int, admitted: Sequence[Mask | None]) -> Chosen:
+        """Return the `limit` passages that are best by their centroids, of whichever segments they are."""
         pairs = list(zip(self._snapshot.views, admitted, strict=True))
-        counts = [len(view.segment.table.pids) if mask is None else int(mask.sum()) for view, mask in pairs]
-        if sum(counts) <= max(limit, EXACT_BELOW):
-            return None
         found = [(view, *view.candidates(probes, limit, mask)) for view, mask in pairs]
         scores = np.concatenate([scores for _, _, scores in found])
         if len(scores) <= limit or len(found) == 1:
