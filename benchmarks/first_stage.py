@@ -25,12 +25,12 @@ import torch
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.quantization.codebook import Codebook
 from ragatouille_xm.index.quantization.scalar import dot_products
 from ragatouille_xm.types import Passage, TokenVectors
 
-K, AT_ONCE = 10, 512
+K, PASSAGES_BATCH = 10, 512
 SETTINGS = {
     "force_fast": SearchConfig(fast=True),
     "16 probes, 200 candidates": SearchConfig(probes=16, candidates=200),
@@ -71,12 +71,12 @@ def encode(data: Path, n_passages: int, n_queries: int, max_length: int) -> dict
 
 
 def build(folder: Path, vectors: torch.Tensor, lengths: torch.Tensor) -> dict[str, float]:
-    """Build an index; return CPU seconds of adding, and of fitting, assigning and sealing."""
+    """Build an index; return CPU seconds of adding, and of fitting, assigning and finishing."""
     start = time.process_time()
-    with EdgeIndex.build(folder, dim=vectors.shape[1], checkpoint="demo", fingerprint="", settings={}) as draft:
+    with LocalIndex.build(folder, dim=vectors.shape[1], checkpoint="demo", fingerprint="", settings={}) as draft:
         row = 0
-        for first in range(0, len(lengths), AT_ONCE):
-            some = lengths[first : first + AT_ONCE]
+        for first in range(0, len(lengths), PASSAGES_BATCH):
+            some = lengths[first : first + PASSAGES_BATCH]
             end = row + int(some.sum())
             passages = [Passage(first + i, str(first + i), "", "en") for i in range(len(some))]
             draft.add(passages, TokenVectors(vectors[row:end], some))
@@ -101,7 +101,7 @@ def assignment(codebook: Codebook, vectors: torch.Tensor) -> dict[str, float]:
     }
 
 
-def measure(index: EdgeIndex, queries: torch.Tensor, answers: list[int]) -> dict[str, dict[str, float]]:
+def measure(index: LocalIndex, queries: torch.Tensor, answers: list[int]) -> dict[str, dict[str, float]]:
     hits, times = {}, {}
     for name, config in SETTINGS.items():
         index.search(queries[:1], K, config=config)
@@ -180,9 +180,9 @@ def main() -> None:
             some = torch.cat([blocks[i] for i in chosen.tolist()])
             entry: dict[str, Any] = {"passages": n, "tokens": len(some), "queries": len(asked)}
             entry |= build(Path(folder) / "index", some, lengths[chosen])
-            index = EdgeIndex.open(Path(folder) / "index")
-            if (codebook := index._snapshot().codebook) is not None:
-                entry["codebook"] = assignment(codebook, some)
+            index = LocalIndex.open(Path(folder) / "index")
+            if (fitted := index.codebook()) is not None:
+                entry["codebook"] = assignment(fitted[0], some)
             entry["settings"] = measure(index, queries[asked], [place[data["answers"][i]] for i in asked])
             index.close()
         floor = 2 * 32 * 128 * entry["tokens"] / n / result["int8_gops"] / 1e6

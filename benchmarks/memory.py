@@ -1,6 +1,6 @@
 """How much memory, time and disk does indexing 100,000 short passages take, above the model?
 
-Random unit vectors stand in for the encoder. They stream through `EdgeIndex.build` in batches, as those of
+Random unit vectors stand in for the encoder. They stream through `LocalIndex.build` in batches, as those of
 `Retriever.add` do; then another process opens the index and searches. Random vectors have no neighbours to speak of, so
 this says nothing about what the first stage finds, only what it costs. Memory is read from /proc: anonymous memory is
 what the process needs for itself; pages of mapped files count as resident too, but the system takes them back when it
@@ -28,11 +28,11 @@ from typing import Any
 import torch
 
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.local.index import EdgeIndex
+from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.types import Passage, TokenVectors
 
 DIM, TOKENS, QUERY = 128, 40, 32
-AT_ONCE = 512
+PASSAGES_BATCH = 512
 
 
 def memory() -> dict[str, int]:
@@ -74,12 +74,12 @@ def batch(first: int, count: int, random: torch.Generator) -> tuple[list[Passage
 
 def build(folder: Path, passages: int) -> dict[str, Any]:
     random = torch.Generator().manual_seed(0)
-    batch(0, AT_ONCE, random)  # whatever torch needs once
+    batch(0, PASSAGES_BATCH, random)  # whatever torch needs once
     with peaks() as most:
         started = time.perf_counter()
-        with EdgeIndex.build(folder, dim=DIM, checkpoint="random", fingerprint="0", settings={}) as draft:
-            for first in range(0, passages, AT_ONCE):
-                count = min(AT_ONCE, passages - first)
+        with LocalIndex.build(folder, dim=DIM, checkpoint="random", fingerprint="0", settings={}) as draft:
+            for first in range(0, passages, PASSAGES_BATCH):
+                count = min(PASSAGES_BATCH, passages - first)
                 draft.add(*batch(draft.reserve(count), count, random))
             added = time.perf_counter()
             print(f"added {passages} passages in {added - started:.0f} s", file=sys.stderr)
@@ -98,7 +98,7 @@ def search(folder: Path, repeat: int = 10) -> dict[str, Any]:
     queries = torch.nn.functional.normalize(torch.randn(repeat + 1, 1, QUERY, DIM, generator=random), dim=3)
     with peaks() as most:
         started = time.perf_counter()
-        index = EdgeIndex.open(folder)
+        index = LocalIndex.open(folder)
         opened = time.perf_counter() - started
         found: dict[str, Any] = {"seconds_opening": round(opened, 2)}
         for name, config in (("first_stage", SearchConfig()), ("exact", SearchConfig(exact=True))):
@@ -110,8 +110,8 @@ def search(folder: Path, repeat: int = 10) -> dict[str, Any]:
             found[f"median_ms_{name}"] = round(sorted(times[1:])[repeat // 2] * 1000, 1)
             time.sleep(0.1)
             found[f"peak_mib_above_start_{name}"] = dict(most)
-        manifest = index.manifest
-    found |= {"tokens": manifest.tokens, "parts": len(manifest.parts)}
+        state = index.state
+    found |= {"tokens": state.tokens, "parts": len(state.segments)}
     return found
 
 

@@ -3,9 +3,9 @@
     python benchmarks/shortcuts.py CORPUS [CORPUS ...] [--queries 100]
 
 ``CORPUS`` is a folder of `benchmarks/search.py --keep`: queries, their exact top 10, and the index of "ours". Three
-shortcuts are looked at: rows of a query that are nearly alike are one until the short list (`Query.pooled`), the first
-stage leaves out the centroids of small weight where their lists are long (`Snapshot._heaviest`), and only a short list
-sees all rows of a query. Shares are of the exact top 10; milliseconds are CPU time on one thread, medians over queries.
+shortcuts are looked at: similar rows of a query are one until the short list (`Query.pooled`), the first stage leaves
+out the centroids of small weight where their lists are long (`Search._prune_probes`), and only a short list sees all
+rows of a query. Shares are of the exact top 10; milliseconds are CPU time on one thread, medians over queries.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from inside import search_of
 
 from ragatouille_xm.config import SearchConfig
-from ragatouille_xm.index.local import search as reading
-from ragatouille_xm.index.local.index import EdgeIndex
-from ragatouille_xm.index.local.search import Chosen, Snapshot, ranked, shortlist
+from ragatouille_xm.index.local import search as searching
+from ragatouille_xm.index.local.search import Chosen, rank, shortlist
+from ragatouille_xm.index.local.snapshot import Snapshot
 from ragatouille_xm.index.quantization.query import Query
 
 K = 10
@@ -34,7 +35,7 @@ SHORTLISTS = (20, 30, 50, 100, 200)
 
 
 def share(chosen: Chosen, best: list[int]) -> float:
-    found = {pid for view, rows in chosen for pid in view.part.tokens.table.pids[rows].tolist()}
+    found = {pid for view, rows in chosen for pid in view.segment.table.pids[rows].tolist()}
     return len(found & set(best)) / len(best)
 
 
@@ -53,30 +54,35 @@ class Clock:
 
 def postings(snapshot: Snapshot, probes: Any) -> int:
     centroids, _ = probes
-    lists = [view.postings for view in snapshot.views if view.postings is not None]
+    lists = [view.segment.postings for view in snapshot.views if view.segment.postings is not None]
     return sum(int((each.offsets[centroids + 1] - each.offsets[centroids]).sum()) for each in lists)
 
 
 def measure(corpus: Path, n_queries: int) -> dict[str, Any]:
-    snapshot, config = EdgeIndex.open(corpus / "index-ours" / "index")._snapshot(), SearchConfig()
+    with search_of(corpus / "index-ours" / "index", K) as (search, snapshot):
+        return measure_steps(corpus, n_queries, search, snapshot)
+
+
+def measure_steps(corpus: Path, n_queries: int, search: Any, snapshot: Snapshot) -> dict[str, Any]:
+    config = SearchConfig()
     assert snapshot.codebook is not None
     queries, exact = np.load(corpus / "queries.npy")[:n_queries], np.load(corpus / "exact.npy")[:n_queries].tolist()
     seen: dict[str, list[float]] = defaultdict(list)
     clock = Clock()
     for rows, best in zip(queries, exact, strict=True):
         query = clock("brief query", lambda rows=rows: pooled(rows))
-        chosen = clock("first stage", lambda query=query: snapshot._first_stage(query, K, None, config))
+        chosen = clock("first stage", lambda query=query: search._candidates(query))
         assert chosen is not None, "everything is scored"
-        few = clock("short list", lambda query=query, some=chosen: shortlist(query, some, reading.SHORTLIST * K))
-        clock("ranking", lambda query=query, some=few: ranked(query, some, K))
+        few = clock("short list", lambda query=query, some=chosen: shortlist(query, some, searching.SHORTLIST * K))
+        clock("ranking", lambda query=query, some=few: rank(query, some, K))
         seen["rows of the query"].append(len(rows))
         seen["rows of the brief query"].append(len(query.pooled.codes))
         seen["share in the candidates"].append(share(chosen, best))
         probes = snapshot.codebook.query_weights(query.pooled, config.probes_for(snapshot.passages))
         seen["postings of all centroids"].append(postings(snapshot, probes))
-        seen["postings read"].append(postings(snapshot, snapshot._heaviest(probes)))
-        with patch.object(reading, "POSTINGS", 10**12):
-            every = clock("first stage, all lists", lambda q=query: snapshot._first_stage(q, K, None, config))
+        seen["postings read"].append(postings(snapshot, search._prune_probes(probes)))
+        with patch.object(searching, "POSTINGS_READ", 10**12):
+            every = clock("first stage, all lists", lambda q=query: search._candidates(q))
         seen["share in the candidates, all lists"].append(share(every, best))
         for n in SHORTLISTS:
             seen[f"share in a short list of {n}"].append(share(shortlist(query, chosen, n), best))

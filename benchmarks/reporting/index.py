@@ -93,9 +93,19 @@ def _engine(result: Json) -> Section:
         ) if plotted else None,
         (
             f"The machine's load average was between {min(loads)} and {max(loads)}: only large ratios mean something.",
+            *(_alone(passages, row) for passages, row in result.get("after_alone", {}).items()),
             *_worse(sizes),
         ),
     )  # fmt: skip
+
+
+def _alone(passages: str, row: Json) -> str:
+    build = row["build"]
+    return (
+        f"The state before was not built with {int(passages):,} passages ({number(row['tokens'])} token vectors). The state "
+        f"after took {number(build['cpu_s'])} CPU seconds for them (commit {row['commit']}); its own memory peaked at "
+        f"{number(build['peak_anonymous_mib'])} MiB, with mapped files at {number(build['ru_maxrss_mib'])} MiB."
+    )
 
 
 def _beside(value: Json | None) -> str:

@@ -21,11 +21,11 @@ def build_ours(storage: str, metadata: bool = False) -> Callable[[Corpus, Path],
     def build(corpus: Corpus, folder: Path) -> None:
         import torch
 
-        from ragatouille_xm.index.local.index import EdgeIndex
+        from ragatouille_xm.index.local.index import LocalIndex
         from ragatouille_xm.types import Passage, TokenVectors
 
         description: dict[str, Any] = {"dim": 128, "checkpoint": "", "fingerprint": "", "settings": {}}
-        with EdgeIndex.build(folder / "index", storage=storage, **description) as draft:
+        with LocalIndex.build(folder / "index", storage=storage, **description) as draft:
             for first, vectors, lengths in corpus.blocks():
                 passages = [
                     Passage(i, str(i), "", "en", {f"of_{n}": i % n for n in SELECTIVITIES} if metadata else None)
@@ -44,9 +44,9 @@ def ours(**options: Any) -> Callable[[Path, Corpus], Search]:
         import torch
 
         from ragatouille_xm.config import SearchConfig
-        from ragatouille_xm.index.local.index import EdgeIndex
+        from ragatouille_xm.index.local.index import LocalIndex
 
-        index, config = EdgeIndex.open(folder / "index"), SearchConfig(**options)
+        index, config = LocalIndex.open(folder / "index"), SearchConfig(**options)
         return lambda query: index.search(torch.from_numpy(query[None]), K, config=config).pids[0].tolist()
 
     return open_index
@@ -55,16 +55,17 @@ def ours(**options: Any) -> Callable[[Path, Corpus], Search]:
 def candidates_of_ours(folder: Path, corpus: Corpus) -> Search:
     """Return what finds the candidates of the default alone: the first stage, whose recall is the overlap."""
     import torch
+    from inside import search_of
 
-    from ragatouille_xm.config import SearchConfig
-    from ragatouille_xm.index.local.index import EdgeIndex
-
-    snapshot, config = EdgeIndex.open(folder / "index")._snapshot(), SearchConfig()
     torch.set_num_threads(1)
+    opened = search_of(folder / "index", K)  # stays open with `find`
+    search, _ = opened.__enter__()
 
     def find(query: np.ndarray[Any, Any]) -> list[int]:
-        [chosen] = snapshot.chosen([query], K, None, config)
-        return [pid for view, rows in chosen for pid in view.part.tokens.table.pids[rows].tolist()]
+        [chosen] = search.chosen([query])
+        return [pid for view, rows in chosen for pid in view.segment.table.pids[rows].tolist()]
+
+    find.opened = opened  # type: ignore[attr-defined]
 
     return find
 
@@ -72,9 +73,9 @@ def candidates_of_ours(folder: Path, corpus: Corpus) -> Search:
 def batch_of_ours(folder: Path) -> Callable[[np.ndarray[Any, Any]], object]:
     import torch
 
-    from ragatouille_xm.index.local.index import EdgeIndex
+    from ragatouille_xm.index.local.index import LocalIndex
 
-    index = EdgeIndex.open(folder / "index")
+    index = LocalIndex.open(folder / "index")
     return lambda queries: index.search(torch.from_numpy(queries), K)
 
 
@@ -83,9 +84,9 @@ def filtered(one_in: int) -> Callable[[Path, Corpus], Search]:
         import torch
 
         from ragatouille_xm.corpus.filters import parse_filter
-        from ragatouille_xm.index.local.index import EdgeIndex
+        from ragatouille_xm.index.local.index import LocalIndex
 
-        index, condition = EdgeIndex.open(folder / "index"), parse_filter({f"of_{one_in}": 0})
+        index, condition = LocalIndex.open(folder / "index"), parse_filter({f"of_{one_in}": 0})
         wanted = min(K, -(-len(corpus.lengths) // one_in))
 
         def search(query: np.ndarray[Any, Any]) -> list[int]:
@@ -199,11 +200,11 @@ AVX512 = Path("/proc/cpuinfo").exists() and "avx512f" in Path("/proc/cpuinfo").r
 FAISS = {"OPENBLAS_CORETYPE": "SkylakeX"} if AVX512 else {}
 
 SYSTEMS = {
-    "ours": System("ragatouille_xm", build_ours("float16"), OURS, batch_of_ours),
+    "ours": System("ragatouille_xm", build_ours("int16"), OURS, batch_of_ours),
     "ours, int8": System("ragatouille_xm", build_ours("int8"), OURS),
     "ours, with filters": System(
         "ragatouille_xm",
-        build_ours("float16", metadata=True),
+        build_ours("int16", metadata=True),
         {"no filter": ours()} | {f"1 in {n}": filtered(n) for n in SELECTIVITIES},
     ),
     "exact MaxSim": System("ragatouille_xm", lambda corpus, folder: None, {"torch": exact}),
