@@ -102,8 +102,8 @@ def _engine(result: Json) -> Section:
 def _alone(passages: str, row: Json) -> str:
     build = row["build"]
     return (
-        f"The state before was not built with {int(passages):,} passages ({number(row['tokens'])} token vectors). The state "
-        f"after took {number(build['cpu_s'])} CPU seconds for them (commit {row['commit']}); its own memory peaked at "
+        f"The state before was not built with {int(passages):,} passages ({number(row['tokens'])} token vectors). "
+        f"The state after took {number(build['cpu_s'])} CPU seconds for them (commit {row['commit']}); its own memory peaked at "
         f"{number(build['peak_anonymous_mib'])} MiB, with mapped files at {number(build['ru_maxrss_mib'])} MiB."
     )
 
