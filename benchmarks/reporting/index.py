@@ -103,8 +103,9 @@ def _alone(passages: str, row: Json) -> str:
     build = row["build"]
     return (
         f"The state before was not built with {int(passages):,} passages ({number(row['tokens'])} token vectors). "
-        f"The state after took {number(build['cpu_s'])} CPU seconds for them (commit {row['commit']}); its own memory peaked at "
-        f"{number(build['peak_anonymous_mib'])} MiB, with mapped files at {number(build['ru_maxrss_mib'])} MiB."
+        f"The state after took {number(build['cpu_s'])} CPU seconds for them (commit {row['commit']}); "
+        f"its own memory peaked at {number(build['peak_anonymous_mib'])} MiB, "
+        f"with mapped files at {number(build['ru_maxrss_mib'])} MiB."
     )
 
 
