@@ -93,10 +93,21 @@ def _engine(result: Json) -> Section:
         ) if plotted else None,
         (
             f"The machine's load average was between {min(loads)} and {max(loads)}: only large ratios mean something.",
+            *(_again(passages, row) for passages, row in result.get("after_again", {}).items()),
             *(_alone(passages, row) for passages, row in result.get("after_alone", {}).items()),
             *_worse(sizes),
         ),
     )  # fmt: skip
+
+
+def _again(passages: str, row: Json) -> str:
+    write = row["write"]
+    return (
+        f"With a buffer of half the size (commit {row['commit']}, measured alone), {int(passages):,} passages: "
+        f"add {number(write['add_ms'])} ms and {number(write['add_worst_ms'])} at worst, "
+        f"replace {number(write['update_ms'])} and {number(write['update_worst_ms'])}, "
+        f"delete {number(write['delete_ms'])} and {number(write['delete_worst_ms'])}."
+    )
 
 
 def _alone(passages: str, row: Json) -> str:
