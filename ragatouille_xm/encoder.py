@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -123,10 +123,16 @@ class Encoder:
         return self.model.dim
 
     def detect(
-        self, texts: Sequence[str], candidates: Sequence[str] | None = None, hint: str | None = None
+        self, texts: Sequence[str], counts: Mapping[str, float] | None = None, *, together: bool = False
     ) -> list[Detection]:
-        """Detect the language of each text among `candidates`, by default all languages with an adapter."""
-        return self.detector.detect(texts, self.adapters.languages if candidates is None else candidates, hint)
+        """Detect the language of each text, one that has an adapter.
+
+        Parameters
+        ----------
+        counts, together
+            What is known of the collection: see `ragatouille_xm.text.detector.LanguageDetector.detect`.
+        """
+        return self.detector.detect(texts, self.adapters.languages, counts, together=together)
 
     @property
     def works_ahead(self) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,8 +19,11 @@ from .encoder import Encoder
 from .errors import DuplicateDocumentError
 from .index.base import IndexBuild, IndexWriter
 from .text.ahead import map_ahead
+from .text.collection import CollectionLanguages
 from .text.tokenizer import Tokens
 from .types import Passage
+
+logger = logging.getLogger(__name__)
 
 DOCUMENT_BATCH = 512  # for each device: enough to sort by length, little enough to keep in memory
 
@@ -88,6 +93,7 @@ class Indexer:
         writer: IndexWriter,
         documents: Iterable[Document],
         known: Callable[[Sequence[str]], Collection[str]] | None = None,
+        counts: Mapping[str, int] | None = None,
     ) -> int:
         """Store documents, streaming; return how many passages they became.
 
@@ -97,6 +103,8 @@ class Indexer:
         documents : iterable of Document
         known : callable, optional
             Names those of some document ids that the index has; they are refused.
+        counts : mapping of str to int, optional
+            How many passages in each language the index has, which tells what short texts are.
 
         Raises
         ------
@@ -113,7 +121,7 @@ class Indexer:
                 )
             return prepared
 
-        return self._store(writer, documents, check)
+        return self._store(writer, documents, check, CollectionLanguages(self.encoder.detect, counts))
 
     def resume(self, build: IndexBuild, documents: Iterable[Document]) -> int:
         """Make a build that was broken off hold what `documents` give; return how many passages were encoded.
@@ -127,40 +135,44 @@ class Indexer:
             given.update(document.document_id for document in prepared.documents)
             return prepared.without(_stored(build, prepared))
 
-        n_passages = self._store(build, documents, skip_stored)
+        n_passages = self._store(build, documents, skip_stored, CollectionLanguages(self.encoder.detect))
         build.delete([document_id for document_id in build.document_ids() if document_id not in given])
         return n_passages
 
-    def _store(self, writer: IndexWriter, documents: Iterable[Document], choose: Callable[[Prepared], Prepared]) -> int:
+    def _store(
+        self,
+        writer: IndexWriter,
+        documents: Iterable[Document],
+        choose: Callable[[Prepared], Prepared],
+        languages: CollectionLanguages,
+    ) -> int:
         n_passages = 0
         began = time.monotonic()
         hidden = None if self.progress else True
         bar: tqdm[Any]
         with tqdm(total=self.total, desc="indexing", unit="document", disable=hidden) as bar:
             batches = _batches(documents, DOCUMENT_BATCH * len(self.encoder.replicas))
-            for prepared in (map_ahead if self.encoder.works_ahead else map)(self._prepare, batches):
+            prepare = partial(self._prepare, languages)
+            for prepared in (map_ahead if self.encoder.works_ahead else map)(prepare, batches):
                 chosen = choose(prepared)
                 bar.update(len(prepared.documents) - len(chosen.documents))
                 n_passages += self._store_batch(writer, chosen, bar)
                 bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
+        if languages.decided:
+            logger.info("languages of the documents: %s", languages.summary())
         return n_passages
 
-    def _prepare(self, documents: list[Document]) -> Prepared:
-        """Detect, split and tokenise a batch, while the model encodes the one before."""
-        languages = self._languages_of(documents)
+    def _prepare(self, languages: CollectionLanguages, documents: list[Document]) -> Prepared:
+        """Detect, split and tokenise a batch, while the model encodes the one before.
+
+        A document's language is the user's, or detected once for all its passages.
+        """
+        resolve = self.encoder.adapters.resolve
+        given = [None if each.language is None else resolve(each.language) for each in documents]
+        found = languages.detect([document.text for document in documents], given)
         chunks = self.split(documents)
         tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
-        return Prepared(documents, languages, chunks, tokens)
-
-    def _languages_of(self, documents: Sequence[Document]) -> list[str]:
-        """Return each document's language: the user's, or detected once for all its passages."""
-        unknown = [i for i, document in enumerate(documents) if document.language is None]
-        detected = self.encoder.detect([documents[i].text for i in unknown])
-        found = dict(zip(unknown, detected, strict=True))
-        return [
-            found[i].language if document.language is None else self.encoder.adapters.resolve(document.language)
-            for i, document in enumerate(documents)
-        ]
+        return Prepared(documents, [each.language for each in found], chunks, tokens)
 
     def _store_batch(self, writer: IndexWriter, prepared: Prepared, bar: tqdm[Any]) -> int:
         documents, languages, chunks, tokens = prepared

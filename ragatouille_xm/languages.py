@@ -104,6 +104,9 @@ _RELATIVE = _invert(
 )  # fmt: skip
 
 
+_LOCALE_SCRIPT = {"latin": "latn", "cyrillic": "cyrl", "arabic": "arab", "devanagari": "deva"}
+
+
 class _Tag(NamedTuple):
     """A parsed language tag, in lower case, with aliases of the language resolved."""
 
@@ -114,8 +117,9 @@ class _Tag(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _parse(tag: str) -> _Tag | None:
-    """Parse a tag; return None if it is malformed."""
-    parts = tag.strip().replace("_", "-").lower().split("-")
+    """Parse a tag, or the name of a locale (``sr_RS.UTF-8@latin``); return None if it is malformed."""
+    locale, _, modifier = tag.strip().lower().partition("@")
+    parts = locale.partition(".")[0].replace("_", "-").split("-")
     if not all(re.fullmatch("[a-z0-9]{1,8}", part) for part in parts) or not re.fullmatch("[a-z]{2,8}", parts[0]):
         return None
     end = next((i for i, part in enumerate(parts) if len(part) == 1), len(parts))  # extensions and private use follow
@@ -125,7 +129,7 @@ def _parse(tag: str) -> _Tag | None:
         language = _ALIAS.get(subtags[0], subtags[0])
     script = next((part for part in subtags if re.fullmatch("[a-z]{4}", part)), "")
     region = next((part for part in subtags if re.fullmatch("[a-z]{2}", part)), "")
-    return _Tag(language, script, region)
+    return _Tag(language, script or _LOCALE_SCRIPT.get(modifier, ""), region)
 
 
 def _language_of(tag: str, nearest: bool) -> str | None:
@@ -153,7 +157,7 @@ def to_adapter(tag: str, *, nearest: bool = True) -> str | None:
     Parameters
     ----------
     tag : str
-        Any BCP-47 tag, detector code or adapter name, in upper or lower case, with ``-`` or ``_``.
+        Any BCP-47 tag, detector code, adapter name or name of a locale, in upper or lower case, with ``-`` or ``_``.
     nearest : bool
         Use the nearest relative for a language without an adapter, or in another script.
 
@@ -166,6 +170,8 @@ def to_adapter(tag: str, *, nearest: bool = True) -> str | None:
     --------
     >>> to_adapter("pt-BR"), to_adapter("zh-Hant-HK"), to_adapter("nb"), to_adapter("srp_Cyrl")
     ('pt_XX', 'zh_TW', 'no_XX', 'sr_RS')
+    >>> to_adapter("en_US.UTF-8"), to_adapter("sr_RS@latin")
+    ('en_XX', 'sr_RS')
     >>> to_adapter("lb"), to_adapter("lb", nearest=False), to_adapter("und")
     ('de_DE', None, None)
     """

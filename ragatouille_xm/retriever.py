@@ -63,7 +63,8 @@ class Retriever:
             If the index has one of the documents and `replace` is off.
         """
         with self.index.writer(replace=replace) as writer:
-            n_passages = indexer.add(writer, documents, None if replace else self.index.contains)
+            known = None if replace else self.index.contains
+            n_passages = indexer.add(writer, documents, known, self.index.languages())
         self._maintain()
         return n_passages
 
@@ -92,7 +93,7 @@ class Retriever:
             Texts, or what `encode` made of them.
         k : int
         languages : str or sequence of (str or None), optional
-            Of all queries, or of each; where None, detected among the languages that the index has.
+            Of all queries, or of each; where None, detected: see `query_languages`.
         filter : mapping, optional
             See `ragatouille_xm.corpus.filters`; applied before the best `k` are taken.
         min_score : float, optional
@@ -147,7 +148,11 @@ class Retriever:
         return self.encoder.encode_queries(queries, self.query_languages(queries, languages))
 
     def query_languages(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> list[str]:
-        """Return the language whose adapter each query goes through; parameters as for `search`."""
+        """Return the language whose adapter each query goes through; parameters as for `search`.
+
+        A query is in its own language, whether or not the index has it. Where its words leave that open, they are taken
+        to be in a language that the index has: see `ragatouille_xm.text.prior`.
+        """
         if isinstance(languages, str) or not isinstance(languages, Iterable):
             languages = [languages] * len(queries)
         given = list(languages)
@@ -155,9 +160,8 @@ class Retriever:
             check_language(language, "language")
         if len(given) != len(queries):
             raise InputError(f"{len(queries)} queries came with {len(given)} languages; give one for each, or one.")
-        present = list(self.index.languages())
         unknown = [query for query, language in zip(queries, given, strict=True) if language is None]
-        detected = iter(self.encoder.detect(unknown, present, present[0] if present else None))
+        detected = iter(self.encoder.detect(unknown, self.index.languages()) if unknown else ())
         return [next(detected).language if each is None else self.encoder.adapters.resolve(each) for each in given]
 
     def _normalise(self, condition: Condition) -> Condition:

@@ -1,24 +1,27 @@
 """Language detection.
 
 The default, `Py3LangIdDetector`, decides by script where it can; a naive Bayes model over byte n-grams (py3langid)
-chooses among the languages of that script. ``benchmarks/languages.py`` compares it with langdetect.
+weighs the languages of that script. What the collection is written in decides where a text says little
+(`ragatouille_xm.text.prior`). ``benchmarks/languages.py`` measures it.
 """
 
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..languages import ADAPTERS, AdapterTable
-from ..types import DetectedLanguage, Detection
+from ..languages import ADAPTERS, LANGUAGES, AdapterTable
+from ..types import DetectedLanguage
 from .detector import NO_LANGUAGE, Detector, LanguageDetector, labels_for, ordered, visible_prefix
+from .mixed import Reading, readings
 from .other_detectors import CallableDetector, LangdetectDetector
-from .scripts import han_characters, main_script, written_in
+from .prior import Evidence
+from .scripts import han_characters, written_in
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -28,8 +31,11 @@ __all__ = [
     "make_detector",
 ]  # fmt: skip
 
-MIN_CONFIDENCE = 0.2  # below, most texts are names, products and code
-ABOVE_CHANCE = 1.25  # times the chance level: with few candidates, even a featureless text exceeds 0.2
+MIN_CONFIDENCE = 0.4  # below, most texts are names, products and code
+# The model takes the features of a text for independent, so it is too sure of long ones. Its scores are divided by this
+# times the fifth root of the number of bytes: a text counts for more the longer it is, but not in proportion.
+TEMPERATURE = 2.0
+SECOND_READING = -0.7  # logarithm: a text in two scripts is half as likely in the second
 
 _loading = Lock()
 
@@ -39,13 +45,14 @@ class Py3LangIdDetector(Detector):
 
     Rules, in order, over the first 300 characters without web and e-mail addresses:
 
-    1. Without letters: the fallback (see `ragatouille_xm.text.detector.Detector.fall_back`).
-    2. If one candidate is written in the script: that one. If none is: the fallback.
-    3. Kana means Japanese. Han without kana is Japanese if it has a character used only in Japan, or if the hint is
-       Japanese and no character contradicts it; otherwise Chinese, simplified or traditional by the characters that
-       exist in only one of GB 2312 and Big5.
-    4. py3langid's probabilities over the candidates of the script and "no language". If "no language" wins, or the best
-       is below 0.2 or barely above chance: the fallback, which is a language of the script.
+    1. Without letters, a text is of the collection's main language (`ragatouille_xm.text.detector`).
+    2. Of a text in several scripts, the running words count: see `ragatouille_xm.text.mixed`.
+    3. If one candidate is written in the script: that one. If none is: as without letters.
+    4. Kana means Japanese. Han without kana is Japanese if it has a character used only in Japan, or if the collection
+       is and no character contradicts it; otherwise Chinese, simplified or traditional by the characters that exist in
+       only one of GB 2312 and Big5.
+    5. py3langid's likelihoods. If no language of the script has a probability of 0.4 among all of them, or "no
+       language" has a higher one, the text says nothing.
 
     Parameters
     ----------
@@ -57,70 +64,72 @@ class Py3LangIdDetector(Detector):
     >>> detector = Py3LangIdDetector()
     >>> [d.language for d in detector.detect(["Où est la gare ?", "駅はどこですか", "图书馆在哪里", "圖書館在哪裡"])]
     ['fr', 'ja', 'zh', 'zh-TW']
-    >>> detector.detect(["12:30"], candidates=["fr", "de"], hint="de")
+    >>> detector.detect(["12:30"], candidates=["fr", "de"], counts={"de": 40})
     [Detection(language='de', confidence=0.0)]
     """
 
-    def detect(
-        self, texts: Sequence[str], candidates: Collection[str] | None = None, hint: str | None = None
-    ) -> list[Detection]:
-        """Return the language of each text; see `LanguageDetector.detect`."""
-        allowed = self.allowed(candidates)
-        return [self._detect(text, allowed, hint) for text in texts]
+    def evidence(self, texts: Sequence[str], allowed: tuple[str, ...]) -> list[Evidence]:
+        """Return what each text says about its language, one of `allowed`."""
+        return [self._evidence(visible_prefix(text), allowed) for text in texts]
 
-    def _detect(self, text: str, allowed: tuple[str, ...], hint: str | None) -> Detection:
-        text = visible_prefix(text)
-        script = main_script(text)
-        if script is None:
-            return self.fall_back(None, allowed, hint)
-        fitting = written_in(script, allowed)
+    def _evidence(self, text: str, allowed: tuple[str, ...]) -> Evidence:
+        scripts = [reading for reading in readings(text) if written_in(reading.script, allowed)]
+        if not scripts:
+            return self.no_evidence(None, allowed)
+        found = [self._read(reading, allowed) for reading in scripts]
+        if len(found) == 1:
+            return found[0]
+        likelihoods = {language: value + SECOND_READING for language, value in found[1].likelihoods.items()}
+        return Evidence({**likelihoods, **found[0].likelihoods}, any(each.found for each in found))
+
+    def _read(self, reading: Reading, allowed: tuple[str, ...]) -> Evidence:
+        """Return the evidence of a text in one script."""
+        fitting = written_in(reading.script, allowed)
         if len(fitting) == 1:
-            return Detection(fitting[0], 1.0)
-        if not fitting:
-            return self.fall_back(script, allowed, hint)
-        if script == "Hani":
-            return self._detect_han(text, fitting, hint)
-        return self._detect_by_model(text, script, fitting, hint) or self.fall_back(script, allowed, hint)
+            return Evidence({fitting[0]: 0.0})
+        if reading.script == "Hani":
+            return Evidence(_weigh_han(reading.text, fitting))
+        likelihoods = _weigh_by_model(reading.text, reading.script, fitting)
+        return Evidence(likelihoods) if likelihoods else self.no_evidence(reading.script, allowed)
 
-    def _detect_han(self, text: str, fitting: tuple[str, ...], hint: str | None) -> Detection:
-        han = han_characters()
-        characters = set(text)
-        if "ja" in fitting:
-            if characters & han.japanese:
-                return Detection("ja", 1.0)
-            if hint == "ja" and not characters & han.not_japanese:
-                return Detection("ja", 0.5)
-        chinese = [language for language in fitting if language != "ja"]
-        if len(chinese) == 1:
-            return Detection(chinese[0], 1.0)
-        lead = sum(c in han.traditional for c in text) - sum(c in han.simplified for c in text)
-        if lead:
-            return Detection("zh-TW" if lead > 0 else "zh", 1.0)
-        return Detection(hint if hint in chinese else "zh", 0.5)
 
-    def _detect_by_model(self, text: str, script: str, fitting: tuple[str, ...], hint: str | None) -> Detection | None:
-        identifier, language_of = _restricted(fitting)
-        if not language_of:
-            return None
-        confidence: dict[str, float] = defaultdict(float)
-        nothing = 0.0
-        for label, probability in identifier.rank(text):
-            if label in language_of:
-                confidence[language_of[label]] += probability
-            else:
-                nothing = probability
-        best = max(confidence, key=confidence.__getitem__)
-        chance = list(language_of.values()).count(best) / (len(language_of) + 1)
-        if confidence[best] < max(MIN_CONFIDENCE, ABOVE_CHANCE * chance, nothing):
-            return None
-        return Detection(best, min(confidence[best], 1.0))
+def _weigh_han(text: str, fitting: tuple[str, ...]) -> dict[str, float]:
+    """Return the logarithms of the likelihoods of Japanese, simplified and traditional Chinese."""
+    han = han_characters()
+    characters = set(text)
+    chinese = [language for language in fitting if language != "ja"]
+    lead = sum(c in han.traditional for c in text) - sum(c in han.simplified for c in text) if len(chinese) > 1 else 0
+    weights = {"zh": min(0.0, -3.0 * lead), "zh-TW": min(0.0, 3.0 * lead)}
+    if characters & han.japanese:
+        weights["ja"] = 3.0
+    elif not characters & han.not_japanese:
+        weights["ja"] = -1.0
+    found = {language: weights[language] for language in fitting if language in weights}
+    return found or dict.fromkeys(fitting, 0.0)
+
+
+def _weigh_by_model(text: str, script: str, fitting: tuple[str, ...]) -> dict[str, float]:
+    """Return the logarithm of each language's likelihood, the best at 0; nothing if the text is inconclusive."""
+    identifier, language_of = _restricted(written_in(script, tuple(dict.fromkeys((*LANGUAGES, *fitting)))))
+    text = f" {text.lower()} "  # titles are read better in lower case, and words at the ends as words
+    scale = TEMPERATURE * len(text.encode("utf-8", "surrogatepass")) ** 0.2
+    scores = {label: score / scale for label, score in identifier.rank(text)}
+    top = max(scores.values())
+    nothing = math.exp(scores[NO_LANGUAGE] - top)
+    likelihoods: dict[str, float] = {}
+    for label, language in language_of.items():
+        likelihoods[language] = max(likelihoods.get(language, -math.inf), scores[label] - top)
+    best = math.exp(max(likelihoods.values()))
+    if best < max(MIN_CONFIDENCE * (nothing + sum(map(math.exp, likelihoods.values()))), nothing):
+        return {}
+    return {language: likelihoods[language] for language in fitting if language in likelihoods}
 
 
 @lru_cache(maxsize=1)
 def _identifier() -> LanguageIdentifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
 
 
 @lru_cache(maxsize=16)  # about 10 MB for all languages in Latin script, less for fewer
@@ -176,6 +185,8 @@ def detect_languages(
     texts: str | Sequence[str],
     candidates: Collection[str] | None = None,
     detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
+    *,
+    together: bool = False,
 ) -> list[DetectedLanguage]:
     """Return the language and adapter of each text, without a checkpoint.
 
@@ -186,6 +197,8 @@ def detect_languages(
         Possible languages, as any tags; by default the 81 of ColBERT-XM.
     detector : str, callable or LanguageDetector
         As for `make_detector`.
+    together : bool
+        The texts are of one collection: what it is written in decides where a text says little.
 
     Raises
     ------
@@ -198,10 +211,13 @@ def detect_languages(
     --------
     >>> detect_languages("Gdzie jest biblioteka?")[0].adapter
     'pl_PL'
+    >>> titles = ["Bolsa de couro feminina", "Cinto", "Tênis de corrida", "Meias"]
+    >>> [found.language for found in detect_languages(titles, together=True)]
+    ['pt', 'pt', 'pt', 'pt']
     """
     table = AdapterTable(ADAPTERS, "en_XX")
     allowed = None if candidates is None else tuple(dict.fromkeys(table.resolve(tag) for tag in ordered(candidates)))
-    found = make_detector(detector).detect(list_of_strings(texts, "texts"), allowed)
+    found = make_detector(detector).detect(list_of_strings(texts, "texts"), allowed, together=together)
     return [DetectedLanguage(each.language, table.adapter_for(each.language), each.confidence) for each in found]
 
 

@@ -1,19 +1,22 @@
-"""The detector protocol, and the base of our detectors: allowed languages and the fallback."""
+"""The detector protocol, and the base of our detectors: allowed languages, and what they do without evidence."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from ..languages import LANGUAGES, match
 from ..types import Detection
+from .prior import Evidence, decide
 from .scripts import written_in
 
 MAX_CHARACTERS = 300  # more only makes detection slower
 NO_LANGUAGE = "zxx"  # the label for text without a language
 _SCRIPT_DEFAULT = {"Cyrl": "ru", "Arab": "ar", "Deva": "hi", "Hani": "zh"}
+_ORDER = 0.01  # less than any collection says
 _LETTER = re.compile(r"[^\W\d_]")
 _ADDRESS = re.compile(r"(?:https?://|www\.)[!-~]+|[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 
@@ -23,7 +26,12 @@ class LanguageDetector(Protocol):
     """Detects the language of texts. Thread-safe."""
 
     def detect(
-        self, texts: Sequence[str], candidates: Collection[str] | None = None, hint: str | None = None
+        self,
+        texts: Sequence[str],
+        candidates: Collection[str] | None = None,
+        counts: Mapping[str, float] | None = None,
+        *,
+        together: bool = False,
     ) -> list[Detection]:
         """Return the language of each text.
 
@@ -33,8 +41,11 @@ class LanguageDetector(Protocol):
             Any text: empty, without letters, very long. None of them raises.
         candidates : collection of str, optional
             Possible languages; by default, and if empty, all that the detector knows.
-        hint : str, optional
-            The likeliest language, for inconclusive texts.
+        counts : mapping of str to float, optional
+            How many texts in each language the collection holds that these are for.
+        together : bool
+            The texts are of one collection, and say something about each other. Otherwise the language of each does
+            not depend on the others.
 
         Returns
         -------
@@ -44,20 +55,36 @@ class LanguageDetector(Protocol):
         ...
 
 
-class Detector:
-    """Base of the detectors: allowed languages, and the fallback for inconclusive texts.
+class Detector(ABC):
+    """Base of the detectors, which weigh the `evidence` that theirs find by `ragatouille_xm.text.prior`.
 
     Parameters
     ----------
     languages : collection of str, optional
         All that may be returned; by default the 81 of `ragatouille_xm.languages`, or the candidates of a call.
     fallback : str, optional
-        For undetectable text, if neither the hint nor the script decides.
+        For undetectable text, if neither the collection nor the script decides; by default English.
     """
 
     def __init__(self, languages: Collection[str] | None = None, fallback: str | None = None) -> None:
         self.languages = ordered(languages) if languages else None
         self.fallback = fallback
+
+    def detect(
+        self,
+        texts: Sequence[str],
+        candidates: Collection[str] | None = None,
+        counts: Mapping[str, float] | None = None,
+        *,
+        together: bool = False,
+    ) -> list[Detection]:
+        """Return the language of each text; see `LanguageDetector.detect`."""
+        allowed = self.allowed(candidates)
+        return decide(self.evidence(texts, allowed), allowed, counts, together=together)
+
+    @abstractmethod
+    def evidence(self, texts: Sequence[str], allowed: tuple[str, ...]) -> list[Evidence]:
+        """Return what each text says about its language, one of `allowed`."""
 
     def allowed(self, candidates: Collection[str] | None) -> tuple[str, ...]:
         """Return the languages that may be returned, given the candidates of a call."""
@@ -68,17 +95,16 @@ class Detector:
             return ordered(candidates)
         return tuple(language for language in ordered(candidates) if language in every) or every
 
-    def fall_back(self, script: str | None, allowed: tuple[str, ...], hint: str | None) -> Detection:
-        """Choose a language for an inconclusive text.
+    def no_evidence(self, script: str | None, allowed: tuple[str, ...]) -> Evidence:
+        """Return the evidence of an inconclusive text: all languages written in its script are equally likely.
 
-        Of the hint, the script's most used language, the detector's fallback, English and the first candidate: the
-        first that is allowed and written in the text's script (in any script, if no candidate is written in it).
+        In any script, if no language is written in it. The script's most used language is taken before the detector's
+        fallback, English and the first of `allowed`, if the collection does not decide.
         """
         fitting = (written_in(script, allowed) if script else ()) or allowed
-        for choice in (hint, _SCRIPT_DEFAULT.get(script or ""), self.fallback, "en"):
-            if choice in fitting:
-                return Detection(choice, 0.0)
-        return Detection(fitting[0], 0.0)
+        choices = (_SCRIPT_DEFAULT.get(script or ""), self.fallback, "en")
+        first = next((choice for choice in choices if choice in fitting), fitting[0])
+        return Evidence({language: 0.0 if language == first else -_ORDER for language in fitting}, found=False)
 
 
 def visible_prefix(text: str) -> str:

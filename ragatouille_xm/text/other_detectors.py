@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,9 +11,10 @@ from threading import Lock
 from typing import Any
 
 from ..languages import match, to_adapter
-from ..types import Detection
 from .detector import Detector, labels_for, visible_prefix
-from .scripts import main_script, written_in
+from .mixed import readings
+from .prior import Evidence
+from .scripts import written_in
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ class LangdetectDetector(Detector):
     """langdetect, for compatibility: 55 languages, slower and less accurate. Deterministic, since it is seeded.
 
     A text without letters, one it cannot place, and one that is not in the script of its answer (it takes Georgian for
-    Estonian) fall back as in `Py3LangIdDetector`.
+    Estonian) say nothing.
 
     Parameters
     ----------
@@ -31,22 +33,23 @@ class LangdetectDetector(Detector):
         All languages that may be returned, and one for undetectable text. Both optional.
     """
 
-    def detect(
-        self, texts: Sequence[str], candidates: Collection[str] | None = None, hint: str | None = None
-    ) -> list[Detection]:
-        """Return the language of each text; see `LanguageDetector.detect`."""
-        allowed = self.allowed(candidates)
-        return [self._detect(text, allowed, hint) for text in texts]
+    def evidence(self, texts: Sequence[str], allowed: tuple[str, ...]) -> list[Evidence]:
+        """Return what each text says about its language, one of `allowed`."""
+        return [self._evidence(visible_prefix(text), allowed) for text in texts]
 
-    def _detect(self, text: str, allowed: tuple[str, ...], hint: str | None) -> Detection:
+    def _evidence(self, text: str, allowed: tuple[str, ...]) -> Evidence:
         from langdetect.lang_detect_exception import LangDetectException
 
         with _loading:
             factory = _langdetect_factory()
-        text = visible_prefix(text)
-        script = main_script(text)
+        found = readings(text)
+        if not found:
+            return self.no_evidence(None, allowed)
+        [script, text], *_ = found
+        fitting = written_in(script, allowed)
         language_of = labels_for(tuple(factory.get_lang_list()), allowed)
-        if script and language_of:
+        probable: list[Any] = []
+        if language_of:
             detector = factory.create()
             detector.set_prior_map(dict.fromkeys(language_of, 1.0))
             detector.append(text)
@@ -54,10 +57,9 @@ class LangdetectDetector(Detector):
                 probable = detector.get_probabilities()
             except LangDetectException:  # no known features in the text
                 probable = []
-            language = language_of[probable[0].lang] if probable else ""
-            if language in written_in(script, allowed):
-                return Detection(language, min(float(probable[0].prob), 1.0))
-        return self.fall_back(script, allowed, hint)
+        likelihoods = {language_of[each.lang]: math.log(each.prob) for each in probable}
+        likelihoods = {language: value for language, value in likelihoods.items() if language in fitting}
+        return Evidence(likelihoods) if likelihoods else self.no_evidence(script, allowed)
 
 
 @lru_cache(maxsize=1)
@@ -78,8 +80,8 @@ class CallableDetector(Detector):
     ----------
     fn : callable
         From a text to a language tag (BCP-47, in any common spelling), to ``(tag, confidence)``, or to None if it
-        cannot tell. If it raises, or its answer is not a language, the text falls back as in `Py3LangIdDetector`, with
-        one warning per batch.
+        cannot tell. The collection can overrule an answer of which it is not sure. If it raises, or its answer is not a
+        language, the text says nothing, with one warning per batch.
     languages, fallback
         As for `Py3LangIdDetector`.
 
@@ -95,11 +97,8 @@ class CallableDetector(Detector):
         super().__init__(languages, fallback)
         self.fn = fn
 
-    def detect(
-        self, texts: Sequence[str], candidates: Collection[str] | None = None, hint: str | None = None
-    ) -> list[Detection]:
-        """Return the language of each text; see `LanguageDetector.detect`."""
-        allowed = self.allowed(candidates)
+    def evidence(self, texts: Sequence[str], allowed: tuple[str, ...]) -> list[Evidence]:
+        """Return what the function says of each text, one of `allowed`."""
         result, failures = [], []
         for text in texts:
             try:
@@ -107,7 +106,10 @@ class CallableDetector(Detector):
             except Exception as error:  # a user's function may raise anything
                 failures.append(error)
                 found = None
-            result.append(found or self.fall_back(main_script(visible_prefix(text)), allowed, hint))
+            if found is None:
+                scripts = [reading.script for reading in readings(visible_prefix(text))]
+                found = self.no_evidence(scripts[0] if scripts else None, allowed)
+            result.append(found)
         if failures:
             logger.warning(
                 "The language detector failed on %d of %d texts, which use the fallback; the first: %s: %s",
@@ -115,12 +117,19 @@ class CallableDetector(Detector):
             )  # fmt: skip
         return result
 
-    def _ask(self, text: str, allowed: tuple[str, ...]) -> Detection | None:
+    def _ask(self, text: str, allowed: tuple[str, ...]) -> Evidence | None:
         answer = self.fn(text)
         tag, confidence = answer if isinstance(answer, tuple) else (answer, 1.0)
         if tag is None or tag in ("", "und"):
             return None
         if not isinstance(tag, str) or (to_adapter(tag) is None and match(tag, allowed) is None):
             raise ValueError(f"its answer {tag!r} is not a known language")
+        sure = float(confidence)
+        if not 0 <= sure <= 1:
+            raise ValueError(f"its confidence {confidence!r} is not between 0 and 1")
         language = match(tag, allowed)
-        return None if language is None else Detection(language, float(confidence))
+        if language is None or sure == 0:
+            return None
+        others = [each for each in allowed if each != language] if sure < 1 else []
+        rest = {each: math.log((1 - sure) / len(others)) for each in others}
+        return Evidence({**rest, language: math.log(sure)})

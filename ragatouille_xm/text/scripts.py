@@ -56,12 +56,6 @@ _WRITTEN_IN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _NOT_LATIN = frozenset(code for languages in _WRITTEN_IN.values() for code in languages) - {"sr"}
 
-# Names and code in Latin letters stand in text of every script and must not outvote it; one Han character or Hangul
-# syllable says as much as two letters.
-_WEIGHTS = np.array([{"Latn": 0.25, "Hani": 2.0, "Hang": 2.0}.get(script, 1.0) for script in _SCRIPTS])
-_KANA, _HAN = _SCRIPTS.index("Kana"), _SCRIPTS.index("Hani")
-_KANA_SHARE = 0.3  # of all letters, Han included: more makes a text Japanese
-
 
 def written_in(script: str, languages: Sequence[str]) -> tuple[str, ...]:
     """Return those of `languages` that are written in `script`, in their order.
@@ -76,22 +70,22 @@ def written_in(script: str, languages: Sequence[str]) -> tuple[str, ...]:
     return tuple(language for language in languages if language in _WRITTEN_IN[script])
 
 
-def main_script(text: str) -> str | None:
-    """Return the script of a text (ISO 15924 code; ``"Kana"`` for Japanese), or None if it has no letters.
+def letters_of(text: str) -> dict[str, int]:
+    """Return how many letters of each script a text has, for the scripts that it has letters of.
+
+    Han characters beside kana are Japanese, and count as ``"Kana"``.
 
     Examples
     --------
-    >>> main_script("Что такое Python?"), main_script("東京"), main_script("東京へ行く"), main_script("123 🙂")
-    ('Cyrl', 'Hani', 'Kana', None)
+    >>> letters_of("Что такое Python?"), letters_of("東京"), letters_of("東京へ行く"), letters_of("123 🙂")
+    ({'Cyrl': 8, 'Latn': 6}, {'Hani': 2}, {'Kana': 5}, {})
     """
     codepoints = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     counts = np.bincount(_table()[codepoints], minlength=len(_SCRIPTS) + 1)[1:]
-    letters = counts.sum()
-    if not letters:
-        return None
-    if counts[_KANA] and counts[_KANA] + counts[_HAN] >= _KANA_SHARE * letters:
-        return "Kana"
-    return _SCRIPTS[int((counts * _WEIGHTS).argmax())]
+    found = {script: int(counts[i]) for i, script in enumerate(_SCRIPTS) if counts[i]}
+    if "Kana" in found:
+        found["Kana"] += found.pop("Hani", 0)
+    return found
 
 
 @lru_cache(maxsize=1)

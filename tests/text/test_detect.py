@@ -21,7 +21,8 @@ from ragatouille_xm.text.detect import (
     detect_languages,
     make_detector,
 )
-from ragatouille_xm.text.scripts import main_script, written_in
+from ragatouille_xm.text.mixed import readings
+from ragatouille_xm.text.scripts import written_in
 from ragatouille_xm.types import Detection
 
 SENTENCES = {
@@ -169,8 +170,8 @@ class TestScripts:
             ("\ufeffok", "Latn"), ("奧黛麗・赫本", "Hani"),
         ],
     )  # fmt: skip
-    def test_main_script(self, text: str, script: str | None) -> None:
-        assert main_script(text) == script
+    def test_the_script_of_a_text(self, text: str, script: str | None) -> None:
+        assert [reading.script for reading in readings(text)][:1] == ([script] if script else [])
 
     def test_each_language_is_written_somewhere_and_only_serbian_and_japanese_twice(self) -> None:
         scripts = ["Hang", "Kana", "Hani", "Thai", "Laoo", "Khmr", "Mymr", "Geor", "Armn", "Grek", "Hebr", "Ethi"]
@@ -198,7 +199,7 @@ class TestScripts:
         assert detector.detect(["Да"], ["ru", "de"]) == [Detection("ru", 1.0)]
 
     def test_a_script_that_no_candidate_has_falls_back(self, detector: Py3LangIdDetector) -> None:
-        assert detector.detect([SENTENCES["ko"]], ["fr", "en"], hint="fr") == [Detection("fr", 0.0)]
+        assert detector.detect([SENTENCES["ko"]], ["fr", "en"], counts={"fr": 1}) == [Detection("fr", 0.0)]
         assert detector.detect([SENTENCES["ko"]], ["fr", "en"]) == [Detection("en", 0.0)]
         assert detector.detect([SENTENCES["ko"]], ["fr", "de"]) == [Detection("fr", 0.0)]
 
@@ -214,7 +215,7 @@ class TestHan:
 
     def test_characters_of_both_take_the_hint_or_simplified(self, detector: Py3LangIdDetector) -> None:
         for hint, expected in ((None, "zh"), ("zh-TW", "zh-TW"), ("zh", "zh"), ("fr", "zh")):
-            assert languages(detector.detect(["中文大字"], hint=hint)) == [expected]
+            assert languages(detector.detect(["中文大字"], counts={hint: 1} if hint else None)) == [expected]
 
     def test_the_one_chinese_candidate_serves_both(self, detector: Py3LangIdDetector) -> None:
         texts = [SENTENCES["zh"], SENTENCES["zh-TW"]]
@@ -227,8 +228,8 @@ class TestHan:
     def test_other_kanji_are_japanese_if_the_hint_says_so_and_nothing_speaks_against_it(
         self, detector: Py3LangIdDetector
     ) -> None:
-        assert languages(detector.detect(["東京", "东京"], ["zh", "ja"], hint="ja")) == ["ja", "zh"]
-        assert languages(detector.detect(["東京", "东京"], ["zh", "ja"], hint="zh")) == ["zh", "zh"]
+        assert languages(detector.detect(["東京", "东京"], ["zh", "ja"], counts={"ja": 1})) == ["ja", "zh"]
+        assert languages(detector.detect(["東京", "东京"], ["zh", "ja"], counts={"zh": 1})) == ["zh", "zh"]
 
     def test_kanji_are_japanese_without_chinese_among_the_candidates(self, detector: Py3LangIdDetector) -> None:
         assert languages(detector.detect(["東京", "东京"], ["en", "ja"])) == ["ja", "ja"]
@@ -241,37 +242,37 @@ class TestFallback:
     @pytest.mark.parametrize("text", [*LETTERLESS, "1234567890 " * 100])
     def test_text_without_letters(self, detector: Py3LangIdDetector, text: str) -> None:
         assert detector.detect([text]) == [Detection("en", 0.0)]
-        assert detector.detect([text], hint="th") == [Detection("th", 0.0)]
+        assert detector.detect([text], counts={"th": 1}) == [Detection("th", 0.0)]
         assert detector.detect([text], ["fi", "ru"]) == [Detection("fi", 0.0)]
         assert detector.detect([text], {"ru", "fi"}) == [Detection("fi", 0.0)]  # a set has no order of its own
-        assert detector.detect([text], ["fi", "ru"], hint="th") == [Detection("fi", 0.0)]
+        assert detector.detect([text], ["fi", "ru"], counts={"th": 1}) == [Detection("fi", 0.0)]
 
     @pytest.mark.parametrize("text", ["RTX 4090", "Python", "USB", "x", "Paris"])
     def test_names_and_codes_take_the_hint_if_it_has_their_script(self, detector: Py3LangIdDetector, text: str) -> None:
         assert detector.detect([text]) == [Detection("en", 0.0)]
-        assert detector.detect([text], hint="fr") == [Detection("fr", 0.0)]
-        assert detector.detect([text], hint="ru") == [Detection("en", 0.0)]
-        assert detector.detect([text], ["ru", "de", "fr"], hint="ru") == [Detection("de", 0.0)]
+        assert detector.detect([text], counts={"fr": 1}) == [Detection("fr", 0.0)]
+        assert detector.detect([text], counts={"ru": 1}) == [Detection("en", 0.0)]
+        assert detector.detect([text], ["ru", "de", "fr"], counts={"ru": 1}) == [Detection("de", 0.0)]
 
     def test_what_is_likelier_in_no_language_takes_the_hint(self, detector: Py3LangIdDetector) -> None:
         for candidates in (["de", "fr"], ["en", "de", "fr", "es", "it", "pl", "cs", "hu"]):
-            assert detector.detect(["GTCAGTCA"], candidates, hint="fr") == [Detection("fr", 0.0)]
+            assert detector.detect(["GTCAGTCA"], candidates, counts={"fr": 1}) == [Detection("fr", 0.0)]
 
     def test_the_scripts_most_used_language(self, detector: Py3LangIdDetector) -> None:
-        assert detector.detect(["ст"], hint="fr") == [Detection("ru", 0.0)]
-        assert detector.detect(["ст"], hint="uk") == [Detection("uk", 0.0)]
+        assert detector.detect(["ст"], counts={"fr": 1}) == [Detection("ru", 0.0)]
+        assert detector.detect(["ст"], counts={"uk": 1}) == [Detection("uk", 0.0)]
         assert detector.detect(["ст"], ["en", "uk", "bg", "sr"])[0].language in ("uk", "bg", "sr")
 
     def test_the_detectors_own_fallback_comes_after_the_hint(self) -> None:
         detector = Py3LangIdDetector(fallback="de")
         assert languages(detector.detect(["123", "RTX"])) == ["de", "de"]
-        assert languages(detector.detect(["123", "RTX"], hint="fr")) == ["fr", "fr"]
+        assert languages(detector.detect(["123", "RTX"], counts={"fr": 1})) == ["fr", "fr"]
         assert languages(detector.detect(["123"], ["fr", "es"])) == ["fr"]
 
     def test_addresses_are_not_read(self, detector: Py3LangIdDetector) -> None:
         address = "https://example.org/the/library/opens/every/morning/and/everybody/can/borrow/books"
         text = f"{address} {SENTENCES['pl']} someone.with.a.name@mail.example.org"
-        assert languages(detector.detect([text, "请看" + address, address], hint="fi")) == ["pl", "zh", "fi"]
+        assert languages(detector.detect([text, "请看" + address, address], counts={"fi": 1})) == ["pl", "zh", "fi"]
 
     def test_a_long_head_without_letters_is_skipped(self, detector: Py3LangIdDetector) -> None:
         assert languages(detector.detect(["1 2 3 | " * 500 + SENTENCES["hu"]])) == ["hu"]
@@ -281,7 +282,7 @@ class TestFallback:
 class TestEveryDetector:
     def test_hostile_text_never_raises(self, make: Callable[[], LanguageDetector]) -> None:
         texts = [*HOSTILE, "x" * 1_000_000, "@" * 1_000_000, "a@" * 500_000, "www." * 250_000, " " * 1_000_000]
-        found = make().detect(texts, ["de", "fr"], hint="nonsense")
+        found = make().detect(texts, ["de", "fr"], counts={"nonsense": 1})
         assert len(found) == len(texts)
         assert set(languages(found)) <= {"de", "fr"}
         assert all(0 <= each.confidence <= 1 for each in found)
@@ -303,7 +304,7 @@ class TestEveryDetector:
     @settings(max_examples=60)
     @given(text=st.text(max_size=80), candidates=st.sets(st.sampled_from(LANGUAGES), max_size=5))
     def test_any_text(self, make: Callable[[], LanguageDetector], text: str, candidates: set[str]) -> None:
-        (found,) = make().detect([text], candidates, hint="fr")
+        (found,) = make().detect([text], candidates, counts={"fr": 1})
         assert found.language in (candidates or LANGUAGES)
         assert 0 <= found.confidence <= 1
 
@@ -317,7 +318,7 @@ class TestLangdetect:
 
     def test_text_in_a_language_that_it_does_not_know_falls_back(self) -> None:
         assert LangdetectDetector().detect([SENTENCES["ka"]]) == [Detection("ka", 0.0)]
-        assert LangdetectDetector().detect([SENTENCES["ka"]], ["fr", "am"], hint="fr") == [Detection("fr", 0.0)]
+        assert LangdetectDetector().detect([SENTENCES["ka"]], ["fr", "am"], counts={"fr": 1}) == [Detection("fr", 0.0)]
         assert LangdetectDetector().detect([SENTENCES["ga"]], ["am", "ga"]) == [Detection("ga", 0.0)]
 
     def test_it_answers_only_candidates(self) -> None:
@@ -342,7 +343,7 @@ class TestCallable:
     def test_an_answer_that_is_no_language_falls_back_with_a_warning(
         self, answer: object, caplog: pytest.LogCaptureFixture
     ) -> None:
-        found = CallableDetector(lambda text: answer).detect(["один", "two"], ["ru", "de"], hint="de")
+        found = CallableDetector(lambda text: answer).detect(["один", "two"], ["ru", "de"], counts={"de": 1})
         assert found == [Detection("ru", 0.0), Detection("de", 0.0)]
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
@@ -354,7 +355,7 @@ class TestCallable:
                 raise RuntimeError("no model")
             return "fi"
 
-        assert languages(CallableDetector(fn).detect(["good", "bad", "good"], hint="sv")) == ["fi", "sv", "fi"]
+        assert languages(CallableDetector(fn).detect(["good", "bad", "good"], counts={"sv": 1})) == ["fi", "sv", "fi"]
         assert "1 of 3" in caplog.text
         assert "no model" in caplog.text
 
@@ -362,7 +363,7 @@ class TestCallable:
     def test_not_knowing_or_an_absent_language_falls_back_in_silence(
         self, answer: object, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert CallableDetector(lambda text: answer).detect(["mot"], ["en", "fr"], "fr") == [Detection("fr", 0.0)]
+        assert CallableDetector(lambda text: answer).detect(["mot"], ["en", "fr"], {"fr": 1}) == [Detection("fr", 0.0)]
         assert not caplog.records
 
     def test_it_sees_the_whole_text(self) -> None:

@@ -61,12 +61,11 @@ class XmodCheckpoint:
         choice : str
             See `ragatouille_xm.evaluation.systems.base.Settings`.
         among : sequence of str, optional
-            Candidates for detection, by default all languages of the checkpoint.
+            Languages of the collection, for texts that say little themselves.
         """
         given = [route_language(each, choice) for each in own]
         unknown = [text for text, language in zip(texts, given, strict=True) if language is None]
-        candidates = list(among or self.adapters.languages)
-        detected = iter(self._detector.detect(unknown, candidates, candidates[0] if among else None))
+        detected = iter(self._detector.detect(unknown, self.adapters.languages, dict.fromkeys(among or (), 1.0)))
         return [next(detected).language if each is None else self.adapters.resolve(each) for each in given]
 
     def adapters_for(self, languages: Sequence[str]) -> list[str]:
