@@ -81,12 +81,13 @@ def options(
     """Find passages in 81 languages, with a question in any of them.
 
     Each text and each question goes through the adapter of its own language (ColBERT-XM). An index is a folder; its
-    documents are text files, JSON lines or CSV.
+    documents are files, or the records of JSON, JSON lines and CSV.
     """
     handler = RichHandler(console=messages(), show_time=False, show_path=False, markup=False)
     logger = logging.getLogger("ragatouille_xm")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it repairs many files, and warns of each
 
 
 def facade() -> type[RAGPretrainedModel]:
