@@ -65,8 +65,8 @@ def _print_version(wanted: bool) -> None:
         ragatouille-xm index docs/ --name mine
         ragatouille-xm search mine "Où est la bibliothèque ?"
 
-    Results go to stdout, messages to stderr. Exit codes: 0; 1 when doctor finds a fault; 2 for bad input; 130 when
-    interrupted.
+    Results go to stdout, messages to stderr. Exit codes: 0; 1 when doctor finds a fault; 2 for bad input, or an output
+    that cannot be written; 130 when interrupted; 141 when the reader of the output went away.
     """
 )
 def options(

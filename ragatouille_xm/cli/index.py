@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from ..config import MAX_LENGTH, STORAGES
 from ..corpus.passages import Document
 from ..errors import DuplicateDocumentError, InputError
+from ..shell import quoted, typed
 from .app import app, facade
-from .files.names import file_id, quoted, typed
+from .files.names import file_id
 from .files.reader import FileReader
 from .inputs import (
     DelimiterOption,
@@ -59,7 +61,7 @@ def index(
     name: Annotated[str, typer.Option(help="Name of the index.")],
     checkpoint: Annotated[str, typer.Option(help="Hub id or folder.")] = "antoinelouis/colbert-xm",
     root: RootOption = Path(".ragatouille"),
-    max_length: Annotated[int, typer.Option(min=1, help="Maximum tokens per passage.")] = 256,
+    max_length: Annotated[int, typer.Option(min=1, help="Maximum tokens per passage.")] = MAX_LENGTH,
     language: LanguageOption = None,
     split: SplitOption = True,
     text_field: TextFieldOption = None,
@@ -75,7 +77,7 @@ def index(
         bool, typer.Option(help="Replace an index of that name, once the new one is complete.")
     ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted build of that name.")] = False,
-    storage: Annotated[str, typer.Option(help="int16, or int8 for half the space.")] = "int16",
+    storage: Annotated[str, typer.Option(help="int16, or int8 for half the space.")] = STORAGES[0],
 ) -> None:
     """Build an index from files.
 

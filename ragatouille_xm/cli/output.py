@@ -10,10 +10,9 @@ from typing import Any
 import typer
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from .files.names import typed
+from ..shell import typed
 from .files.skipped import Skipped
 
 LINES = 2  # shown of a passage
@@ -75,13 +74,15 @@ def show_json(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[str] = ()) -> None:
-    """Print a table; `numeric` columns are right-aligned, the last column is truncated to the terminal's width."""
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:  # only the last may shrink
-        table.add_column(name, justify="right" if name in numeric else "left", no_wrap=name != names[-1], min_width=8)
-    for row in rows:
-        table.add_row(*(Text(plain(cell), no_wrap=True, overflow="ellipsis") for cell in row))
-    results().print(table)
+    """Print a table; `numeric` columns are right-aligned, and the last column is never cut."""
+    cells = [names, *([plain(cell) for cell in row] for row in rows)]
+    widths = [max(cell_len(row[column]) for row in cells) for column in range(len(names) - 1)]
+    for row in cells:
+        line = ""
+        for name, cell, width in zip(names, row, [*widths, 0], strict=True):
+            room = " " * max(width - cell_len(cell), 0)
+            line += f"{room}{cell}  " if name in numeric else f"{cell}{room}  "
+        results().print(Text(line.rstrip(), "dim" if row is names else ""), soft_wrap=True)
 
 
 def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from ..corpus.filters import parse_filter
 from ..corpus.passages import Document
 from ..errors import FilterError, InputError
 from ..languages import to_adapter
+from ..shell import typed
 from ..text.detect import detect_languages
 from .app import app, facade
 from .files.names import locate
@@ -142,17 +143,22 @@ def languages(
     if as_json:
         show_json(rows)
     else:
-        _show_rows(list(rows))
+        _show_rows(list(rows), len(text or []))
     say_skipped(reader.skipped)
 
 
-def _show_rows(every: list[dict[str, Any]]) -> None:
+def _show_rows(every: list[dict[str, Any]], n_texts: int) -> None:
+    """Print the languages of texts, and of documents after these by their ids, or counts of many."""
     if len(every) > MAX_ROWS:
         _show_counts(Counter(row["language"] for row in every), "documents", False)
         return
+    names = [row["text"] if i < n_texts else typed(row["text"]) for i, row in enumerate(every)]
     show_table(
         ["language", "adapter", "confidence", "text"],
-        [[row["language"], row["adapter"] or "–", _confidence(row["confidence"]), row["text"]] for row in every],
+        [
+            [row["language"], row["adapter"] or "–", _confidence(row["confidence"]), shown]
+            for row, shown in zip(every, names, strict=True)
+        ],
         numeric=["confidence"],
     )
 

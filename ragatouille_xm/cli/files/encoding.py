@@ -14,7 +14,8 @@ from typing import TextIO
 
 from ...errors import InputError
 from ...files import open_regular
-from .names import STDIN, quoted, typed
+from ...shell import quoted, typed
+from .names import STDIN
 from .skipped import BadFileError
 
 UTF8 = "utf-8"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ...corpus.passages import Document
 from ...errors import DuplicateDocumentError, InputError, MissingExtraError
+from ...shell import quoted
 from .encoding import describe, open_bytes
 from .formats import RECORDS, format_of, parse
-from .names import STDIN, file_id, quoted, record_id
+from .names import STDIN, file_id, record_id
 from .options import Format, ReadingOptions
 from .records import Parsed
 from .skipped import BadFileError, Skipped

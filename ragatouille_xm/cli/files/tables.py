@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TextIO
 
-from .names import quoted
+from ...shell import quoted
 from .records import TEXT_FIELDS, Record, first_field, place_of
 from .skipped import BadFileError
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from .names import quoted
+from ...shell import quoted
 from .skipped import BadFileError, Skipped
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from ragatouille_xm.cli.files.names import quoted, typed
+from ragatouille_xm.shell import quoted, typed
 
 NAMES = [
     "a", "notes/a.txt", "faq.jsonl:7604a77a2304-2", "駅.txt", "café", "my notes.txt", "it's", 'say "so"', "$HOME",
