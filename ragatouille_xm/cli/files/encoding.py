@@ -34,7 +34,7 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
-    (stat.S_ISDIR, "a link to a folder"),
+    (stat.S_ISDIR, "a folder"),
 )
 
 
@@ -77,6 +77,7 @@ def open_bytes(path: str) -> Iterator[Bytes]:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
             kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), "something else")
+            kind = f"a link to {kind}" if os.path.islink(path) else kind
             raise BadFileError(
                 "not a file",
                 f"{name} is {kind}, and only regular files are opened. Standard input is read for '-', with --format.",
