@@ -68,6 +68,8 @@ def open_bytes(path: str) -> Iterator[Bytes]:
     name = describe(path)
     try:
         if path == STDIN:
+            if sys.stdin is None:
+                raise BadFileError("unreadable", f"{name} is closed.")
             stream = Bytes(sys.stdin.buffer)  # type: ignore[arg-type]  # all it needs is readinto
             try:
                 yield stream

@@ -122,7 +122,7 @@ def _without_markup(content: str, path: str, format: Format, *, is_sure: bool) -
     if format is Format.IPYNB:
         content = notebook_text(content, describe(path))
     elif format is Format.HTML or (not is_sure and is_html(content)):
-        return html_text(content, describe(path))
+        content = html_text(content, describe(path))
     elif not is_sure and (kind := markup_of(content)):
         raise _markup(path, kind)
     return content if is_sure and format is Format.TEXT else without_pictures(content)

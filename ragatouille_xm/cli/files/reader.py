@@ -100,7 +100,7 @@ class FileReader:
 
     def _documents(self, path: str, format: Format, parsed: Iterator[Parsed]) -> Iterator[Document]:
         """Give ids to what was found in a file."""
-        file = file_id(path, self._base)
+        file, place = file_id(path, self._base), None
         for place, given_id, text, metadata, language in parsed:
             if not text.strip():
                 self.skipped.add("without text", f"{place} has no text.")
@@ -113,6 +113,8 @@ class FileReader:
             self._seen.add(document_id)
             self.n_documents += 1
             yield Document(document_id, text, metadata or None, language or self._options.language)
+        if place is None:
+            self.skipped.add("without text", f"{describe(path)} has no records.")
 
     def _record_id(self, file: str, text: str) -> str:
         """Return the id of a record without one; equal texts of a file are numbered."""
@@ -135,7 +137,7 @@ class FileReader:
         self.skipped.add(error.kind if isinstance(error, BadFileError) else "without its extra", str(error))
 
     def _nothing(self) -> InputError:
-        given = ", ".join(map(describe, self._paths))
+        given = ", ".join("standard input" if path == STDIN else quoted(path) for path in self._paths)
         first = next(iter(next(iter(self.skipped.named.values()), [])), "")
         also = f" (skipped: {self.skipped}). {first}" if self.skipped else "."
         return InputError(f"There is no text in {given}{also} Give text files, JSON lines or CSV.")

@@ -85,7 +85,10 @@ def find_delimiter(sample: Sequence[str], text_fields: Sequence[str]) -> str:
     """
     best, delimiter = (False, 0.0, 1), ","
     for candidate in DELIMITERS:
-        rows = [row for row in csv.reader(sample, delimiter=candidate) if row]
+        try:
+            rows = [row for row in csv.reader(sample, delimiter=candidate) if row]
+        except csv.Error:
+            continue
         if not rows or len(rows[0]) < 2:
             continue
         body = rows[1:] if len(sample) < _SAMPLE else rows[1:-1]  # a cell may go on behind the sample

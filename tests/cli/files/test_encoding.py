@@ -112,7 +112,12 @@ def test_bad_standard_input_is_called_so(stdin) -> None:
     stdin(b"\0\0")
     assert refusal("-").startswith("Standard input is a binary file.")
     stdin(b"")
-    assert refusal("-").startswith("There is no text in Standard input")
+    assert refusal("-").startswith("There is no text in standard input")
+
+
+def test_standard_input_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert refusal("-") == "Standard input is closed."
 
 
 def test_standard_input_is_read_once_and_left_open(stdin) -> None:

@@ -106,6 +106,9 @@ BAD = {
     "image.png": (b"\x89PNG\0\0", "binary", "is a binary file. Convert it to text first."),
     "latin.txt": ("café".encode("latin-1"), "not UTF-8", "is not UTF-8 text: the byte 0xe9 at offset 3"),
     "blank.txt": (" \n\t", "without text", "has no text."),
+    "blank.jsonl": ("\n", "without text", "has no records."),
+    "blank.csv": ("id;text\n", "without text", "has no records."),
+    "none.json": ("[]", "without text", "has no records."),
     "drawing.svg": ("<svg></svg>", "markup", "is SVG, not text."),
     "half.jsonl": ('{"text": "good"}\n{"text": ', "invalid", "half.jsonl, line 2: this is not valid JSON"),
     "package.json": ('{"name": "x"}', "invalid", "package.json, line 1: there is no field 'text'"),
@@ -249,7 +252,7 @@ def test_nothing_to_read_is_refused(tmp_path: Path) -> None:
     assert refusal(empty).startswith(f"There is no text in {str(empty)!r}.")
     write(empty / ".secret", "x")
     write(empty / "blank.jsonl", "\n\n")
-    assert "(skipped: 1 hidden)" in refusal(empty)
+    assert "(skipped: 1 hidden, 1 without text)" in refusal(empty)
     assert ".secret' is hidden" in refusal(empty)
     assert "There is no text in" in refusal(write(tmp_path / "blank.txt", ""))
 
