@@ -63,6 +63,17 @@ def test_a_file_is_replaced_however_its_path_is_typed(
     assert set(contents(run, home / INDEX)) == {"notes/a.txt", "notes/b.txt"}
 
 
+def test_an_index_outside_a_root_names_files_from_the_folder_it_is_in(
+    run: Run, checkpoint: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good(run("index", "notes", "--name", "n", "--checkpoint", checkpoint))
+    shutil.copytree(INDEX, "copy")
+    monkeypatch.chdir(home / "letters")
+    assert "Added 1 document, 1 of them replaced" in good(run("add", "../copy", "../notes/a.txt", "--update")).stderr
+    assert "Added 1 document; " in good(run("add", home / "copy", "a.txt")).stderr
+    assert set(contents(run, home / "copy")) == {"notes/a.txt", "notes/b.txt", "letters/a.txt"}
+
+
 def test_a_file_is_deleted_by_its_id_or_its_path(
     run: Run, checkpoint: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
