@@ -65,8 +65,8 @@ def _print_version(wanted: bool) -> None:
         ragatouille-xm index docs/ --name mine
         ragatouille-xm search mine "Où est la bibliothèque ?"
 
-    Results go to stdout, messages to stderr. Exit codes: 0; 1 when doctor finds a fault; 2 for bad input; 130 when
-    interrupted.
+    Results go to stdout, messages to stderr. Exit codes: 0; 1 when doctor finds a fault; 2 for bad input, or an output
+    that cannot be written; 130 when interrupted; 141 when the reader of the output went away.
     """
 )
 def options(
@@ -81,12 +81,13 @@ def options(
     """Find passages in 81 languages, with a question in any of them.
 
     Each text and each question goes through the adapter of its own language (ColBERT-XM). An index is a folder; its
-    documents are text files, JSON lines or CSV.
+    documents are files, or the records of JSON, JSON lines and CSV.
     """
     handler = RichHandler(console=messages(), show_time=False, show_path=False, markup=False)
     logger = logging.getLogger("ragatouille_xm")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it repairs many files, and warns of each
 
 
 def facade() -> type[RAGPretrainedModel]:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -98,14 +96,17 @@ def _folders(index: str | None, root: Path) -> list[Path]:
 
 
 def _show(title: str, checks: Sequence[Check]) -> None:
-    """Print a section: a symbol, a name and a finding, with the fix below it."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, width=NAME_WIDTH)
-    table.add_column(overflow="fold")
+    """Print a section: a symbol, a name and a finding, with the fix below it, on one line for copying."""
+    console = results()
+    console.print(Text(plain(title), "bold"), soft_wrap=True)
     for check in checks:
         sign, style = SYMBOLS[check.status]
-        table.add_row(Text(sign, style), Text(plain(check.name)), Text(plain(check.found)))
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, width=NAME_WIDTH)
+        table.add_column(overflow="fold")
+        table.add_row(Text(f"  {sign}", style), Text(plain(check.name)), Text(plain(check.found)))
+        console.print(table)
         if check.remedy is not None and check.status != OK:
-            table.add_row("", "", Text(f"→ {plain(check.remedy)}", "cyan"))
-    results().print(Group(Text(plain(title), "bold"), Padding(table, (0, 0, 1, 2))))
+            console.print(Text(f"    → {plain(check.remedy)}", "cyan"), soft_wrap=True)
+    console.print()

@@ -9,17 +9,29 @@ from typing import Annotated
 
 import typer
 
+from ..config import MAX_LENGTH, STORAGES
 from ..corpus.passages import Document
 from ..errors import DuplicateDocumentError, InputError
+from ..shell import quoted, typed
 from .app import app, facade
-from .inputs import Inputs
+from .files.names import file_id
+from .files.reader import FileReader
+from .inputs import (
+    DelimiterOption,
+    EncodingOption,
+    ExcludeOption,
+    FormatOption,
+    IdFieldOption,
+    IncludeOption,
+    PathsArgument,
+    StrictOption,
+    TextFieldOption,
+    base_of,
+    make_reader,
+)
 from .output import plural, say, say_skipped, say_waiting
 from .paths import IndexArgument, RootOption, find_index, index_folder
 
-PathsArgument = Annotated[
-    list[Path],
-    typer.Argument(help="Text files, folders, JSON lines (.jsonl, .ndjson) or CSV (.csv, .tsv).", metavar="PATH..."),
-]
 LanguageOption = Annotated[
     str | None, typer.Option(help="Language of documents that do not state theirs; by default detected.")
 ]
@@ -28,12 +40,6 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; b
 DevicesOption = Annotated[
     str | None,
     typer.Option("--device", help="cpu, cuda, cuda:1 …, or cuda:0,cuda:1 for both; by default a GPU if there is one."),
-]
-TextFieldOption = Annotated[
-    str | None, typer.Option(help="Field that holds a record's text; by default text, content or body.")
-]
-IdFieldOption = Annotated[
-    str | None, typer.Option(help="Field that holds a record's id; by default id or document_id.")
 ]
 
 
@@ -44,6 +50,8 @@ IdFieldOption = Annotated[
         ragatouille-xm index docs/ --name mine
         ragatouille-xm index news.jsonl faq.csv --name news --checkpoint ./colbert-xm
         ragatouille-xm index tickets.csv --name tickets --text-field description --id-field key
+        ragatouille-xm index wiki/ --name wiki --include '*.md' --exclude drafts
+        zcat news.jsonl.gz | ragatouille-xm index - --format jsonl --name news
 
     The checkpoint `demo` is a small stand-in that is built on this machine.
     """
@@ -53,29 +61,51 @@ def index(
     name: Annotated[str, typer.Option(help="Name of the index.")],
     checkpoint: Annotated[str, typer.Option(help="Hub id or folder.")] = "antoinelouis/colbert-xm",
     root: RootOption = Path(".ragatouille"),
-    max_length: Annotated[int, typer.Option(min=1, help="Maximum tokens per passage.")] = 256,
+    max_length: Annotated[int, typer.Option(min=1, help="Maximum tokens per passage.")] = MAX_LENGTH,
     language: LanguageOption = None,
     split: SplitOption = True,
     text_field: TextFieldOption = None,
     id_field: IdFieldOption = None,
+    format: FormatOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    strict: StrictOption = False,
     device: DevicesOption = None,
     overwrite: Annotated[
         bool, typer.Option(help="Replace an index of that name, once the new one is complete.")
     ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted build of that name.")] = False,
-    storage: Annotated[str, typer.Option(help="int16, or int8 for half the space.")] = "int16",
+    storage: Annotated[str, typer.Option(help="int16, or int8 for half the space.")] = STORAGES[0],
 ) -> None:
     """Build an index from files.
 
-    A text file is one document, named by its path below the given folder. In JSON lines and CSV, each record is one:
-    its text is in text, content or body, its id in id or document_id, its language, if any, in language or lang. All
-    other fields are metadata, for `search --filter`.
+    A text, HTML, PDF, Word or Jupyter file is one document. Its id is its path below the folder that --root is in,
+    however the path is typed; elsewhere it is the absolute path. In JSON, JSON lines and CSV, each record is one
+    document: its text is in text, content, contents or body, its id in id, _id, docid, doc_id or document_id, its
+    language, if any, in language or lang. All other fields are metadata, for `search --filter`. A record without an id
+    is named by its file and a hash of its text.
+
+    In a folder, files that cannot be read are skipped and named; --strict stops at the first. Hidden files are skipped.
     """
     folder = index_folder(root, name)
     if not overwrite and (folder / "index.db").exists():
         raise InputError(f"There is an index {name!r} already ({folder}). Leave out --no-overwrite to replace it.")
-    inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
-    documents = _read_first(inputs)
+    reader = make_reader(
+        paths,
+        base_of(folder),
+        text_field=text_field,
+        id_field=id_field,
+        format=format,
+        encoding=encoding,
+        delimiter=delimiter,
+        include=include,
+        exclude=exclude,
+        strict=strict,
+        language=language,
+    )
+    documents = _read_first(reader)
     say_waiting(f"Loading {checkpoint}")
     model = facade().from_pretrained(checkpoint, index_root=str(root), device=parse_devices(device))
     texts, ids, metadatas, languages = _columns(documents)
@@ -91,8 +121,8 @@ def index(
         storage=storage,
     )
     n_passages = plural(len(model.catalog.get().index), "passage")
-    _report(inputs, f"Indexed {plural(inputs.n_documents, 'document')} as {n_passages} in {folder}.")
-    say(f'Try: ragatouille-xm search {name} "your question"' + _root_hint(root))
+    _report(reader, f"Indexed {plural(reader.n_documents, 'document')} as {n_passages} in {folder}.")
+    say(f'Try: ragatouille-xm search {typed(name)} "your question"' + _root_hint(root))
     model.close()
 
 
@@ -113,12 +143,30 @@ def add(
     split: SplitOption = True,
     text_field: TextFieldOption = None,
     id_field: IdFieldOption = None,
+    format: FormatOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    strict: StrictOption = False,
     device: DevicesOption = None,
 ) -> None:
     """Add documents to an index; with --update, replace those with the same id."""
     folder = find_index(index, root)
-    inputs = Inputs(paths, text_field=text_field, id_field=id_field, language=language)
-    documents = list(inputs)
+    reader = make_reader(
+        paths,
+        base_of(folder),
+        text_field=text_field,
+        id_field=id_field,
+        format=format,
+        encoding=encoding,
+        delimiter=delimiter,
+        include=include,
+        exclude=exclude,
+        strict=strict,
+        language=language,
+    )
+    documents = list(reader)
     ids = [document.document_id for document in documents]
     say_waiting("Loading the checkpoint")
     model = facade().from_index(folder, device=parse_devices(device))
@@ -126,7 +174,7 @@ def add(
     if known and not update:
         more = f" and {len(known) - 1} more" if len(known) > 1 else ""
         raise DuplicateDocumentError(
-            f"The index {index!r} already has {min(known)!r}{more}. Give --update to replace documents."
+            f"The index {quoted(index)} already has {quoted(min(known))}{more}. Give --update to replace documents."
         )
     texts = [document.text for document in documents]
     metadatas = [document.metadata or {} for document in documents]
@@ -137,7 +185,7 @@ def add(
         model.add_to_index(texts, ids, metadatas, split_documents=split, languages=languages)
     replaced = f", {len(known)} of them replaced" if known else ""
     total = plural(len(model.catalog.get().index), "passage")
-    _report(inputs, f"Added {plural(len(documents), 'document')}{replaced}; the index has {total}.")
+    _report(reader, f"Added {plural(len(documents), 'document')}{replaced}; the index has {total}.")
     model.close()
 
 
@@ -150,7 +198,7 @@ def add(
 )
 def delete(
     index: IndexArgument,
-    ids: Annotated[list[str], typer.Argument(help="Document ids, as search shows them.", metavar="ID...")],
+    ids: Annotated[list[str], typer.Argument(help="Document ids, as search shows them, or files.", metavar="ID...")],
     root: RootOption = Path(".ragatouille"),
 ) -> None:
     """Delete documents from an index. If one is missing, none is deleted."""
@@ -159,12 +207,14 @@ def delete(
 
     opened = open_passages(folder)  # no checkpoint is needed
     try:
-        missing = set(ids) - opened.contains(ids)
-        if missing:
-            raise InputError(f"The index {index!r} has no document {min(missing)!r}; nothing was deleted.")
-        opened.delete(ids)
+        there, files = opened.contains(ids), {each: file_id(each, base_of(folder)) for each in ids}
+        wanted = {each if each in there else files[each] for each in ids}
+        if missing := wanted - opened.contains(list(wanted)):
+            asked = min(each for each in ids if each not in there and files[each] in missing)
+            raise InputError(f"The index {quoted(index)} has no document {quoted(asked)}; nothing was deleted.")
+        opened.delete(list(wanted))
         opened.optimize()
-        say(f"Deleted {plural(len(set(ids)), 'document')}; the index has {plural(len(opened), 'passage')}.")
+        say(f"Deleted {plural(len(wanted), 'document')}; the index has {plural(len(opened), 'passage')}.")
     finally:
         opened.close()
 
@@ -198,9 +248,9 @@ def parse_devices(device: str | None) -> str | list[str] | None:
     return device.split(",") if device is not None and "," in device else device
 
 
-def _read_first(inputs: Inputs) -> Iterator[Document]:
+def _read_first(reader: FileReader) -> Iterator[Document]:
     """Return the documents, the first already read, so that wrong paths fail before a checkpoint is loaded."""
-    stream = iter(inputs)
+    stream = iter(reader)
     return chain([next(stream)], stream)
 
 
@@ -217,10 +267,10 @@ def _columns(
     )
 
 
-def _report(inputs: Inputs, message: str) -> None:
+def _report(reader: FileReader, message: str) -> None:
     say(message)
-    say_skipped(inputs.skipped)
+    say_skipped(reader.skipped)
 
 
 def _root_hint(root: Path) -> str:
-    return "" if root == Path(".ragatouille") else f" --root {root}"
+    return "" if root == Path(".ragatouille") else f" --root {typed(str(root))}"

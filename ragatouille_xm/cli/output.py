@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from ..shell import typed
+from .files.skipped import Skipped
+
 LINES = 2  # shown of a passage
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # a passage must not control the terminal
+NARROWEST = 20  # characters of such a line
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tabs and line breaks
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")  # a passage must not control the terminal
 
 
 def messages() -> Console:
@@ -30,13 +33,21 @@ def results() -> Console:
 
 def say(message: str, *, label: str = "", style: str = "") -> None:
     """Write a message to stderr, on one line whatever the terminal's width."""
+    message = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
     messages().print(Text.assemble((label, f"bold {style}"), (message, "" if label else style)), soft_wrap=True)
 
 
-def say_skipped(skipped: Counter[str]) -> None:
-    """Report what was skipped, if anything."""
-    if skipped:
-        say(f"Skipped: {format_counts(skipped)}.", style="yellow")
+def say_skipped(skipped: Skipped) -> None:
+    """Report what was skipped, if anything: how much of each kind, and the first by name."""
+    if not skipped:
+        return
+    say(f"Skipped: {skipped}.", style="yellow")
+    for kind, n in skipped.counts.most_common():
+        named = skipped.named[kind]
+        for message in named:
+            say(f"  {message}")
+        if n > len(named):
+            say(f"  … and {n - len(named):,} more ({kind}); ragatouille-xm --verbose names all.")
 
 
 def plural(n: int, thing: str) -> str:
@@ -48,17 +59,6 @@ def plural(n: int, thing: str) -> str:
     ('1 passage', '2 passages')
     """
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
-
-
-def format_counts(counts: Counter[str]) -> str:
-    """Return counts as text, largest first.
-
-    Examples
-    --------
-    >>> format_counts(Counter({"hidden": 3, "binary": 1}))
-    '3 hidden, 1 binary'
-    """
-    return ", ".join(f"{n} {what}" for what, n in counts.most_common())
 
 
 def say_waiting(what: str) -> None:
@@ -74,33 +74,35 @@ def show_json(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[str] = ()) -> None:
-    """Print a table; `numeric` columns are right-aligned, the last column is truncated to the terminal's width."""
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:  # only the last may shrink
-        table.add_column(name, justify="right" if name in numeric else "left", no_wrap=name != names[-1], min_width=8)
-    for row in rows:
-        table.add_row(*(Text(plain(cell), no_wrap=True, overflow="ellipsis") for cell in row))
-    results().print(table)
+    """Print a table; `numeric` columns are right-aligned, and the last column is never cut."""
+    cells = [names, *([plain(cell) for cell in row] for row in rows)]
+    widths = [max(cell_len(row[column]) for row in cells) for column in range(len(names) - 1)]
+    for row in cells:
+        line = ""
+        for name, cell, width in zip(names, row, [*widths, 0], strict=True):
+            room = " " * max(width - cell_len(cell), 0)
+            line += f"{room}{cell}  " if name in numeric else f"{cell}{room}  "
+        results().print(Text(line.rstrip(), "dim" if row is names else ""), soft_wrap=True)
 
 
 def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) -> None:
     """Print a query and its results, as `RAGPretrainedModel.search` returns them."""
     console = results()
-    console.print(Text.assemble((plain(query), "bold"), (f"  ({language})", "cyan")))
+    console.print(Text.assemble((plain(query), "bold"), (f"  ({language})", "cyan")), soft_wrap=True)
     if found:
-        console.print(Text("rank  score  relevance  language  document", "dim"))
+        console.print(Text("rank  score  relevance  language  document", "dim"), soft_wrap=True)
     for result in found:
         head = Text.assemble(
             (f"{result['rank']:>4}  ", "bold"),
             (f"{result['score']:5.2f}  {result['relevance']:>9.0%}  ", "green"),
             (f"{result['language']:<8}  ", "cyan"),
-            plain(result["document_id"]),
+            typed(result["document_id"]),
         )
-        console.print(head, no_wrap=True, overflow="ellipsis", crop=True)
-        for line in _lines(result["content"], console.width - 6, LINES):
+        console.print(head, soft_wrap=True)  # an id is never cut: it may be typed back
+        for line in _lines(result["content"], max(console.width - 6, NARROWEST), LINES):
             console.print(Text(f"      {line}"), no_wrap=True, overflow="ellipsis", crop=True)
     if not found:
-        console.print(Text("no results", "dim"))
+        console.print(Text("no results", "dim"), soft_wrap=True)
     console.print()
 
 

@@ -10,6 +10,7 @@ import typer
 
 from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError, InputError
+from ..shell import quoted, typed
 
 INDEX_FILES = ("index.db", "build.db", "plan.json")  # of our indexes, and of colbert-ai's
 
@@ -28,8 +29,8 @@ def index_folder(root: Path, name: str) -> Path:
     InputError
         If `name` cannot be a folder's name.
     """
-    if not name.strip() or name in (".", "..") or any(c in name for c in "/\\\0"):
-        raise InputError(f"--name {name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
+    if not name.strip() or not name.isprintable() or name in (".", "..") or any(c in name for c in "/\\"):
+        raise InputError(f"--name {quoted(name)} cannot be a folder's name. Use letters, digits, '-' and '_'.")
     return _indexes_folder(root) / name
 
 
@@ -45,8 +46,9 @@ def find_index(index: str, root: Path) -> Path:
         if any(os.path.exists(folder / name) for name in INDEX_FILES):  # Path.exists raises for a name that is too long
             return folder
     names = sorted({path.parent.name for name in INDEX_FILES for path in _indexes_folder(root).glob(f"*/{name}")})
-    hint = f"There are: {', '.join(names)}." if names else "Build one: ragatouille-xm index PATH --name NAME"
-    raise IndexNotFoundError(f"There is no index {index!r}, neither below {str(root)!r} nor as a folder. {hint}")
+    there = f"There are: {', '.join(map(typed, names))}."
+    hint = there if names else "Build one: ragatouille-xm index PATH --name NAME"
+    raise IndexNotFoundError(f"There is no index {quoted(index)}, neither below {quoted(root)} nor as a folder. {hint}")
 
 
 def _indexes_folder(root: Path) -> Path:

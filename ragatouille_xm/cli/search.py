@@ -15,10 +15,22 @@ from ..corpus.filters import parse_filter
 from ..corpus.passages import Document
 from ..errors import FilterError, InputError
 from ..languages import to_adapter
+from ..shell import typed
 from ..text.detect import detect_languages
 from .app import app, facade
-from .index import DevicesOption, IdFieldOption, TextFieldOption, parse_devices
-from .inputs import Inputs
+from .files.names import locate
+from .index import DevicesOption, parse_devices
+from .inputs import (
+    DelimiterOption,
+    EncodingOption,
+    ExcludeOption,
+    FormatOption,
+    IdFieldOption,
+    IncludeOption,
+    StrictOption,
+    TextFieldOption,
+    make_reader,
+)
 from .output import say_skipped, say_waiting, show_json, show_results, show_table
 from .paths import IndexArgument, RootOption, find_index
 
@@ -88,12 +100,18 @@ def search(
 )
 def languages(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files and folders, as for index.", metavar="[PATH]...")
+        list[str] | None, typer.Argument(help="Files and folders, as for index.", metavar="[PATH]...")
     ] = None,
     text: Annotated[list[str] | None, typer.Option("--text", help="A text; may be repeated.")] = None,
     index: Annotated[str | None, typer.Option(help="Count the passages of this index instead.")] = None,
     text_field: TextFieldOption = None,
     id_field: IdFieldOption = None,
+    format: FormatOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
@@ -109,23 +127,38 @@ def languages(
         return
     if not paths and not text:
         raise InputError("Give files or folders, --text or --index.")
-    inputs = Inputs(paths, text_field=text_field, id_field=id_field) if paths else None
-    rows = _detect(text or [], inputs or [])
+    reader = make_reader(
+        paths or [],
+        locate(root).parent,
+        text_field=text_field,
+        id_field=id_field,
+        format=format,
+        encoding=encoding,
+        delimiter=delimiter,
+        include=include,
+        exclude=exclude,
+        strict=strict,
+    )
+    rows = _detect(text or [], reader if paths else [])
     if as_json:
         show_json(rows)
     else:
-        _show_rows(list(rows))
-    if inputs is not None:
-        say_skipped(inputs.skipped)
+        _show_rows(list(rows), len(text or []))
+    say_skipped(reader.skipped)
 
 
-def _show_rows(every: list[dict[str, Any]]) -> None:
+def _show_rows(every: list[dict[str, Any]], n_texts: int) -> None:
+    """Print the languages of texts, and of documents after these by their ids, or counts of many."""
     if len(every) > MAX_ROWS:
         _show_counts(Counter(row["language"] for row in every), "documents", False)
         return
+    names = [row["text"] if i < n_texts else typed(row["text"]) for i, row in enumerate(every)]
     show_table(
         ["language", "adapter", "confidence", "text"],
-        [[row["language"], row["adapter"] or "–", _confidence(row["confidence"]), row["text"]] for row in every],
+        [
+            [row["language"], row["adapter"] or "–", _confidence(row["confidence"]), shown]
+            for row, shown in zip(every, names, strict=True)
+        ],
         numeric=["confidence"],
     )
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError
 from .app import app, facade
+from .files.encoding import check_encoding, open_bytes, open_text
 from .index import DeviceOption
+from .inputs import EncodingOption
 from .output import say, say_waiting
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def add_language(
     language: Annotated[str, typer.Argument(help="A code such as 'yo', or an adapter name such as 'yo_NG'.")],
     texts: Annotated[Path, typer.Option(help="Raw text, one paragraph per line.")],
     output: Annotated[Path, typer.Option(help="Folder of the new checkpoint.")],
+    encoding: EncodingOption = None,
     checkpoint: CheckpointOption = "antoinelouis/colbert-xm",
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts per step.")] = 16,
@@ -147,10 +149,10 @@ def add_language(
     facade()
     from .. import training
 
-    try:
-        lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(texts)!r} cannot be read as UTF-8 text: {error}.") from error
+    if encoding is not None:
+        check_encoding(encoding)
+    with open_bytes(str(texts)) as stream, open_text(stream, str(texts), encoding) as content:
+        lines = [line for line in content.read().splitlines() if line.strip()]
     config = training.AdapterConfig(
         steps=steps, batch_size=batch_size, learning_rate=learning_rate, precision=precision, seed=seed
     )

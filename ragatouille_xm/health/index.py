@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import INDEXES_FOLDER
+from ..config import INDEXES_FOLDER, MAX_LENGTH, STORAGES
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError, RagatouilleXMError
 from .checkpoint import open_checkpoint
 from .report import FAULT, NOTE, Check, command, describe_error
@@ -61,15 +61,21 @@ def _remedy(folder: Path, error: RagatouilleXMError) -> str:
 
 
 def _rebuild(folder: Path, meta: IndexMeta | None = None) -> str:
-    """Return the command that builds the index anew, going on with a build that was broken off."""
+    """Return the command that builds the index again as it was, going on with a build that was broken off."""
     from ..index.local.folder import BUILD_DATABASE
 
-    checkpoint = ["--checkpoint", meta.checkpoint] if meta is not None else []
+    settings: list[str] = []
+    if meta is not None:
+        settings = ["--checkpoint", meta.checkpoint]
+        if (length := meta.settings.get("max_document_length", MAX_LENGTH)) != MAX_LENGTH:
+            settings += ["--max-length", str(length)]
+        if meta.storage != STORAGES[0]:
+            settings += ["--storage", meta.storage]
     above = folder.resolve().parents
     in_place = len(above) > 2 and above[0] == above[2] / INDEXES_FOLDER
     root = ["--root", str(above[2])] if in_place else []
     resume = ["--resume"] if (folder / BUILD_DATABASE).exists() else []
-    return command("ragatouille-xm", "index", "PATH", "--name", folder.name, *root, *checkpoint, *resume)
+    return command("ragatouille-xm", "index", "PATH", "--name", folder.name, *root, *settings, *resume)
 
 
 def _examine_other(folder: Path, error: IndexNotFoundError) -> Iterator[Check]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import RagatouilleXMError
 from ..files import lacks_memory
+from ..shell import typed
 
 OK, NOTE, FAULT = "ok", "note", "fault"
 MOST = 400  # characters of a library's error
@@ -68,4 +68,4 @@ def command(*words: str) -> str:
     >>> command("ragatouille-xm", "index", "PATH", "--name", "my index")
     "ragatouille-xm index PATH --name 'my index'"
     """
-    return shlex.join(words)
+    return " ".join(map(typed, words))

@@ -21,6 +21,7 @@ Run = Callable[..., Result]
 
 COMMANDS = ("index", "add", "delete", "search", "languages", "demo", "doctor")
 PROGRAM = [sys.executable, "-m", "ragatouille_xm.cli"]
+ONE = ["languages", "--text"]
 
 
 def environment() -> dict[str, str]:
@@ -118,26 +119,62 @@ def test_warnings_reach_stderr_and_more_with_verbose(run: Run, monkeypatch: pyte
     assert verbose.stdout == ""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="named pipes and SIGINT as POSIX has them")
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT as POSIX has it")
 def test_interrupting_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    command = [*PROGRAM, "index", str(pipe), "--name", "t", "--root", str(tmp_path)]
     # A background job of a plain shell has SIGINT ignored, and so would its children.
     process = subprocess.Popen(
-        command,
+        [*PROGRAM, "index", "-", "--name", "t", "--root", str(tmp_path)],
         env=environment(),
+        stdin=-1,
         stdout=-1,
         stderr=-1,
-        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    with process, pipe.open("w"):  # opening waits until the program reads
+    with process:
+        assert process.stdin
+        process.stdin.write(b"text " * 100_000)  # more than a pipe holds: it returns once the program reads
+        process.stdin.flush()
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr == "Interrupted.\n"
-    assert stdout == ""
+    assert stderr.decode().splitlines() == ["Interrupted."]
+    assert stdout == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes and devices as POSIX has them")
+@pytest.mark.parametrize("arguments", [[*ONE, "x"], [*ONE, "x", "--json"], ["--help"]])
+def test_a_reader_that_goes_away_ends_the_program_silently(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*PROGRAM, *arguments], env=environment(), stdout=writing, stderr=-1)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes and devices as POSIX has them")
+def test_a_pipe_that_is_full_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    texts = [word for i in range(9000) for word in ("--text", f"number {i}")]
+    command = [*PROGRAM, "languages", "--json", *texts]
+    with subprocess.Popen(command, env=environment(), stdout=writing, stderr=-1) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as results:
+            lines = results.read().splitlines()
+        assert process.stderr
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+    assert [json.loads(line)["text"] for line in lines] == texts[1::2]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+@pytest.mark.parametrize("arguments", [[*ONE, "x"], [*ONE, "x", "--json"], ["--version"]])
+def test_an_output_that_is_full_is_one_sentence(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*PROGRAM, *arguments], env=environment(), stdout=full, stderr=-1, text=True)
+        assert done.returncode == 2
+        assert done.stderr == "Error: The output cannot be written: No space left on device.\n"
+        done = subprocess.run([*PROGRAM, "languages"], env=environment(), stdout=-1, stderr=full)
+        assert (done.returncode, done.stdout) == (2, b"")
 
 
 def test_results_are_utf8_whatever_the_locale(tmp_path: Path) -> None:

@@ -49,11 +49,12 @@ def test_index_a_folder_and_find_its_files(run: Run, checkpoint: Path, tmp_path:
     folder = tmp_path / "colbert" / "indexes" / "docs"
     assert result.stdout == ""
     assert f"Indexed 2 documents as 2 passages in {folder}." in result.stderr
-    assert "Skipped: 1 hidden." in result.stderr
+    assert f"Skipped: 1 hidden.\n  '{docs}/.hidden' is hidden.\n" in result.stderr
     assert f'Try: ragatouille-xm search docs "your question" --root {tmp_path}' in result.stderr
     found = records(run("search", folder, "Où est la bibliothèque ?", "--json"))
-    assert {(r["document_id"], r["language"]) for r in found} == {("one.txt", "fr"), ("sub/two.md", "en")}
-    assert found[0]["document_metadata"]["path"].endswith("docs/" + found[0]["document_id"])
+    below = f"{tmp_path.name}/docs"  # --root is in the folder above
+    assert {r["document_id"]: r["language"] for r in found} == {f"{below}/one.txt": "fr", f"{below}/sub/two.md": "en"}
+    assert found[0]["document_metadata"]["path"] == (tmp_path.parent / found[0]["document_id"]).as_posix()
 
 
 def test_index_streams_records_in_step(run: Run, checkpoint: Path, tmp_path: Path) -> None:
@@ -115,6 +116,7 @@ def test_a_bad_record_leaves_the_index_that_is_there(run: Run, checkpoint: Path,
         (["empty", "--name", "x"], "There is no text in 'empty'. Give text files, JSON lines or CSV."),
         (["ok.txt", "--name", "a/b"], "--name 'a/b' cannot be a folder's name."),
         (["ok.txt", "--name", ".."], "--name '..' cannot be a folder's name."),
+        (["ok.txt", "--name", "a\nb"], "--name $'a\\nb' cannot be a folder's name."),
         (["ok.txt", "--name", "x", "--checkpoint", "./nowhere"], "There is no checkpoint folder './nowhere'."),
         (["ok.txt", "--name", "x", "--checkpoint", ""], "The checkpoint is ''. Give a hub id, a folder"),
         (["ok.txt", "--name", "x", "--storage", "int4"], "storage='int4' is not known"),

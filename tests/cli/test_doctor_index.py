@@ -18,8 +18,9 @@ import pytest
 import torch
 from cli.doctor import checks, faults
 from reference.tiny import build_tiny_xmod
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
+from ragatouille_xm.cli import app
 from ragatouille_xm.index.local.folder import postings_suffix
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.local.postings import write_postings
@@ -485,7 +486,7 @@ def test_what_a_writer_left_behind_is_a_note(run: Run, segmented: Path) -> None:
     assert "orphans" not in examine(run, segmented), "as the remedy says"
 
 
-def break_off(run: Run, index: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def break_off(run: Run, index: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
     """Begin to build an index anew, and fail after two of its documents; there is a segment by then."""
     with monkeypatch.context() as patch:
         patch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 0)
@@ -493,7 +494,7 @@ def break_off(run: Run, index: Path, checkpoint: Path, monkeypatch: pytest.Monke
         patch.setattr("ragatouille_xm.index.local.build.LocalBuild.finish", _fail)
         arguments = ("--name", index.name, "--checkpoint", checkpoint, "--root", index.parents[2])
         with pytest.raises(RuntimeError, match="the power went"):
-            run("index", index.parents[2] / "records.jsonl", *arguments)
+            run("index", index.parents[2] / "records.jsonl", *arguments, *options)
 
 
 def _fail(_: Any) -> None:
@@ -509,6 +510,20 @@ def test_a_build_that_was_broken_off(run: Run, root: Path, checkpoint: Path, mon
     assert "its build was interrupted, with 4 passages so far" in found["index"]["found"]
     assert found["index"]["remedy"] == f"{rebuild(folder, checkpoint)} --resume"
     command = found["index"]["remedy"].replace("PATH", str(root / "records.jsonl")).split()
+    assert run(*command[1:]).exit_code == 0
+    assert damaged(run, folder, "--full") == {}, "as the remedy says"
+
+
+def test_the_remedy_repeats_the_settings_of_the_build(
+    run: Run, root: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = root / "colbert" / "indexes" / "begun"
+    break_off(run, folder, checkpoint, monkeypatch, "--storage", "int8", "--max-length", 64)
+    remedy = examine(run, folder)["index"]["remedy"]
+    assert remedy == f"{rebuild(folder, checkpoint)} --max-length 64 --storage int8 --resume"
+    shown = CliRunner(env={"COLUMNS": "40"}).invoke(app, ["doctor", "--index", "begun", "--root", str(root)]).stdout
+    assert f"    → {remedy}" in shown.splitlines(), "on one line, however narrow the terminal"
+    command = remedy.replace("PATH", str(root / "records.jsonl")).split()
     assert run(*command[1:]).exit_code == 0
     assert damaged(run, folder, "--full") == {}, "as the remedy says"
 

@@ -69,6 +69,10 @@ def test_add_language(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     model = RAGPretrainedModel.from_pretrained(tmp_path / "out", verbose=0, device="cpu")
     assert "yo" in model.encoder.adapters.languages
-    missing = run("add-language", "yo", "--texts", tmp_path / "none", "--output", tmp_path / "x")
-    assert missing.exit_code == 2
-    assert "cannot be read" in missing.stderr
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    for texts, expected in {"none": "cannot be read", "latin": "the byte 0xe9 at offset 3", ".": "is a folder"}.items():
+        wrong = run("add-language", "yo", "--texts", tmp_path / texts, "--output", tmp_path / "x")
+        assert wrong.exit_code == 2
+        assert expected in wrong.stderr
+    arguments = [*arguments[:2], "--texts", tmp_path / "latin", "--encoding", "latin-2x", "--output", tmp_path / "x"]
+    assert "--encoding 'latin-2x' is not known" in run(*arguments).stderr

@@ -1,0 +1,1 @@
+"""Files and folders → documents: `reader.FileReader` walks, opens, decodes and parses them."""
