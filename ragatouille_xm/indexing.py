@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from .corpus.passages import Document
+from .corpus.passages import Document, is_blank
 from .corpus.splitting import Splitter
 from .encoder import Encoder
 from .errors import DuplicateDocumentError
@@ -19,6 +20,8 @@ from .index.base import IndexBuild, IndexWriter
 from .text.ahead import map_ahead
 from .text.tokenizer import Tokens
 from .types import Passage
+
+logger = logging.getLogger(__name__)
 
 DOCUMENT_BATCH = 512  # for each device: enough to sort by length, little enough to keep in memory
 
@@ -41,6 +44,12 @@ class Prepared(NamedTuple):
     languages: list[str]
     chunks: list[tuple[int, str]]
     tokens: list[Tokens]
+
+    @property
+    def blank(self) -> list[str]:
+        """The ids of the documents that are blank."""
+        with_text = {position for position, text in self.chunks if not is_blank(text)}
+        return [each.document_id for position, each in enumerate(self.documents) if position not in with_text]
 
     def without(self, positions: Collection[int]) -> Prepared:
         """Return the same without some of the documents."""
@@ -88,8 +97,12 @@ class Indexer:
         writer: IndexWriter,
         documents: Iterable[Document],
         known: Callable[[Sequence[str]], Collection[str]] | None = None,
+        *,
+        replace: bool = False,
     ) -> int:
         """Store documents, streaming; return how many passages they became.
+
+        A blank document has no passage; a warning names the first of them.
 
         Parameters
         ----------
@@ -97,6 +110,8 @@ class Indexer:
         documents : iterable of Document
         known : callable, optional
             Names those of some document ids that the index has; they are refused.
+        replace : bool
+            Whether the writer replaces documents, so that blank ones are to be removed.
 
         Raises
         ------
@@ -113,7 +128,7 @@ class Indexer:
                 )
             return prepared
 
-        return self._store(writer, documents, check)
+        return self._store(writer, documents, check, writer.delete if replace else None)
 
     def resume(self, build: IndexBuild, documents: Iterable[Document]) -> int:
         """Make a build that was broken off hold what `documents` give; return how many passages were encoded.
@@ -124,15 +139,23 @@ class Indexer:
         given: set[str] = set()
 
         def skip_stored(prepared: Prepared) -> Prepared:
-            given.update(document.document_id for document in prepared.documents)
+            given.update(each.document_id for each in prepared.documents)
+            given.difference_update(prepared.blank)  # what the build stores of them is removed
             return prepared.without(_stored(build, prepared))
 
         n_passages = self._store(build, documents, skip_stored)
         build.delete([document_id for document_id in build.document_ids() if document_id not in given])
         return n_passages
 
-    def _store(self, writer: IndexWriter, documents: Iterable[Document], choose: Callable[[Prepared], Prepared]) -> int:
-        n_passages = 0
+    def _store(
+        self,
+        writer: IndexWriter,
+        documents: Iterable[Document],
+        choose: Callable[[Prepared], Prepared],
+        remove: Callable[[Sequence[str]], object] | None = None,
+    ) -> int:
+        n_passages = n_documents = 0
+        blank: list[str] = []
         began = time.monotonic()
         hidden = None if self.progress else True
         bar: tqdm[Any]
@@ -142,7 +165,14 @@ class Indexer:
                 chosen = choose(prepared)
                 bar.update(len(prepared.documents) - len(chosen.documents))
                 n_passages += self._store_batch(writer, chosen, bar)
+                if (found := prepared.blank) and remove is not None:
+                    remove(found)
+                blank += found
+                n_documents += len(prepared.documents)
                 bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
+        if blank:
+            named = preview(blank)
+            logger.warning("%d of %d documents are blank and have no passage: %s", len(blank), n_documents, named)
         return n_passages
 
     def _prepare(self, documents: list[Document]) -> Prepared:
@@ -167,11 +197,15 @@ class Indexer:
         if not chunks:
             bar.update(len(documents))
             return 0
-        first = writer.reserve(len(chunks))
+        first = writer.reserve(len(chunks))  # for blank ones too, so that pids are positions if nothing is split
+        kept = [i for i, (_, text) in enumerate(chunks) if not is_blank(text)]
         passages = [
             Passage(first + i, documents[position].document_id, text, languages[position], documents[position].metadata)
-            for i, (position, text) in enumerate(chunks)
+            for i, (position, text) in ((i, chunks[i]) for i in kept)
         ]
+        if not passages:
+            bar.update(len(documents))
+            return 0
         before, encoded = bar.n, 0
 
         def show_documents(n: int) -> None:  # in proportion to the passages that are encoded
@@ -185,7 +219,7 @@ class Indexer:
             max_length=self.max_document_length,
             batch_tokens=self.batch_tokens,
             on_batch=show_documents,
-            tokens=tokens,
+            tokens=[tokens[i] for i in kept],
         )
         writer.add(passages, vectors)
         return len(passages)
@@ -214,14 +248,14 @@ def _stored(build: IndexBuild, prepared: Prepared) -> set[int]:
     }
 
 
-def preview(ids: Iterable[str], n: int = 3) -> str:
-    """Name a few ids.
+def preview(ids: Iterable[Any], n: int = 3) -> str:
+    """Name the first few ids.
 
     Examples
     --------
     >>> preview({"d", "b", "a", "c"})
     "'a', 'b', 'c' and 1 more"
     """
-    every = sorted(ids)
+    every = sorted(ids) if isinstance(ids, (set, frozenset)) else list(ids)
     more = f" and {len(every) - n} more" if len(every) > n else ""
     return ", ".join(repr(each) for each in every[:n]) + more

@@ -43,7 +43,7 @@ from .metadata import (
     read_datetime,
     storable,
 )
-from .scalars import simplified
+from .scalars import shown, simplified
 
 MAX_DEPTH = 32
 
@@ -278,8 +278,7 @@ def _number(name: str, op: str, value: int | float) -> int | float:
 
 
 def _show(value: object) -> str:
-    shown = repr(value)
-    return f"{shown if len(shown) <= 80 else shown[:79] + '…'} ({type(value).__name__})"
+    return f"{shown(value)} ({type(value).__name__})"
 
 
 def _listed(names: Sequence[str]) -> str:

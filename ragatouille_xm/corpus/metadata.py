@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from ..errors import InputError
 from ..types import Passage
-from .scalars import iso_text, simplified
+from .scalars import is_missing, iso_text, simplified
 
 Scalar: TypeAlias = "str | int | float | bool | None"
 
@@ -84,14 +84,16 @@ def check_unicode(text: str, what: str) -> None:
 def _plain(given: object, where: str, depth: int) -> Any:
     """Return a value as plain types, even if it is of a subclass."""
     value = simplified(given)
-    if value is None or isinstance(value, bool):
+    if is_missing(value):
+        return None
+    if isinstance(value, bool):
         return value
     if isinstance(value, str) and storable(value):
         return value
     if isinstance(value, int) and fits_int64(value):
         return value
-    if isinstance(value, float) and not math.isinf(value):
-        return None if math.isnan(value) else value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
     if isinstance(value, date):
         return iso_text(value)
     if depth > MAX_DEPTH:

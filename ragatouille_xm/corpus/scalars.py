@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from math import nan
+from math import isnan, nan
 from numbers import Integral
 from typing import Any
 from uuid import UUID
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _MISSING = ("NAType", "NaTType")  # pandas' types, which need not be installed
+_SHOWN = 80  # characters
 _WHOLE_DIGITS = 19  # of the largest 64-bit integer
 
 
@@ -54,6 +55,17 @@ def simplified(value: Any) -> Any:
         day, clock = (value.year, value.month, value.day), (value.hour, value.minute, value.second, value.microsecond)
         return datetime(*day, *clock, value.tzinfo, fold=value.fold)
     return value
+
+
+def is_missing(value: object) -> bool:
+    """Return whether what `simplified` returned stands for a missing value: None or ``nan``."""
+    return value is None or (isinstance(value, float) and isnan(value))
+
+
+def shown(value: object) -> str:
+    """Return a value as messages name it, shortened."""
+    written = repr(value)
+    return written if len(written) <= _SHOWN else written[: _SHOWN - 1] + "…"
 
 
 def iso_text(moment: date) -> str:
