@@ -25,6 +25,7 @@ if not PAGES:
 NEEDS = {
     "cluster.md": ["qdrant_client"],
     "evaluation.md": ["bm25s", "ir_measures"],
+    "inputs.md": ["pandas"],
     "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
     "training.md": ["accelerate", "matplotlib"],
 }
