@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
 from .corpus.passages import Document, check_order, is_column, read_documents, texts_and_ids
+from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
 from .encoder import Devices, Encoder
 from .errors import InputError, MissingExtraError
@@ -285,7 +286,8 @@ class RAGPretrainedModel:
             if overwrite_index == "reuse":
                 return self._reuse(name, place)
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
-        options = SplitOptions(max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
+        length = simplified(max_document_length)
+        options = SplitOptions(length, split_documents, document_splitter_fn, preprocessing_fn)
         path = self.catalog.build(
             name,
             self._indexer(options, bsize, length_hint(texts)),
@@ -385,7 +387,7 @@ class RAGPretrainedModel:
     def _indexer(self, options: SplitOptions, bsize: int, total: int) -> Indexer:
         tokenizer, length = self.encoder.tokenizer, options.max_document_length
         split = make_splitter(options, tokenizer.count, tokenizer.room(length))
-        batch_tokens = batch_tokens_of(bsize, length)
+        batch_tokens = batch_tokens_of(simplified(bsize), length)
         return Indexer(self.encoder, split, length, batch_tokens, total or None, self.verbose > 0)
 
     def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
@@ -524,7 +526,7 @@ class RAGPretrainedModel:
             k,
             languages=language,
             document_languages=languages,
-            batch_tokens=batch_tokens_of(bsize),
+            batch_tokens=batch_tokens_of(simplified(bsize)),
         )
         return unwrap_single(found, query, zero_index_ranks)
 
@@ -552,8 +554,8 @@ class RAGPretrainedModel:
             documents,
             document_metadatas,
             languages,
-            max_length=None if max_document_length == "auto" else max_document_length,
-            batch_tokens=batch_tokens_of(bsize),
+            max_length=None if max_document_length == "auto" else simplified(max_document_length),
+            batch_tokens=batch_tokens_of(simplified(bsize)),
             progress=verbose and self.verbose > 0,
         )
         self._encoded = encoded

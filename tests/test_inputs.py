@@ -19,7 +19,7 @@ import pytest
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.errors import DuplicateDocumentError, InputError, LanguageError
+from ragatouille_xm.errors import CheckpointError, DuplicateDocumentError, InputError, LanguageError
 
 TEXTS = ["The library opens in the morning.", "La bibliothèque est au bord de la rivière.", "Das Buch ist im Garten."]
 IDS = ["en", "fr", "de"]
@@ -140,6 +140,9 @@ def test_an_address_with_a_secret_is_never_shown(rag: RAGPretrainedModel, caplog
         with caplog.at_level("DEBUG"), pytest.raises(InputError, match="https://host:6333") as caught:
             call()
         assert "S3CRET" not in str(caught.value) + repr(caught.value) + caplog.text
+    with pytest.raises(CheckpointError, match="'https://huggingface.co/me/mine'.* Give a hub id") as refused:
+        RAGPretrainedModel.from_pretrained("https://me:S3CRET@huggingface.co/me/mine?token=S3CRET")
+    assert "S3CRET" not in str(refused.value)
     with pytest.raises(InputError, match=r"give its name, 'news', and index_url='https://host:6333'"):
         RAGPretrainedModel.from_index("https://host:6333/news")
 
@@ -191,9 +194,9 @@ NOT_A_ROW = [
     (lambda rag: rag.search({"a", "b"}), InputError, "list of queries is a set, which has no order"),
     (lambda rag: rag.search(["a", "b"], language={"fr", "en"}), InputError, "language is a set, which has no order"),
     (lambda rag: rag.index(b"text"), InputError, "The collection is a bytes; give a list"),
-    (lambda rag: rag.index(FRAME), InputError, "The collection is a DataFrame .* one of its columns"),
+    (lambda rag: rag.index(FRAME), InputError, "The collection is a DataFrame .* give a column of it"),
     (lambda rag: rag.index(TEXTS, IDS, FRAME), InputError, r"metadatas is a DataFrame .* frame.to_dict\(.records.\)"),
-    (lambda rag: rag.index(np.array([TEXTS])), InputError, "The collection is a ndarray .* one of its columns"),
+    (lambda rag: rag.index(np.array([TEXTS])), InputError, "The collection is a ndarray .* give a column of it"),
     (lambda rag: rag.index(TEXTS, b"abc"), InputError, "document_ids is b'abc'; give a list"),
     (lambda rag: rag.search(b"book"), InputError, r"The query is a bytes; decode it: query.decode\(\)"),
     (lambda rag: rag.search({"q1": "book"}), InputError, "The query is a dict; give a string, or a list"),
@@ -353,8 +356,11 @@ def test_a_frame_as_people_have_it(rag: RAGPretrainedModel) -> None:
     assert admitted({"uuid": UUID(int=1), "authors.name": "Ada"}) == ["en"]
     assert len(admitted({"year": {"$gt": np.int64(0)}}, k=np.int64(2))) == 2
     assert len(rag.search("book", k=np.uint8(2), min_score=np.float32(-100))) == 2
-    assert len(rag.rerank("book", TEXTS, k=np.int32(2))) == 2
-    rag.encode(TEXTS, document_metadatas=metadatas, verbose=False)
+    assert len(rag.rerank("book", TEXTS, k=np.int32(2), bsize=np.int64(2))) == 2
+    rag.index(TEXTS, IDS, index_name="lengths", max_document_length=np.int64(64), bsize=np.int16(2))
+    rag.add_to_index({"new": "A river."}, bsize=np.int64(2))
+    assert len(rag.search("book")) == 4
+    rag.encode(TEXTS, document_metadatas=metadatas, verbose=False, max_document_length=np.int64(64))
     assert rag.search_encoded_docs("book", filter={"when": date(2019, 1, 1)})[0]["result_index"] == 0
 
 

@@ -132,10 +132,8 @@ def check_order(given: object, name: str) -> None:
     if isinstance(given, Set) and not isinstance(given, (KeysView, ItemsView)):
         raise InputError(f"{name} is a {type(given).__name__}, which has no order; give a list.")
     if getattr(given, "ndim", 1) != 1:
-        raise InputError(
-            f"{name} is a {type(given).__name__} of another form than a list; give one of its columns, or for metadata "
-            'frame.to_dict("records").'
-        )
+        rows = ', or its rows: frame.to_dict("records")' if name == "metadatas" else ""
+        raise InputError(f"{name} is a {type(given).__name__} of another form than a list; give a column of it{rows}.")
 
 
 def _is_at_hand(column: object) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from ..demo import demo_checkpoint
 from ..errors import CheckpointError, InputError
-from ..files import absolute, lacks_memory, open_regular, parse_json
+from ..files import absolute, lacks_memory, open_regular, parse_json, without_secrets
 from ..text.tokenizer import TokenSettings
 from .settings import check_sizes, read_fields
 from .weights import Weights
@@ -145,6 +145,8 @@ def locate(name: str | Path) -> Path:
         return demo_checkpoint()
     if name == UNTRAINED:
         return demo_checkpoint(trained=False)
+    if isinstance(name, str) and "://" in name:
+        raise CheckpointError(f"The checkpoint is the address {without_secrets(name)!r}. Give a hub id, or a folder.")
     path = absolute(name)  # weights and adapters are read later
     if os.path.isdir(path):  # an index may hold any name: these raise nothing, whatever it is
         return path
