@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from .config import INDEXES_FOLDER, STORAGES, ClusterConfig
 from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
+from .files import absolute
 from .index.base import IndexBuild, PassageIndex
 from .index.local.gpu import search_device
 from .index.local.index import LocalIndex
@@ -49,10 +51,11 @@ def open_index(path: str | Path, collection: Collection | None = None) -> LocalI
     InputError
         If `collection` is not usable, or the index has its texts itself.
     """
+    path = absolute(path)
     try:
         index = LocalIndex.open(path)
     except IndexNotFoundError:
-        if not PlaidFolder.recognises(Path(path)):
+        if not PlaidFolder.recognises(path):
             raise
         return PlaidFolder.open(path, collection)
     if collection is not None:
@@ -181,6 +184,11 @@ def default_language(adapters: AdapterTable) -> str:
     return ENGLISH if adapters.default is None else adapters.resolve(adapters.default)
 
 
+def _never_in_a_name(character: str) -> bool:
+    """Return whether a character separates folders, is a control character or a line break, or is no character."""
+    return character in "/\\" or category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
 class IndexCatalog:
     """Indexes by name below ``<root>/colbert/indexes/``, where RAGatouille has them.
 
@@ -200,7 +208,7 @@ class IndexCatalog:
 
     def __init__(self, encoder: Encoder, root: str | Path, device: str | torch.device | None = None) -> None:
         self.encoder = encoder
-        self.root = Path(root)
+        self.root = absolute(root)
         self.device = None if device is None else search_device(device)
         self.current: str | None = None
         self._opened: dict[str, Retriever] = {}
@@ -221,7 +229,7 @@ class IndexCatalog:
         InputError
             If `name` cannot be a folder's name.
         """
-        if not isinstance(name, str) or not name.strip() or name in (".", "..") or any(c in name for c in "/\\\0"):
+        if not isinstance(name, str) or not name.strip() or name in (".", "..") or any(map(_never_in_a_name, name)):
             raise InputError(f"index_name={name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
         return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name
 
@@ -318,7 +326,8 @@ class IndexCatalog:
         Path or str
             The index's folder, or its address in the cluster.
         """
-        path = self.path(name) if cluster is None else Path(name)
+        folder = self.path(name)
+        path = folder if cluster is None else Path(name)
         build_index(path, indexer, documents, cluster=cluster, **options)
         self._opened.pop(name, None)  # not closed: another thread may be searching it
         made = LocalIndex.open(path) if cluster is None else open_in_cluster(cluster, name)

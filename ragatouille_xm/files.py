@@ -1,4 +1,7 @@
-"""Files that others wrote, read without trusting them. Nothing here waits for a pipe or follows a name elsewhere."""
+"""Paths and addresses as users give them, and files that others wrote, read without trusting them.
+
+Nothing here waits for a pipe or follows a name elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,25 @@ def open_regular(path: Path, *, links: bool = False) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def absolute(path: str | Path) -> Path:
+    """Return the path that the user means now, which a later change of the working folder does not change."""
+    return Path(os.path.expanduser(path)).absolute()
+
+
+def without_secrets(url: str) -> str:
+    """Return an address, or what was given as one, without what may be secret: user, password, query and fragment.
+
+    Examples
+    --------
+    >>> without_secrets("https://me:secret@host:6333/db?api_key=secret"), without_secrets("me:secret@host")
+    ('https://host:6333/db', 'host')
+    """
+    address, _, _ = url.partition("?")
+    address, _, _ = address.partition("#")
+    scheme, separator, rest = address.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def parse_json(text: str | bytes) -> Any:

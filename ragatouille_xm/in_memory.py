@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
+from dataclasses import replace
 from typing import Any
 
 from .corpus.passages import read_documents
 from .corpus.splitting import whole
 from .encoder import Encoder
+from .errors import InputError
 from .index.exact import ExactIndex
 from .indexing import Indexer
-from .retriever import Result, Retriever
+from .retriever import Result, Retriever, check_k, check_queries
 from .types import Languages
 
 
@@ -26,10 +27,11 @@ class EncodedDocuments:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._index = ExactIndex(encoder.dim, device=encoder.model.device)
+        self._count = 0  # of all documents, also of blank ones, which have no passage
 
     def add(
         self,
-        documents: Sequence[str],
+        documents: Iterable[str],
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         languages: Languages = None,
         *,
@@ -37,12 +39,15 @@ class EncodedDocuments:
         batch_tokens: int | None = None,
         progress: bool = False,
     ) -> None:
-        """Encode documents and append them; each is truncated to `max_length` tokens."""
-        ids = map(str, count(len(self._index)))
-        checked = list(read_documents(documents, ids, metadatas, languages))
+        """Encode documents and append them; each is truncated to `max_length` tokens. A blank one is never found."""
+        if isinstance(documents, Mapping):
+            raise InputError("The documents are a mapping, but results name positions: give list(documents.values()).")
+        given = read_documents(documents, None, metadatas, languages, self._encoder.adapters.resolve)
+        checked = [replace(document, document_id=str(i)) for i, document in enumerate(given, self._count)]
         length = self._encoder.tokenizer.max_tokens if max_length is None else max_length
         indexer = Indexer(self._encoder, whole, length, batch_tokens, len(checked), progress)
         Retriever(self._encoder, self._index, length).add(checked, indexer)
+        self._count += len(checked)
 
     def search(
         self, queries: Sequence[str], k: int, *, languages: Languages = None, filter: Mapping[str, Any] | None = None
@@ -56,7 +61,7 @@ class EncodedDocuments:
 def rerank(
     encoder: Encoder,
     queries: Sequence[str],
-    documents: Sequence[str],
+    documents: Iterable[str],
     k: int,
     *,
     languages: Languages = None,
@@ -64,6 +69,8 @@ def rerank(
     batch_tokens: int | None = None,
 ) -> list[list[Result]]:
     """Rank documents by how well they answer each query."""
+    check_k(k)
+    check_queries(queries)
     encoded = EncodedDocuments(encoder)
     encoded.add(documents, None, document_languages, batch_tokens=batch_tokens)
     return encoded.search(queries, k, languages=languages)

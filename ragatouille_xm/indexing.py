@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from .corpus.passages import Document
+from .corpus.passages import Document, is_blank
 from .corpus.splitting import Splitter
 from .encoder import Encoder
 from .errors import DuplicateDocumentError
@@ -46,6 +46,12 @@ class Prepared(NamedTuple):
     languages: list[str]
     chunks: list[tuple[int, str]]
     tokens: list[Tokens]
+
+    @property
+    def blank(self) -> list[str]:
+        """The ids of the documents that are blank."""
+        with_text = {position for position, text in self.chunks if not is_blank(text)}
+        return [each.document_id for position, each in enumerate(self.documents) if position not in with_text]
 
     def without(self, positions: Collection[int]) -> Prepared:
         """Return the same without some of the documents."""
@@ -93,9 +99,13 @@ class Indexer:
         writer: IndexWriter,
         documents: Iterable[Document],
         known: Callable[[Sequence[str]], Collection[str]] | None = None,
+        *,
         counts: Mapping[str, int] | None = None,
+        replace: bool = False,
     ) -> int:
         """Store documents, streaming; return how many passages they became.
+
+        A blank document has no passage; a warning names the first of them.
 
         Parameters
         ----------
@@ -105,6 +115,8 @@ class Indexer:
             Names those of some document ids that the index has; they are refused.
         counts : mapping of str to int, optional
             How many passages in each language the index has, which tells what short texts are.
+        replace : bool
+            Whether the writer replaces documents, so that blank ones are to be removed.
 
         Raises
         ------
@@ -121,7 +133,8 @@ class Indexer:
                 )
             return prepared
 
-        return self._store(writer, documents, check, CollectionLanguages(self.encoder.detect, counts))
+        languages = CollectionLanguages(self.encoder.detect, counts)
+        return self._store(writer, documents, check, languages, writer.delete if replace else None)
 
     def resume(self, build: IndexBuild, documents: Iterable[Document]) -> int:
         """Make a build that was broken off hold what `documents` give; return how many passages were encoded.
@@ -132,7 +145,8 @@ class Indexer:
         given: set[str] = set()
 
         def skip_stored(prepared: Prepared) -> Prepared:
-            given.update(document.document_id for document in prepared.documents)
+            given.update(each.document_id for each in prepared.documents)
+            given.difference_update(prepared.blank)  # what the build stores of them is removed
             return prepared.without(_stored(build, prepared))
 
         n_passages = self._store(build, documents, skip_stored, CollectionLanguages(self.encoder.detect))
@@ -145,8 +159,10 @@ class Indexer:
         documents: Iterable[Document],
         choose: Callable[[Prepared], Prepared],
         languages: CollectionLanguages,
+        remove: Callable[[Sequence[str]], object] | None = None,
     ) -> int:
-        n_passages = 0
+        n_passages = n_documents = 0
+        blank: list[str] = []
         began = time.monotonic()
         hidden = None if self.progress else True
         bar: tqdm[Any]
@@ -157,33 +173,48 @@ class Indexer:
                 chosen = choose(prepared)
                 bar.update(len(prepared.documents) - len(chosen.documents))
                 n_passages += self._store_batch(writer, chosen, bar)
+                if (found := prepared.blank) and remove is not None:
+                    remove(found)
+                blank += found
+                n_documents += len(prepared.documents)
                 bar.set_postfix_str(f"{n_passages / (time.monotonic() - began):.0f} passages/s")
         if languages.decided:
             logger.info("languages of the documents: %s", languages.summary())
+        if blank:
+            named = preview(blank)
+            logger.warning("%d of %d documents are blank and have no passage: %s", len(blank), n_documents, named)
         return n_passages
 
     def _prepare(self, languages: CollectionLanguages, documents: list[Document]) -> Prepared:
         """Detect, split and tokenise a batch, while the model encodes the one before.
 
-        A document's language is the user's, or detected once for all its passages.
+        A document's language is the user's, or detected once for all its passages. A blank document has none.
         """
+        with_text = [i for i, each in enumerate(documents) if not is_blank(each.text)]
+        stated = [documents[i].language for i in with_text]
         resolve = self.encoder.adapters.resolve
-        given = [None if each.language is None else resolve(each.language) for each in documents]
-        found = languages.detect([document.text for document in documents], given)
+        given = [None if each is None else resolve(each) for each in stated]
+        found = dict(zip(with_text, languages.detect([documents[i].text for i in with_text], given), strict=True))
         chunks = self.split(documents)
         tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
-        return Prepared(documents, [each.language for each in found], chunks, tokens)
+        return Prepared(
+            documents, [found[i].language if i in found else "" for i in range(len(documents))], chunks, tokens
+        )
 
     def _store_batch(self, writer: IndexWriter, prepared: Prepared, bar: tqdm[Any]) -> int:
         documents, languages, chunks, tokens = prepared
         if not chunks:
             bar.update(len(documents))
             return 0
-        first = writer.reserve(len(chunks))
+        first = writer.reserve(len(chunks))  # for blank ones too, so that pids are positions if nothing is split
+        kept = [i for i, (_, text) in enumerate(chunks) if not is_blank(text)]
         passages = [
             Passage(first + i, documents[position].document_id, text, languages[position], documents[position].metadata)
-            for i, (position, text) in enumerate(chunks)
+            for i, (position, text) in ((i, chunks[i]) for i in kept)
         ]
+        if not passages:
+            bar.update(len(documents))
+            return 0
         before, encoded = bar.n, 0
 
         def show_documents(n: int) -> None:  # in proportion to the passages that are encoded
@@ -197,7 +228,7 @@ class Indexer:
             max_length=self.max_document_length,
             batch_tokens=self.batch_tokens,
             on_batch=show_documents,
-            tokens=tokens,
+            tokens=[tokens[i] for i in kept],
         )
         writer.add(passages, vectors)
         return len(passages)
@@ -226,14 +257,14 @@ def _stored(build: IndexBuild, prepared: Prepared) -> set[int]:
     }
 
 
-def preview(ids: Iterable[str], n: int = 3) -> str:
-    """Name a few ids.
+def preview(ids: Iterable[Any], n: int = 3) -> str:
+    """Name the first few ids.
 
     Examples
     --------
     >>> preview({"d", "b", "a", "c"})
     "'a', 'b', 'c' and 1 more"
     """
-    every = sorted(ids)
+    every = sorted(ids) if isinstance(ids, (set, frozenset)) else list(ids)
     more = f" and {len(every) - n} more" if len(every) > n else ""
     return ", ".join(repr(each) for each in every[:n]) + more

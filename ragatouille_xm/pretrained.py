@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from operator import length_hint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
-from .corpus.passages import Document, read_documents
+from .corpus.passages import Document, check_order, is_column, read_documents, texts_and_ids
+from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
 from .encoder import Devices, Encoder
 from .errors import InputError, MissingExtraError
+from .files import absolute, without_secrets
 from .in_memory import EncodedDocuments, rerank
 from .indexing import Indexer
 from .retriever import Result, Retriever
@@ -40,14 +42,15 @@ class RAGPretrainedModel:
     """A pretrained late-interaction model and its indexes.
 
     The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists the differences and the reasons. Create a model with
-    `from_pretrained` or `from_index`. Searching is thread-safe.
+    `from_pretrained` or `from_index`. Searching is thread-safe. A copy is the model itself, and it cannot be pickled.
+    ``docs/guide/inputs.md`` has what may be given as documents, metadata, queries and filters.
 
     Examples
     --------
     >>> from ragatouille_xm import RAGPretrainedModel
     >>> RAG = RAGPretrainedModel.from_pretrained("antoinelouis/colbert-xm")  # doctest: +SKIP
     >>> RAG.index(["Ceci est un document.", "这是第二个文档。"], index_name="demo")  # doctest: +SKIP
-    '.ragatouille/colbert/indexes/demo'
+    '/home/me/.ragatouille/colbert/indexes/demo'
     >>> RAG.search("Où est le document ?", k=1)[0]["language"]  # doctest: +SKIP
     'fr'
     """
@@ -64,8 +67,16 @@ class RAGPretrainedModel:
         self.catalog = IndexCatalog(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
         self._encoded: EncodedDocuments | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RAGPretrainedModel:
+    def __copy__(self) -> RAGPretrainedModel:
         return self  # an open index cannot be copied, and weights need not be
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RAGPretrainedModel:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise InputError(
+            "A RAGPretrainedModel cannot be pickled: call from_pretrained() or from_index() in the other process."
+        )
 
     @classmethod
     def from_pretrained(
@@ -93,7 +104,7 @@ class RAGPretrainedModel:
         verbose : int
             0 shows no progress bars.
         index_root : str, optional
-            Folder for indexes, by default ``.ragatouille/``.
+            Folder for indexes, by default ``.ragatouille/``, in what is the working folder now.
         device : str, torch.device or sequence of them, optional
             ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU if there is one. ``["cuda:0", "cuda:1"]`` encodes on
             both: each holds the model, and each batch goes to the one that is free.
@@ -167,7 +178,7 @@ class RAGPretrainedModel:
             If an option is invalid.
         """
         check_index_path(index_path)
-        path, place = Path(index_path), connect(index_url, api_key, cluster)
+        path, place = absolute(index_path), connect(index_url, api_key, cluster)
         index = open_index(path, collection) if place is None else open_in_cluster(place, str(index_path))
         try:
             model = cls.from_pretrained(
@@ -189,7 +200,7 @@ class RAGPretrainedModel:
 
     def index(
         self,
-        collection: Iterable[str],
+        collection: Iterable[str] | Mapping[str, str],
         document_ids: Iterable[str] | None = None,
         document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         index_name: str | None = None,
@@ -211,12 +222,15 @@ class RAGPretrainedModel:
 
         Parameters
         ----------
-        collection : iterable of str
-            The documents. They are streamed: memory does not grow with their number.
+        collection : iterable of str, or mapping of str to str
+            The documents; a mapping has their ids as keys. They are streamed: memory does not grow with their number.
+            Lists, mappings and columns are checked before the model runs, what can be read only once as it is read. A
+            blank document has no passage, and a warning names it.
         document_ids : iterable of str, optional
             Unique; by default random UUIDs.
         document_metadatas : iterable of dict, optional
-            JSON values, returned with results and usable in filters.
+            JSON values, dates and other scalars, returned with results and usable in filters:
+            `ragatouille_xm.corpus.metadata.check_metadata` says in which form.
         index_name : str, optional
             By default derived from the checkpoint's name.
         overwrite_index : bool or str
@@ -251,31 +265,38 @@ class RAGPretrainedModel:
         Returns
         -------
         str
-            The index's folder, or its address in the cluster.
+            The index's folder, as an absolute path, or its address in the cluster.
+
+        Raises
+        ------
+        InputError, DuplicateDocumentError, LanguageError
+            For the first document that is not usable, by its position and id; or if an option is invalid.
         """
+        texts, ids = texts_and_ids(collection, document_ids)
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
         if overwrite_index not in OVERWRITE:
             raise InputError(
                 f'overwrite_index={overwrite_index!r} is not known. Use True (or "force_silent_overwrite"), False, '
                 '"reuse" or "resume".'
             )
-        if overwrite_index == "resume" and document_ids is None:
+        if overwrite_index == "resume" and ids is None:
             raise InputError('overwrite_index="resume" knows documents by their ids: give document_ids.')
         place = connect(index_url, api_key, cluster)
         if overwrite_index in (False, "reuse") and self.catalog.has(name, place):
             if overwrite_index == "reuse":
                 return self._reuse(name, place)
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
-        options = SplitOptions(max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
+        length = simplified(max_document_length)
+        options = SplitOptions(length, split_documents, document_splitter_fn, preprocessing_fn)
         path = self.catalog.build(
             name,
-            self._indexer(options, bsize, length_hint(collection)),
-            read_documents(collection, document_ids, document_metadatas, languages),
+            self._indexer(options, bsize, length_hint(texts)),
+            self._read(texts, ids, document_metadatas, languages),
             place,
             storage=storage,
             use_faiss=use_faiss,
             resume=overwrite_index == "resume",
-            keep=document_ids is not None,  # a build is resumed by the ids of its documents
+            keep=ids is not None,  # a build is resumed by the ids of its documents
         )
         return str(path)
 
@@ -290,9 +311,9 @@ class RAGPretrainedModel:
 
     def add_to_index(
         self,
-        new_collection: list[str],
-        new_document_ids: list[str] | None = None,
-        new_document_metadatas: list[dict[str, Any]] | None = None,
+        new_collection: Iterable[str] | Mapping[str, str],
+        new_document_ids: Iterable[str] | None = None,
+        new_document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         index_name: str | None = None,
         split_documents: bool = True,
         document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
@@ -312,15 +333,15 @@ class RAGPretrainedModel:
             If the index already has one of the documents; nothing is added then.
         """
         retriever = self.catalog.get(index_name)
-        documents = read_documents(new_collection, new_document_ids, new_document_metadatas, languages)
+        documents = self._read(new_collection, new_document_ids, new_document_metadatas, languages)
         options = SplitOptions(retriever.max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
         self._add(retriever, documents, options, bsize, replace=False)
 
     def update_in_index(
         self,
-        collection: list[str],
-        document_ids: list[str],
-        document_metadatas: list[dict[str, Any]] | None = None,
+        collection: Iterable[str] | Mapping[str, str],
+        document_ids: Iterable[str] | None = None,
+        document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         index_name: str | None = None,
         split_documents: bool = True,
         document_splitter_fn: Callable[..., Any] | Literal["sentences"] | None = "sentences",
@@ -329,11 +350,33 @@ class RAGPretrainedModel:
         *,
         languages: Languages = None,
     ) -> None:
-        """Replace documents by id, and add those that are new; parameters as for `index`."""
+        """Replace documents by id, and add those that are new; parameters as for `index`.
+
+        A document that is blank now is removed.
+
+        Raises
+        ------
+        InputError
+            If there are no ids.
+        """
         retriever = self.catalog.get(index_name)
-        documents = read_documents(collection, document_ids, document_metadatas, languages)
+        texts, ids = texts_and_ids(collection, document_ids)
+        if ids is None:
+            raise InputError(
+                "update_in_index knows documents by their ids: give document_ids, or a mapping {id: text}."
+            )
+        documents = self._read(texts, ids, document_metadatas, languages)
         options = SplitOptions(retriever.max_document_length, split_documents, document_splitter_fn, preprocessing_fn)
         self._add(retriever, documents, options, bsize, replace=True)
+
+    def _read(
+        self,
+        texts: Iterable[str] | Mapping[str, str],
+        ids: Iterable[str] | None,
+        metadatas: Iterable[Mapping[str, Any] | None] | None,
+        languages: Languages,
+    ) -> Iterator[Document]:
+        return read_documents(texts, ids, metadatas, languages, self.encoder.adapters.resolve)
 
     def _add(
         self, retriever: Retriever, documents: Iterable[Document], options: SplitOptions, bsize: int, *, replace: bool
@@ -344,7 +387,7 @@ class RAGPretrainedModel:
     def _indexer(self, options: SplitOptions, bsize: int, total: int) -> Indexer:
         tokenizer, length = self.encoder.tokenizer, options.max_document_length
         split = make_splitter(options, tokenizer.count, tokenizer.room(length))
-        batch_tokens = batch_tokens_of(bsize, length)
+        batch_tokens = batch_tokens_of(simplified(bsize), length)
         return Indexer(self.encoder, split, length, batch_tokens, total or None, self.verbose > 0)
 
     def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
@@ -383,7 +426,8 @@ class RAGPretrainedModel:
         Parameters
         ----------
         query : str or list of str
-            Several queries are encoded in one pass.
+            Several queries are encoded in one pass. A blank query finds the first passages that the filter admits, each
+            with a score of 0. Without a filter it is an error; among others it finds nothing, and a warning says so.
         index_name : str, optional
             By default the one that was built, opened or named last.
         k : int
@@ -450,7 +494,7 @@ class RAGPretrainedModel:
     def rerank(
         self,
         query: str | list[str],
-        documents: list[str],
+        documents: Iterable[str],
         k: int = 10,
         zero_index_ranks: bool = False,
         bsize: Literal["auto"] | int = "auto",
@@ -463,8 +507,8 @@ class RAGPretrainedModel:
         Parameters
         ----------
         query : str or list of str
-        documents : list of str
-            Each is truncated to what the model accepts.
+        documents : iterable of str
+            Each is truncated to what the model accepts. Blank ones are never found.
         k : int
             Number of results; all documents if there are fewer.
         language, languages : optional
@@ -482,15 +526,15 @@ class RAGPretrainedModel:
             k,
             languages=language,
             document_languages=languages,
-            batch_tokens=batch_tokens_of(bsize),
+            batch_tokens=batch_tokens_of(simplified(bsize)),
         )
         return unwrap_single(found, query, zero_index_ranks)
 
     def encode(
         self,
-        documents: list[str],
+        documents: Iterable[str],
         bsize: Literal["auto"] | int = "auto",
-        document_metadatas: list[dict[str, Any]] | None = None,
+        document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         verbose: bool = True,
         max_document_length: Literal["auto"] | int = "auto",
         *,
@@ -510,8 +554,8 @@ class RAGPretrainedModel:
             documents,
             document_metadatas,
             languages,
-            max_length=None if max_document_length == "auto" else max_document_length,
-            batch_tokens=batch_tokens_of(bsize),
+            max_length=None if max_document_length == "auto" else simplified(max_document_length),
+            batch_tokens=batch_tokens_of(simplified(bsize)),
             progress=verbose and self.verbose > 0,
         )
         self._encoded = encoded
@@ -587,6 +631,9 @@ def check_index_path(path: object) -> None:
     """Raise `InputError` unless `path` can name an index."""
     if not isinstance(path, (str, Path)) or not str(path).strip():
         raise InputError(f"The index is {path!r}. Give its folder, or its name.")
+    if isinstance(path, str) and "://" in path:
+        address, _, name = without_secrets(path).rpartition("/")
+        raise InputError(f"The index is at an address: give its name, {name!r}, and index_url={address!r}.")
 
 
 def _with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | None) -> Mapping[str, Any] | None:
@@ -597,11 +644,13 @@ def _with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | N
 
 
 def list_of_queries(queries: object) -> list[str]:
-    """Return one query or several as a list."""
+    """Return one query or several as a list. Raise `InputError` if they are neither a string nor a list."""
     if isinstance(queries, str):
         return [queries]
-    if not isinstance(queries, Sequence):
-        raise InputError(f"The query is a {type(queries).__name__}; give a string, or a list of strings.")
+    if not is_column(queries):
+        way_out = "decode it: query.decode()" if isinstance(queries, bytes) else "give a string, or a list of strings"
+        raise InputError(f"The query is a {type(queries).__name__}; {way_out}.")
+    check_order(queries, "The list of queries")
     return list(queries)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from math import isnan
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ import torch
 from .config import SearchConfig
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.metadata import check_unicode
-from .corpus.passages import Document, check_language
+from .corpus.passages import Document, check_language, check_order, is_blank
+from .corpus.scalars import shown
 from .encoder import Encoder
 from .errors import IndexDamagedError, InputError, PassageIndexError
 from .index.base import PassageIndex
@@ -64,7 +66,7 @@ class Retriever:
         """
         with self.index.writer(replace=replace) as writer:
             known = None if replace else self.index.contains
-            n_passages = indexer.add(writer, documents, known, self.index.languages())
+            n_passages = indexer.add(writer, documents, known, counts=self.index.languages(), replace=replace)
         self._maintain()
         return n_passages
 
@@ -87,6 +89,9 @@ class Retriever:
     ) -> list[list[Result]]:
         """Return the best `k` passages for each query, best first.
 
+        A blank query finds what the filter admits, by passage id, with a score of 0. Without a filter it finds nothing,
+        and is an error if all queries are blank.
+
         Parameters
         ----------
         queries : sequence of str or torch.Tensor
@@ -108,7 +113,30 @@ class Retriever:
         _check_score(min_score)
         parsed = parse_filter(filter)
         condition = None if parsed is None else self._normalise(parsed)
-        vectors = queries if isinstance(queries, torch.Tensor) else self.encode(queries, languages)
+        if isinstance(queries, torch.Tensor):
+            return self._best(queries, int(k), condition, min_score, config)
+        check_queries(queries, filtered=condition is not None)
+        chosen = self.query_languages(queries, languages)
+        asked = [i for i, query in enumerate(queries) if not is_blank(query)]
+        vectors = self.encoder.encode_queries([queries[i] for i in asked], [chosen[i] for i in asked])
+        found = dict(zip(asked, self._best(vectors, int(k), condition, min_score, config), strict=True))
+        blank = [i for i in range(len(queries)) if i not in found]
+        if blank:
+            found |= dict(zip(blank, self._unranked(len(blank), int(k), condition, min_score), strict=True))
+            if condition is None:
+                numbers = preview(blank)
+                logger.warning("%d of %d queries are blank and find nothing: %s", len(blank), len(queries), numbers)
+        return [found[i] for i in range(len(queries))]
+
+    def _best(
+        self,
+        vectors: torch.Tensor,
+        k: int,
+        condition: Condition | None,
+        min_score: float | None,
+        config: SearchConfig,
+    ) -> list[list[Result]]:
+        """Return the results of queries that are encoded."""
         n_passages = len(self.index)
         if not len(vectors) or not n_passages:
             return [[] for _ in vectors]
@@ -122,6 +150,14 @@ class Retriever:
             ]
             for pids, scores, count in zip(hits.pids.tolist(), hits.scores.tolist(), counts, strict=True)
         ]
+
+    def _unranked(self, n: int, k: int, condition: Condition | None, min_score: float | None) -> list[list[Result]]:
+        """Return the results of `n` blank queries: the first passages that the filter admits."""
+        if condition is None or (min_score is not None and min_score > 0):
+            return [[] for _ in range(n)]
+        admitted = (passage for passages, _ in self.index.scroll(condition) for passage in passages)
+        first = list(islice(admitted, k))
+        return [[_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in range(n)]
 
     def _find(
         self, vectors: torch.Tensor, k: int, condition: Condition | None, config: SearchConfig
@@ -138,13 +174,14 @@ class Retriever:
                     break
                 missing.add(pid)
         raise IndexDamagedError(
-            f"The index finds the passages {preview(map(str, missing))}, and has no text of them. Index the documents "
-            "again, or restore the index from a copy."
+            f"The index finds the passages {preview(missing)}, and has no text of them. Index the documents again, or "
+            "restore the index from a copy."
         )
 
     def encode(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> torch.Tensor:
         """Encode queries in one pass, each through its own language's adapter: see `Encoder.encode_queries`."""
-        _check_queries(queries)
+        for query in queries:
+            check_queries([query])
         return self.encoder.encode_queries(queries, self.query_languages(queries, languages))
 
     def query_languages(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> list[str]:
@@ -155,6 +192,7 @@ class Retriever:
         """
         if isinstance(languages, str) or not isinstance(languages, Iterable):
             languages = [languages] * len(queries)
+        check_order(languages, "language")
         given = list(languages)
         for language in given:
             check_language(language, "language")
@@ -226,8 +264,8 @@ def _described(passage: Passage) -> Result:
 
 
 def check_k(k: object, name: str = "k") -> None:
-    """Raise `InputError` unless `k`, which users know as `name`, is a positive whole number."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    """Raise `InputError` unless `k`, which users know as `name`, is a positive whole number, of whatever type."""
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise InputError(f"{name}={k!r} is not usable: give a whole number of at least 1.")
 
 
@@ -236,10 +274,13 @@ def _check_score(min_score: object) -> None:
         raise InputError(f"min_score={min_score!r} is not usable: give a number.")
 
 
-def _check_queries(queries: Sequence[object]) -> None:
-    for query in queries:
+def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:
+    """Raise `InputError` unless queries are strings, of which one at least is not blank if they are not `filtered`."""
+    for i, query in enumerate(queries):
+        named = "A query" if len(queries) == 1 else f"Query {i}"
         if not isinstance(query, str):
-            raise InputError(f"A query is a {type(query).__name__}, not a string: {query!r}.")
-        if not query.strip():
-            raise InputError("A query is blank. Give at least one word.")
-        check_unicode(query, "A query")
+            way_out = " Decode it: query.decode()." if isinstance(query, bytes) else ""
+            raise InputError(f"{named} is a {type(query).__name__}, not a string: {shown(query)}.{way_out}")
+        check_unicode(query, named)
+    if queries and not filtered and all(is_blank(str(query)) for query in queries):
+        raise InputError("A query is blank. Give at least one word, or a filter.")

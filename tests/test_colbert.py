@@ -214,6 +214,10 @@ def test_a_filter_finds_what_is_far_down(checkpoint: Path, inside: Path) -> None
         lambda s: s.encode([""]),
         lambda s: Searcher(None),
         lambda s: s.search_all(5),
+        lambda s: s.search_all({"a", "b"}),
+        lambda s: s.search_all(b"a"),
+        lambda s: s.search_all(["", " "]),
+        lambda s: s.search_all(["", " "], qid_to_pids={0: [1]}),
         lambda s: s.search("a", language="klingon"),
         lambda s: s.configure(query_maxlen=1),
         lambda s: s.configure(dim=128),
@@ -231,6 +235,40 @@ def test_the_collection_is_read_from_the_index_or_given(root: Path, searcher: Se
         searcher.collection[5]
     titles = Searcher(root / "colbert" / "indexes" / "mine", collection=["a", "b"]).collection
     assert titles[1] == "b"
+
+
+def test_blank_passages_keep_their_pids_and_blank_queries_find_nothing(checkpoint: Path, inside: Path) -> None:
+    path = Indexer(checkpoint, verbose=0).index("gaps", ["", DOCUMENTS[0], " ", DOCUMENTS[1]])
+    assert path == str(inside / "gaps")
+    searcher = Searcher("gaps")
+    assert [searcher.search(text, k=1)[0] for text in DOCUMENTS[:2]] == [[1], [3]]
+    assert sorted(searcher.search("book", k=10)[0]) == [1, 3]
+    for options in ({}, {"qid_to_pids": {0: [1], 2: [3]}}):
+        found = searcher.search_all(["book", " ", "livre"], k=1, **options).data
+        assert [len(found[qid]) for qid in range(3)] == [1, 0, 1]
+    searcher.close()
+
+
+@pytest.mark.parametrize("collection", [{0: "a"}, {"a", "b"}, b"a", 5])
+def test_what_is_no_collection(checkpoint: Path, inside: Path, collection: Any) -> None:
+    with pytest.raises(InputError, match="The collection is a"):
+        Indexer(checkpoint, verbose=0).index("never", collection)
+    with pytest.raises(InputError, match="Document 600 is a float, not a string: nan"):
+        Indexer(checkpoint, verbose=0).index("never", ["text"] * 600 + [float("nan")])
+
+
+def test_an_experiment_stays_where_it_was_opened(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = Indexer(checkpoint, verbose=0).index("mine", DOCUMENTS)
+    assert path == str(tmp_path / "experiments" / "default" / "indexes" / "mine")
+    searcher = Searcher("mine")
+    monkeypatch.chdir("elsewhere")
+    searcher.model.close()  # which opens the index again
+    assert searcher.index == path
+    assert searcher.model.search("book", k=1)[0]["document_id"] == "0"
 
 
 # indexes: where they are, replacing them

@@ -26,6 +26,7 @@ NEEDS = {
     "cluster.md": ["qdrant_client"],
     "evaluation.md": ["bm25s", "ir_measures"],
     "files.md": ["inscriptis"],
+    "inputs.md": ["pandas"],
     "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
     "training.md": ["accelerate", "matplotlib"],
 }

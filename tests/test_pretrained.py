@@ -596,7 +596,7 @@ def test_detect_languages(rag: RAGPretrainedModel) -> None:
 # odd text
 
 
-@pytest.mark.parametrize("text", ["", "   ", "🙂🙂", "\x00\x01\x02", "مرحبا hello 你好 привет", "x" * 5000])
+@pytest.mark.parametrize("text", ["🙂🙂", "\x00\x01\x02", "مرحبا hello 你好 привет", "x" * 5000])
 def test_odd_documents_are_stored_and_found(rag: RAGPretrainedModel, text: str) -> None:
     rag.add_to_index([text], ["odd"])
     found = rag.search("book", k=500, doc_ids=["odd"])

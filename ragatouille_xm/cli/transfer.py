@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from ..files import without_secrets
 from .app import app
 from .output import plural, say
 from .paths import IndexArgument, OverwriteOption, RootOption, find_index, index_folder
@@ -153,8 +154,9 @@ def pull(
     The copy is verified against the original before it is published. An interrupted pull resumes where it stopped.
     """
     url, _, name = address.rpartition("/")
-    if not name or "://" not in url:
-        raise InputError(f"{address!r} is not an index address: give http://host:6333/NAME.")
+    shown = without_secrets(address)
+    if not name or "://" not in url or shown != address:
+        raise InputError(f"{shown!r} is not an index address: give http://host:6333/NAME, and a key as --api-key.")
     from ..index.cluster.client import Cluster
     from ..transfer.cluster import pull_index
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..corpus.passages import check_order, is_column
 from ..errors import InputError
 from ..files import parse_json
 from .infra import Run
@@ -47,7 +48,8 @@ class Collection:
             return obj
         if isinstance(obj, (str, Path)):
             return cls(path=obj)
-        if isinstance(obj, Iterable):
+        if is_column(obj):
+            check_order(obj, "The collection")
             return cls(data=list(obj))
         raise InputError(f"The collection is a {type(obj).__name__}; give a list of passages, or a .tsv file.")
 
@@ -103,7 +105,8 @@ class Queries:
             return cls(path=obj)
         if isinstance(obj, Mapping):
             return cls(data=obj)
-        if isinstance(obj, Iterable):
+        if is_column(obj):
+            check_order(obj, "The list of queries")
             return cls(data=dict(enumerate(obj)))
         raise InputError(f"The queries are a {type(obj).__name__}; give a mapping from ids to queries, or a .tsv file.")
 

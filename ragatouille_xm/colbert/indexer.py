@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..corpus.passages import read_documents
 from ..corpus.splitting import whole
 from ..encoder import Encoder
 from ..errors import InputError
+from ..files import absolute
 from ..index.local.index import LocalIndex
 from ..indexing import Indexer as DocumentIndexer
 from ..pretrained import OVERWRITE
@@ -44,7 +45,7 @@ class Indexer:
     >>> with Run().context(RunConfig(nranks=1, experiment="colbert")):  # doctest: +SKIP
     ...     indexer = Indexer(checkpoint="antoinelouis/colbert-xm")
     ...     indexer.index(name="mine", collection=["Ceci est un document.", "这是第二个文档。"])
-    'experiments/colbert/indexes/mine'
+    '/home/me/experiments/colbert/indexes/mine'
     """
 
     def __init__(self, checkpoint: str | Path, config: ColBERTConfig | None = None, verbose: int = 3) -> None:
@@ -67,7 +68,7 @@ class Indexer:
         """Build an index.
 
         Each passage is stored whole, truncated at ``doc_maxlen`` tokens, and encoded through the adapter of its own
-        language. Its pid is its position.
+        language. Its pid is its position. A blank passage is not stored, and a warning names it.
 
         Parameters
         ----------
@@ -97,7 +98,7 @@ class Indexer:
             )
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"name={name!r} cannot be an index's name. Use letters, digits, '-' and '_'.")
-        path = self.config.index_folder / name
+        path = absolute(self.config.index_folder / name)
         if LocalIndex.exists(path):
             if not overwrite:
                 raise InputError(f"There is an index at {str(path)!r} already. Give overwrite=True, or another name.")
@@ -114,9 +115,10 @@ class Indexer:
         )
         bsize = self.config.index_bsize
         batch_tokens = None if bsize is None else batch_tokens_of(bsize, length)
+        given = read_documents(collection, None, None, languages, self.encoder.adapters.resolve)
         build_index(
             path,
             DocumentIndexer(self.encoder, whole, length, batch_tokens, len(collection), self.verbose > 0),
-            read_documents(collection, map(str, count()), None, languages),
+            (replace(document, document_id=str(pid)) for pid, document in enumerate(given)),
             keep=False,
         )

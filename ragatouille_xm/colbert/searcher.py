@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 from ..config import SearchConfig
+from ..corpus.passages import is_blank
 from ..encoder import Encoder
 from ..errors import InputError
+from ..files import absolute
 from ..index.base import PassageIndex
 from ..index.local.index import LocalIndex
 from ..pretrained import RAGPretrainedModel, check_index_path, list_of_queries
-from ..retriever import Result, check_k
+from ..retriever import Result, check_k, check_queries
 from ..text.tokenizer import ColBERTTokenizer
 from ..types import Languages
 from .data import Collection, Queries, Ranking
@@ -76,11 +78,11 @@ class Searcher:
         self.config = resolve_config(config, index_root=None if index_root is None else str(index_root))
         named = self.config.index_folder / index
         path = named if named.is_dir() or not Path(index).is_dir() else Path(index)
-        self.index = str(path)
+        self.index = str(absolute(path))
         given = None if collection is None else Collection.cast(collection)
         has_texts = given is None or LocalIndex.exists(path)  # a folder of colbert-ai may have none
         self.model = RAGPretrainedModel.from_index(
-            path,
+            self.index,
             verbose=0,
             device=self.config.device,
             checkpoint=checkpoint,
@@ -190,11 +192,14 @@ class Searcher:
         if filter_fn is None and qid_to_pids is None:  # in one pass through the model
             found = self._retriever.search(texts, k, languages=languages, config=self._search_config)
             return Ranking(dict(zip(asked.keys(), map(self._triples, found), strict=True)))
+        check_queries(texts)
         chosen = self._retriever.query_languages(texts, languages)
         among = qid_to_pids or {}
         return Ranking(
             {
-                qid: self._search_one(self.encode([text], language=language), k, filter_fn, among.get(qid))
+                qid: []
+                if is_blank(text)
+                else self._search_one(self.encode([text], language=language), k, filter_fn, among.get(qid))
                 for (qid, text), language in zip(asked.items(), chosen, strict=True)
             }
         )

@@ -4,15 +4,18 @@ A filter is written in MongoDB's syntax, parsed once into a small tree, and comp
 conditions. `matches` defines its meaning: every engine finds exactly the passages that it admits.
 
 **Fields.** ``language`` and ``document_id`` are the passage's own. Any other name is a metadata key; dots descend into
-nested objects (``"author.name"``), and a key that itself contains dots is addressed by the same name.
+nested objects (``"author.name"``) and into each object of a list, and a key that itself contains dots is addressed by
+the same name.
 ``metadata.language`` addresses a metadata key that one of the two reserved names hides.
 
 **Values.** A list matches if any of its elements does. An empty list counts as missing. A boolean never equals a
-number; numbers compare equal across int and float. Objects, and lists inside lists, equal nothing.
+number; numbers compare equal across int and float. Objects, and lists inside lists, equal nothing. A filter may have
+all values that `ragatouille_xm.corpus.scalars.simplified` takes.
 
-**Operators.** ``$eq`` ``$in``: exact equality; ``None`` stands for null or missing. ``$gt`` ``$gte`` ``$lt`` ``$lte``:
-numbers are compared with numbers, as 64-bit floats; a `datetime`, `date` or ISO 8601 string with strings that hold an
-ISO 8601 date, where a missing time means midnight and a missing zone UTC. A missing field is in no range. ``$ne``
+**Operators.** ``$eq`` ``$in``: exact equality, but a `datetime` or `date` equals every string that holds the same
+moment; ``None`` stands for null or missing. ``$gt`` ``$gte`` ``$lt`` ``$lte``: numbers are compared with numbers, as
+64-bit floats; a `datetime`, `date` or ISO 8601 string with strings that hold an ISO 8601 date. In both, a missing time
+means midnight and a missing zone UTC. A missing field is in no range. ``$ne``
 ``$nin`` ``$not`` are exact negations, so they admit passages without the field. ``$and`` and ``$or`` take a list of
 filters.
 """
@@ -20,11 +23,11 @@ filters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from operator import ge, gt, le, lt
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from ..errors import FilterError
 from ..types import Passage
@@ -40,6 +43,7 @@ from .metadata import (
     read_datetime,
     storable,
 )
+from .scalars import shown, simplified
 
 MAX_DEPTH = 32
 
@@ -59,13 +63,20 @@ class Compare:
         ``"language"``, ``"document_id"`` or ``"metadata."`` and the path, as `fields_of` names them.
     op : str
         ``$eq``, ``$in``, ``$gt``, ``$gte``, ``$lt`` or ``$lte``; ``$ne`` and ``$nin`` are parsed into `Not`.
-    value : scalar, tuple of scalars or datetime.datetime
-        A tuple for ``$in``; for a range, an int, a float or a datetime with a zone.
+    value : scalar, datetime.datetime or tuple of these
+        A tuple for ``$in``; for a range, an int, a float or a datetime. Datetimes have a zone.
     """
 
     field: str
     op: str
-    value: Scalar | tuple[Scalar, ...] | datetime
+    value: Scalar | datetime | tuple[Scalar | datetime, ...]
+
+    @property
+    def wanted(self) -> tuple[list[Scalar], list[float]]:
+        """For ``$eq`` and ``$in``: the values that are admitted, and the moments, as `instant` has them."""
+        every = self.value if isinstance(self.value, tuple) else (self.value,)
+        moments = [moment for each in every if isinstance(each, datetime) and (moment := instant(each)) is not None]
+        return [each for each in every if not isinstance(each, datetime)], moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +150,11 @@ def _holds(condition: Condition, fields: Mapping[str, list[Scalar]]) -> bool:
         number = instant if isinstance(condition.value, datetime) else range_value
         bound, within = number(condition.value), _RANGES[condition.op]
         return bound is not None and any((n := number(v)) is not None and within(n, bound) for v in values or ())
-    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    wanted, moments = condition.wanted
     if values is None:
         return None in wanted
-    keys = {equality_key(v) for v in wanted if not isinstance(v, datetime)}
-    return any(equality_key(v) in keys for v in values)
+    keys = set(map(equality_key, wanted))
+    return any(equality_key(v) in keys or (moments and instant(v) in moments) for v in values)
 
 
 def _parse_all(filter: object, depth: int) -> Condition:
@@ -201,7 +212,7 @@ def _parse_operator(name: str, field: str, op: object, value: object, depth: int
         parts = _parse_field(name, value, depth + 1)
         return Not(parts[0] if len(parts) == 1 else And(tuple(parts)))
     if op == "$in":
-        if not isinstance(value, (list, tuple, set, frozenset)):
+        if not _is_several(value):
             raise FilterError(f"$in or $nin on {name!r} takes a list of values, not {_show(value)}.")
         return Compare(field, op, tuple(_scalar(name, op, v) for v in value))
     if op == "$eq":
@@ -209,53 +220,65 @@ def _parse_operator(name: str, field: str, op: object, value: object, depth: int
     return Compare(field, op, _bound(name, op, value))
 
 
-def _scalar(name: str, op: str, value: object) -> Scalar:
-    """Return a value for equality as a plain type, even if it is of a subclass such as an enum."""
+def _is_several(value: object) -> TypeGuard[Iterable[object]]:
+    """Return whether a value is a collection of values, which can be read any number of times."""
+    value = simplified(value)  # an array may hold a single value
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping, Iterator))
+
+
+def _scalar(name: str, op: str, given: object) -> Scalar | datetime:
+    """Return a value for equality as a plain type."""
+    value = simplified(given)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         if not storable(value):
             raise FilterError(f"{op} on {name!r}: {_show(value)} has a lone surrogate, which no field can contain.")
-        return str.__str__(value)
+        return value
     if isinstance(value, (int, float)):
         return _number(name, op, value)
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, date):
+        return _moment(value)
+    if _is_several(value):
         raise FilterError(f"{op} on {name!r} takes one value, not {_show(value)}: use $in for any of several values.")
-    raise FilterError(
-        f"{op} on {name!r} takes a string, a number, a boolean or None, not {_show(value)}. "
-        "Compare dates with $gt, $gte, $lt or $lte."
-    )
+    raise FilterError(f"{op} on {name!r} takes a string, a number, a boolean, a date or None, not {_show(value)}.")
 
 
-def _bound(name: str, op: str, value: object) -> int | float | datetime:
+def _bound(name: str, op: str, given: object) -> int | float | datetime:
     """Return the bound of a range: a plain number, or a datetime with a zone."""
+    value = simplified(given)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _number(name, op, value)
-    if isinstance(value, datetime):
-        return value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
     if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return _moment(value)
     moment = read_datetime(value) if isinstance(value, str) else None
     if moment is None:
         raise FilterError(
-            f"{op} on {name!r} takes a number, a date, a datetime or an ISO 8601 string, not {_show(value)}."
+            f"{op} on {name!r} takes a number, a date, a datetime or an ISO 8601 string, not {_show(given)}."
         )
     return moment
+
+
+def _moment(value: date) -> datetime:
+    """Return a date or a datetime as a datetime with a zone."""
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
 
 
 def _number(name: str, op: str, value: int | float) -> int | float:
     if isinstance(value, int):
         if not fits_int64(value):
             raise FilterError(f"{op} on {name!r}: {value} does not fit into 64 bits; store such numbers as strings.")
-        return int.__int__(value)
+        return value
     if not math.isfinite(value):
-        raise FilterError(f"{op} on {name!r} takes a finite number, not {value!r}.")
-    return float.__float__(value)
+        hint = ": None stands for a missing value" if math.isnan(value) else ""
+        raise FilterError(f"{op} on {name!r} takes a finite number, not {value!r}{hint}.")
+    return value
 
 
 def _show(value: object) -> str:
-    shown = repr(value)
-    return f"{shown if len(shown) <= 80 else shown[:79] + '…'} ({type(value).__name__})"
+    return f"{shown(value)} ({type(value).__name__})"
 
 
 def _listed(names: Sequence[str]) -> str:

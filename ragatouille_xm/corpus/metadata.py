@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from ..errors import InputError
 from ..types import Passage
+from .scalars import is_missing, iso_text, simplified
 
 Scalar: TypeAlias = "str | int | float | bool | None"
 
@@ -30,14 +32,15 @@ _SURROGATE = "has a lone surrogate, which is not Unicode; use text.encode(errors
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def check_metadata(metadata: object) -> dict[str, Any]:
     """Return a copy of `metadata` as plain JSON values, which every engine can store.
 
     Parameters
     ----------
     metadata : mapping or None
         String keys; values are strings, 64-bit ints, finite floats, booleans, None, lists and dicts of these. Strings
-        must be Unicode, without lone surrogates.
+        must be Unicode, without lone surrogates. Other scalars are stored as `simplified` has them, dates and datetimes
+        as ISO 8601 strings, missing values (NaN, NaT, NA) as None, tuples as lists.
 
     Raises
     ------
@@ -46,13 +49,14 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
     Examples
     --------
-    >>> check_metadata({"year": 2021, "tags": ["a", None]})
-    {'year': 2021, 'tags': ['a', None]}
+    >>> check_metadata({"year": 2021, "tags": ("a", None), "opened": date(2021, 5, 1), "rating": float("nan")})
+    {'year': 2021, 'tags': ['a', None], 'opened': '2021-05-01', 'rating': None}
     """
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
-        raise InputError(f"Metadata must be a mapping such as {{'year': 2021}}, not {type(metadata).__name__}.")
+        hint = ", or its to_dict()" if hasattr(metadata, "to_dict") else ""
+        raise InputError(f"Metadata must be a mapping such as {{'year': 2021}}{hint}, not {type(metadata).__name__}.")
     copy: dict[str, Any] = _plain(metadata, "", 0)
     return copy
 
@@ -77,19 +81,24 @@ def check_unicode(text: str, what: str) -> None:
         raise InputError(f"{what} {_SURROGATE}")
 
 
-def _plain(value: object, where: str, depth: int) -> Any:
-    """Return `value` as plain types, even if it is of a subclass such as an enum."""
-    if value is None or isinstance(value, bool):
+def _plain(given: object, where: str, depth: int) -> Any:
+    """Return a value as plain types, even if it is of a subclass."""
+    value = simplified(given)
+    if is_missing(value):
+        return None
+    if isinstance(value, bool):
         return value
     if isinstance(value, str) and storable(value):
-        return str.__str__(value)
+        return value
     if isinstance(value, int) and fits_int64(value):
-        return int(value)
+        return value
     if isinstance(value, float) and math.isfinite(value):
-        return float(value)
+        return value
+    if isinstance(value, date):
+        return iso_text(value)
     if depth > MAX_DEPTH:
         raise InputError(f"Metadata {where!r} is nested deeper than {MAX_DEPTH} levels.")
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_plain(element, f"{where}[{i}]", depth + 1) for i, element in enumerate(value)]
     if isinstance(value, Mapping):
         for key in value:
@@ -110,24 +119,33 @@ def _complaint(value: object) -> str:
         return f"{value} does not fit into 64 bits; store it as a string."
     if isinstance(value, float):
         return f"{value!r} is not a finite number; leave the key out or store None."
+    if isinstance(value, Decimal):
+        return f"{value!r} has more digits than a 64-bit number holds; store it as a string."
     kind = type(value).__name__
-    if isinstance(value, date):
-        return f"a {kind}; store value.isoformat(), which filters can compare with dates."
-    if isinstance(value, (tuple, set, frozenset)):
-        return f"a {kind}; store a list."
-    return f"a {kind}; use strings, numbers, booleans, None, lists and dicts (value.item() of a NumPy scalar)."
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"{kind}; store text: value.decode(), or base64.b64encode(value).decode()."
+    if isinstance(value, (set, frozenset)):
+        return f"a {kind}, which has no order; store a list."
+    if isinstance(value, time):
+        return f"a {kind}; store value.isoformat()."
+    if isinstance(value, timedelta):
+        return f"a {kind}; store value.total_seconds()."
+    if hasattr(value, "tolist") and getattr(value, "shape", ()) != ():
+        return f"a {kind}; store value.tolist()."
+    return f"a {kind}; use strings, numbers, booleans, dates, None, lists and dicts."
 
 
 def fields_of(passage: Passage) -> dict[str, list[Scalar]]:
     """Return the scalar values of every field that the passage has, as filters see them.
 
-    A field without an entry is missing; one with an empty list holds only objects or lists, which equal nothing.
+    A field without an entry is missing; one with an empty list holds only objects or lists, which equal nothing. Names
+    lead into objects, and into each object of a list.
 
     Examples
     --------
-    >>> fields_of(Passage(0, "a", "…", "fr", {"year": 2021, "author": {"name": ["Ada", None]}, "empty": []}))
-    {'language': ['fr'], 'document_id': ['a'], 'metadata.year': [2021], 'metadata.author': [], \
-'metadata.author.name': ['Ada', None]}
+    >>> fields_of(Passage(0, "a", "…", "fr", {"year": 2021, "authors": [{"name": "Ada"}, {"name": None}], "empty": []}))
+    {'language': ['fr'], 'document_id': ['a'], 'metadata.year': [2021], 'metadata.authors': [], \
+'metadata.authors.name': ['Ada', None]}
     """
     fields: dict[str, list[Scalar]] = {"language": [passage.language], "document_id": [passage.document_id]}
 
@@ -136,8 +154,9 @@ def fields_of(passage: Passage) -> dict[str, list[Scalar]]:
             values = value if isinstance(value, list) else [value]
             if values:
                 fields.setdefault(prefix + key, []).extend(v for v in values if not isinstance(v, (list, Mapping)))
-            if isinstance(value, Mapping):
-                descend(value, f"{prefix}{key}.")
+            for each in values:
+                if isinstance(each, Mapping):
+                    descend(each, f"{prefix}{key}.")
 
     descend(passage.metadata or {}, METADATA)
     return fields

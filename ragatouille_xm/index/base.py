@@ -28,6 +28,10 @@ class IndexWriter(Protocol):
         """
         ...
 
+    def delete(self, document_ids: Sequence[str]) -> object:
+        """Remove all passages that the index had of the documents. Unknown ids are ignored."""
+        ...
+
 
 class IndexBuild(IndexWriter, Protocol):
     """A writer of a whole index, which may begin with what a build that was broken off has stored."""

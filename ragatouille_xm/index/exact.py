@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -64,6 +64,7 @@ class ExactWriter:
         self._dim = dim
         self.pids = PidSequence(next_pid)
         self.passages: list[Passage] = []
+        self.deleted: set[str] = set()  # documents
         self._vectors: list[TokenVectors] = []
 
     def reserve(self, n: int) -> int:
@@ -77,6 +78,10 @@ class ExactWriter:
             self.pids.advance(passages)
             self.passages += passages
             self._vectors.append(vectors)
+
+    def delete(self, document_ids: Sequence[str]) -> None:
+        """Remove all passages that the index had of the documents. Unknown ids are ignored."""
+        self.deleted.update(document_ids)
 
     def vectors(self) -> TokenVectors:
         """Return the token vectors of all that was added."""
@@ -160,7 +165,9 @@ class ExactIndex:
         if passages:
             self._store(passages, vectors, replace)
 
-    def _store(self, passages: Sequence[Passage], vectors: TokenVectors, replace: bool) -> None:
+    def _store(
+        self, passages: Sequence[Passage], vectors: TokenVectors, replace: bool, deleted: Collection[str] = ()
+    ) -> None:
         chunk = _Chunk(
             tuple(_copy(passage) for passage in passages),
             torch.tensor([passage.pid for passage in passages]),
@@ -169,7 +176,7 @@ class ExactIndex:
             torch.ones(len(passages), dtype=torch.bool),
         )
         with self._lock:
-            documents = {passage.document_id for passage in passages} if replace else ()
+            documents = {passage.document_id for passage in passages if replace} | set(deleted)
             self._commit([passage.pid for passage in passages] + self._pids_of(documents), chunk)
 
     @contextmanager
@@ -181,7 +188,9 @@ class ExactIndex:
             with self._lock:
                 self._next_pid = max(self._next_pid, writer.pids.next_pid)
                 if writer.passages:
-                    self._store(writer.passages, writer.vectors(), replace)
+                    self._store(writer.passages, writer.vectors(), replace, writer.deleted)
+                elif writer.deleted:
+                    self._commit(self._pids_of(writer.deleted))
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many were removed. Unknown ids are passed over."""
@@ -228,7 +237,7 @@ class ExactIndex:
         with self._lock:
             self._clear()
 
-    def _pids_of(self, document_ids: set[str] | tuple[()]) -> list[int]:
+    def _pids_of(self, document_ids: Collection[str]) -> list[int]:
         return [pid for document_id in document_ids for pid in self._documents.get(document_id, ())]
 
     def _commit(self, deleted: Sequence[int], chunk: _Chunk | None = None) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from ..demo import demo_checkpoint
 from ..errors import CheckpointError, InputError
-from ..files import lacks_memory, open_regular, parse_json
+from ..files import absolute, lacks_memory, open_regular, parse_json, without_secrets
 from ..text.tokenizer import TokenSettings
 from .settings import check_sizes, read_fields
 from .weights import Weights
@@ -105,7 +105,7 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     settings, settings_bytes = _read_settings(folder)
     weights = Weights.open(folder)
     digest = hashlib.sha256(config_bytes + settings_bytes + weights.digest())
-    full_name = str(folder.resolve()) if name not in DEMOS and os.path.isdir(name) else str(name)
+    full_name = str(folder.resolve()) if name not in DEMOS and os.path.isdir(absolute(name)) else str(name)
     return Checkpoint(full_name, folder, config, settings, weights, digest.hexdigest()[:16])
 
 
@@ -145,10 +145,12 @@ def locate(name: str | Path) -> Path:
         return demo_checkpoint()
     if name == UNTRAINED:
         return demo_checkpoint(trained=False)
-    path = Path(os.path.expanduser(name))
+    if isinstance(name, str) and "://" in name:
+        raise CheckpointError(f"The checkpoint is the address {without_secrets(name)!r}. Give a hub id, or a folder.")
+    path = absolute(name)  # weights and adapters are read later
     if os.path.isdir(path):  # an index may hold any name: these raise nothing, whatever it is
         return path
-    if isinstance(name, Path) or path.is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") > 1:
+    if isinstance(name, Path) or Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise CheckpointError(f"There is no checkpoint folder {str(name)!r}. Give an existing folder or a hub id.")
     return _from_hub(str(name))
 
@@ -165,7 +167,7 @@ def _from_hub(repo_id: str) -> Path:
             f"The checkpoint {repo_id!r} is neither a local folder nor in the hub's cache, and could not be "
             f'downloaded ({type(error).__name__}). Check the id and the connection, give a local folder, or use "demo".'
         ) from error
-    return folder
+    return absolute(folder)
 
 
 def _read_settings(folder: Path) -> tuple[TokenSettings, bytes]:

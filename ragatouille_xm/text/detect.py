@@ -229,7 +229,7 @@ def list_of_strings(given: str | Iterable[str], name: str) -> list[str]:
     InputError
         If they are not strings.
     """
-    listed = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    listed = [given] if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) else list(given)
     for each in listed:
         if not isinstance(each, str):
             raise InputError(f"{name} has {each!r}: give a list of strings, or one string.")

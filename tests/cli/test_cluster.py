@@ -49,6 +49,10 @@ def test_push_and_pull(run: Run, root: Path, host: QdrantClient, tmp_path: Path)
     assert {r["document_id"] for r in found} == {"en", "fr", "zh", "de"}
     assert "no index 'other'" in error(run("pull", f"{URL}/other", "--to", tmp_path / "other"))
     assert "not an index address" in error(run("pull", "mine", "--to", tmp_path / "other"))
+    for secret in ("http://me:S3CRET@host:6333", "http://me:S3CRET@host:6333/mine", f"{URL}/mine?api_key=S3CRET"):
+        refused = run("pull", secret, "--to", tmp_path / "other")
+        assert "not an index address" in error(refused)
+        assert "S3CRET" not in refused.output + refused.stderr
 
 
 def test_the_facade_over_a_cluster(checkpoint: Path, host: QdrantClient, tmp_path: Path) -> None:

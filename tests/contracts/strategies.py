@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -112,8 +113,9 @@ scalars = st.one_of(
     ),
     st.sampled_from(["", "a", "A", "1", "true", "fr", "é\u0301", "2024-02-29", "2024-02-29T23:30:00-01:00", "x" * 300]),
 )
+objects = st.dictionaries(st.sampled_from(KEYS), scalars | st.lists(scalars, max_size=2), max_size=2)
 values = st.recursive(
-    scalars | st.lists(scalars, max_size=3),
+    scalars | st.lists(scalars, max_size=3) | st.lists(objects | scalars, max_size=3),
     lambda inner: st.dictionaries(st.sampled_from(KEYS), inner, max_size=2) | st.lists(inner, max_size=2),
     max_leaves=4,
 )
@@ -123,9 +125,10 @@ languages = st.sampled_from(["fr", "zh-TW", "de"])
 bounds = st.integers(-2, 2) | st.sampled_from(
     [1.5, 0.1 + 0.2, 1790000000.1234567, 2**53, 1e300, "2024-03-01", "2024-02-29T23:00:00Z"]
 )
+moments = st.sampled_from([date(2024, 2, 29), datetime(2024, 3, 1, 0, 30, tzinfo=UTC)])
 operators = st.one_of(
-    st.tuples(st.sampled_from(["$eq", "$ne"]), scalars),
-    st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(scalars, max_size=3)),
+    st.tuples(st.sampled_from(["$eq", "$ne"]), scalars | moments),
+    st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(scalars | moments, max_size=3)),
     st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), bounds),
 )
 field_conditions = st.recursive(
@@ -157,6 +160,7 @@ UNUSUAL = [
 ]
 
 METADATA = {
+    "authors": [{"name": "Ada", "tags": ["a"]}, {"name": None}, "Bo"],
     "numbers": [0, -1, 2**63 - 1, -(2**63), 0.1, -2.5, 1e308, 5e-324, 1.0, 100.0],
     "nothing": None,
     "flags": [True, False],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, date, datetime
 from operator import eq, ge, lt
 
 import numpy as np
@@ -163,6 +164,47 @@ def test_a_filter_that_few_of_many_pass(engine):
     assert_search(engine.index, query("q"), 9, passages, engine.tolerance, {"rare": True})
     assert_search(engine.index, query("q"), 9, passages, engine.tolerance, {"document_id": {"$in": ["d3", "d44"]}})
     assert_search(engine.index, query("q"), 9, passages, engine.tolerance, {"rare": False})
+
+
+def test_filters_reach_into_lists_of_objects(engine):
+    people = [{"name": "Ada", "born": 1815}, {"name": "Bo", "tags": ["x", "y"]}]
+    passages = put(
+        engine.index,
+        passage(0, metadata={"authors": people}),
+        passage(1, metadata={"authors": [{"name": "Bo"}, "Cy"]}),
+        passage(2, metadata={"authors": {"name": "Di"}}),
+        passage(3),
+    )
+
+    def found(**condition):
+        assert_search(engine.index, query("q"), 9, passages, engine.tolerance, condition)
+        return [p.pid for p in everything(engine.index, parse_filter(condition))]
+
+    assert found(**{"authors.name": "Bo"}) == [0, 1]
+    assert found(**{"authors.name": {"$in": ["Ada", "Di"]}}) == [0, 2]
+    assert found(**{"authors.born": {"$lt": 1900}}) == [0]
+    assert found(**{"authors.tags": "y"}) == [0]
+    assert found(**{"authors.name": None}) == [3]
+    assert found(**{"authors.name": {"$ne": "Bo"}}) == [2, 3]
+    assert found(authors="Cy") == [1]
+
+
+def test_dates_equal_what_holds_the_same_moment(engine):
+    written = ["2024-05-01", "2024-05-01T00:00:00Z", ["x", "2024-04-30T22:00:00-02:00"], "2024-05-02", None, 20240501]
+    passages = put(engine.index, *(passage(i, metadata={"day": value}) for i, value in enumerate(written)))
+    passages += put(engine.index, passage(6, "2024-05-01"))
+
+    def found(**condition):
+        assert_search(engine.index, query("q"), 9, passages, engine.tolerance, condition)
+        return [p.pid for p in everything(engine.index, parse_filter(condition))]
+
+    for same in (date(2024, 5, 1), datetime(2024, 5, 1), datetime(2024, 5, 1, tzinfo=UTC)):
+        assert found(day=same) == [0, 1, 2]
+        assert found(day={"$ne": same}) == [3, 4, 5, 6]
+        assert found(day={"$in": [same, 20240501]}) == [0, 1, 2, 5]
+        assert found(day={"$nin": [same, None]}) == [3, 5]
+        assert found(document_id=same) == [6]
+    assert found(day="2024-05-01") == [0]
 
 
 def test_numbers_and_moments_keep_their_last_digit(index):

@@ -76,6 +76,24 @@ def test_an_addition_counts_as_a_whole_at_its_end(engine):
     assert index.reserve(1) > max(p.pid for p in found)
 
 
+def test_an_addition_deletes_documents_in_the_same_commit(engine):
+    index = engine.index
+    put(index, passage(0, "a"), passage(1, "a"), passage(2, "b"), passage(3, "c"))
+    before = plain(everything(index))
+    with index.writer(replace=True) as addition:
+        addition.delete(["a", "nobody"])
+        addition.add(*encoded(passage(addition.reserve(1), "c", "another")))
+        addition.delete(["b"])
+        assert plain(everything(index)) == before
+    found = everything(index)
+    assert [(p.document_id, p.text) for p in found] == [("c", "another")]
+    assert_search(index, query("q"), 9, found, engine.tolerance)
+    with index.writer() as addition:
+        addition.delete(["c"])
+    assert everything(index) == []
+    assert len(index) == 0
+
+
 def test_an_addition_that_fails_changes_nothing(engine):
     index = engine.index
     put(index, passage(0, "a"), passage(1, "b"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +39,8 @@ NOT_STARTED = [
     None,
     "2024-13-01",
 ]
+SAME_MOMENT = ["2024-03-01", "2024-03-01T00:00:00Z", "2024-02-29T23:00:00-01:00", ["x", "2024-03-01 00:00"]]
+OTHER_MOMENTS = ["2024-03-01T00:00:00.000001Z", "2024-02-29", "2024", "x", 0, None, [], ["2024-02-29", "2024-03-02"]]
 CASES = [  # condition on "v", then values that it admits, then values that it does not
     (1, [1, 1.0, [1, 2], [None, 1.0]], [True, "1", 2, None, [], {}, {"v": 1}, [[1]], [{"v": 1}]]),
     (1.0, [1, 1.0], [True, "1.0"]),
@@ -70,6 +75,30 @@ CASES = [  # condition on "v", then values that it admits, then values that it d
     ({"$lt": datetime(2024, 3, 1, 12, 0, 0, 1)}, ["2024-03-01 12:00", "2024-03-01T12:00:00.0Z", "1200-01-01"],
      ["2024-03-01T12:00:00.000001", "2024-03-01T12:00:00.1", -1, "2024-03-01T24:00"]),
     ({"$lte": datetime(2024, 3, 1, tzinfo=timezone(timedelta(hours=2)))}, ["2024-02-29T22:00:00Z"], ["2024-03-01"]),
+    # A date or a datetime equals what holds the same moment; a string equals a string.
+    (date(2024, 3, 1), SAME_MOMENT, OTHER_MOMENTS),
+    (datetime(2024, 3, 1), SAME_MOMENT, OTHER_MOMENTS),
+    (pd.Timestamp("2024-03-01T01:00+01:00"), SAME_MOMENT, OTHER_MOMENTS),
+    (np.datetime64("2024-03-01"), SAME_MOMENT, OTHER_MOMENTS),
+    ({"$in": [1, date(2024, 3, 1)]}, [1, *SAME_MOMENT], OTHER_MOMENTS),
+    ({"$in": [None, date(2024, 3, 1)]}, [None, *SAME_MOMENT], ["2024-03-02", 1]),
+    ({"$ne": date(2024, 3, 1)}, OTHER_MOMENTS, SAME_MOMENT),
+    ({"$nin": [1, date(2024, 3, 1)]}, OTHER_MOMENTS, [1, *SAME_MOMENT]),
+    ("2024-03-01", ["2024-03-01"], ["2024-03-01T00:00:00Z"]),
+    # What NumPy, pandas and the standard library have.
+    (np.int64(1), [1, 1.0], [True, "1"]),
+    (np.bool_(True), [True], [1]),
+    (np.str_("a"), ["a"], ["A"]),
+    (np.float32(0.5), [0.5], [0]),
+    (Decimal("19.90"), [19.9], [19]),
+    (UUID(int=1), ["00000000-0000-0000-0000-000000000001"], [1]),
+    ({"$gt": np.int64(3)}, [4], [3]),
+    ({"$gte": pd.Timestamp("2024-03-01")}, STARTED, NOT_STARTED),
+    ({"$lt": Decimal("2.5")}, [2], [3]),
+    ({"$in": np.array([1, 2])}, [1, 2.0], [3]),
+    ({"$in": pd.Series(["a", "b"])}, ["a"], ["c"]),
+    ({"$in": range(2)}, [0, 1], [2, False]),
+    ({"$in": {"a": 1}.keys()}, ["a"], ["b"]),
 ]  # fmt: skip
 
 
@@ -110,6 +139,24 @@ def test_fields_reach_into_objects_and_past_the_reserved_names():
     assert not admits({"language": "klingon"}, metadata)
     assert admits({"metadata.language": "klingon", "metadata.a.b.c": 1, "metadata.metadata.k": 5}, metadata)
     assert not admits({"b": 1}, {"a": [{"b": 1}], "c": {"b": 1}})
+
+
+def test_fields_reach_into_lists_of_objects():
+    metadata = {
+        "authors": [{"name": "Ada", "born": {"year": 1815}, "tags": ["x", "y"]}, {"name": "Bo", "age": None}, "Cy", 7],
+        "empty": [{}],
+        "deep": [[{"name": "Ada"}]],
+    }
+    assert admits({"authors.name": "Bo", "metadata.authors.name": "Ada"}, metadata)
+    assert admits({"authors.name": {"$in": ["Bo", "Di"]}, "authors.born.year": {"$lt": 1900}}, metadata)
+    assert admits({"authors.tags": "y", "authors": "Cy"}, metadata)
+    assert admits({"authors": 7}, metadata)
+    assert admits({"authors.age": None, "authors.height": None, "empty.name": None}, metadata)
+    assert not admits({"authors.name": "Cy"}, metadata)
+    assert not admits({"authors.name": {"$ne": "Ada"}}, metadata)
+    assert not admits({"authors.name": None}, metadata)
+    assert not admits({"deep.name": "Ada"}, metadata)
+    assert admits({"authors.name": "Ada", "authors.age": None}, metadata)  # not of one object
 
 
 def test_several_fields_and_connectives():
@@ -182,9 +229,17 @@ def test_the_tree_has_few_forms():
         ({"a": {"$gt": float("inf")}}, "finite.*inf"),
         ({"a": {"$in": [2**63]}}, "64 bits"),
         ({"a": -(2**63) - 1}, "64 bits"),
-        ({"a": date(2024, 1, 1)}, r"date.*\$gte"),
+        ({"a": pd.NA}, "finite.*None stands for a missing value"),
+        ({"a": {"$in": [1, np.float32("nan")]}}, "finite.*None stands for a missing value"),
+        ({"a": {"$gt": pd.NaT}}, "finite.*None stands for a missing value"),
+        ({"a": np.array([1, 2])}, r"'a'.*use \$in"),
+        ({"a": {"$in": iter([1])}}, r"\$in.*'a'.*list"),
+        ({"a": {"$in": np.int64(1)}}, r"\$in.*'a'.*list"),
+        ({"a": {"$in": {"b": 1}}}, r"\$in.*'a'.*list"),
+        ({"a": {"$gt": UUID(int=1)}}, r"\$gt on 'a'.*UUID"),
+        ({"a": timedelta(1)}, "timedelta"),
         ({"a": b"x"}, "bytes"),
-        ({"a": np.int64(3)}, "int64"),
+        ({"a": {"$in": b"x"}}, "bytes"),
         ({"a": "\ud800"}, "lone surrogate"),
     ],
 )

@@ -224,7 +224,28 @@ def test_a_host_that_is_not_there():
     cluster.close()
 
 
-@pytest.mark.parametrize("url", ["localhost", "localhost:6333", "ftp://host", "http://", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:S3CRET@host:6333",
+        "https://S3CRET@host:6333/db",
+        "https://host:6333?api_key=S3CRET",
+        "https://host:6333/#S3CRET",
+        "me:S3CRET@host:6333",
+        "ftp://me:S3CRET@host",
+        "http://me:S3/CRET@host",
+        "http://me:S3CRET@[host",
+        "http://me:S3CRET@host:port",
+    ],
+)
+def test_secrets_in_an_address_are_refused_and_never_shown(url, caplog, capfd):
+    with caplog.at_level("DEBUG"), pytest.raises(InputError, match="host") as caught:
+        Cluster(url, "K3Y")
+    assert caught.value.__context__ is None
+    assert "CRET" not in repr(caught.value) + caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("url", ["localhost", "localhost:6333", "ftp://host", "http://", "http://host:port", ""])
 def test_an_address_that_is_none(url):
     with pytest.raises(InputError, match="http://host:6333"):
         Cluster(url)

@@ -177,21 +177,28 @@ def test_configurations_of_a_batch_may_differ(retriever: RagatouilleXMRetriever)
 
 def test_a_bad_query_in_a_batch(retriever: RagatouilleXMRetriever) -> None:
     recorder = Recorder()
-    good, bad = retriever.batch(["book", " "], {"callbacks": [recorder]}, return_exceptions=True)
+    good, bad = retriever.batch(["book", "\ud800"], {"callbacks": [recorder]}, return_exceptions=True)
     assert len(good) == 2
     assert isinstance(bad, InputError)
     assert (len(recorder.ended), list(recorder.failed.values())) == (1, [bad])
-    with pytest.raises(InputError, match="A query is blank"):
-        retriever.batch(["book", " "])
-    with pytest.raises(InputError, match="A query is blank"):
-        asyncio.run(retriever.abatch(["book", " "]))
+    with pytest.raises(InputError, match="lone surrogate"):
+        retriever.batch(["book", "\ud800"])
+    with pytest.raises(InputError, match="lone surrogate"):
+        asyncio.run(retriever.abatch(["book", "\ud800"]))
+
+
+def test_a_blank_query_in_a_batch_finds_nothing_and_costs_the_others_nothing(
+    retriever: RagatouilleXMRetriever,
+) -> None:
+    for found in (retriever.batch(["book", " "]), asyncio.run(retriever.abatch(["book", " "]))):
+        assert [len(documents) for documents in found] == [2, 0]
 
 
 def test_a_bad_query_in_a_batch_fails_no_other(retriever: RagatouilleXMRetriever) -> None:
     for run in (retriever.batch, lambda *given: asyncio.run(retriever.abatch(*given))):
         recorder = Recorder()
-        with pytest.raises(InputError, match="A query is blank"):
-            run(["book", " ", "livre"], {"callbacks": [recorder]})
+        with pytest.raises(InputError, match="lone surrogate"):
+            run(["book", "\ud800", "livre"], {"callbacks": [recorder]})
         queries = list(recorder.started)
         assert list(recorder.failed) == [queries[1]]
         assert {name: len(found) for name, found in recorder.ended.items()} == {queries[0]: 2, queries[2]: 2}

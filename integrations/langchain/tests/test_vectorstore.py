@@ -297,7 +297,7 @@ def test_bad_documents_add_nothing(store: RagatouilleXMVectorStore) -> None:
         (["one", "two"], None, ["1"]),
         (["one"], [{}, {}], None),
         (["one", "two"], None, ["same", "same", "same"]),
-        (["one", "two"], [{}, {"when": datetime.date(2024, 5, 1)}], None),
+        (["one", "two"], [{}, {"when": datetime.timedelta(1)}], None),
         (["one", 2], None, None),
     ]:
         with pytest.raises(ValueError):

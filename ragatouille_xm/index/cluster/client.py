@@ -18,6 +18,7 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 from ...config import ClusterConfig
 from ...errors import ClusterError, IndexNotFoundError, InputError
+from ...files import without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -131,9 +132,19 @@ class Cluster:
 
 
 def _connected(url: str, api_key: str | None, config: ClusterConfig) -> QdrantClient:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{url!r} is not the address of a cluster: give one as http://host:6333.")
+    address = without_secrets(url)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # such as a port that is no number
+        usable = False
+    if not usable:
+        raise InputError(f"{address!r} is not the address of a cluster: give one as http://host:6333.")
+    if address != url:
+        raise InputError(
+            f"The address of the cluster at {address!r} has a user, a password or a query in it, which would not be "
+            "sent. Leave them out, and give the key as api_key=, or --api-key on the command line."
+        )
     return QdrantClient(url=url, api_key=api_key, timeout=config.timeout, check_compatibility=False)
 
 

@@ -58,11 +58,14 @@ def compile_filter(condition: Condition) -> models.Filter:
         return models.Filter(must_not=[compile_filter(condition.part)])
     if condition.op in _RANGES:
         return models.Filter(must=[_range(condition)])
-    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    values = [value for value in wanted if not isinstance(value, datetime)]
+    values, moments = condition.wanted
+    found: list[models.Condition] = [
+        _within(f"{INSTANTS}.{_slot(condition.field)}", gte=moment, lte=moment) for moment in moments
+    ]
     if condition.field in OWN_FIELDS:
-        return models.Filter(must=[_any_of(condition.field, (v for v in values if isinstance(v, str)))])
-    found: list[models.Condition] = [_any_of(TERMS, (_term(condition.field, value) for value in values))]
+        found.append(_any_of(condition.field, (v for v in values if isinstance(v, str))))
+        return models.Filter(should=found)
+    found.append(_any_of(TERMS, (_term(condition.field, value) for value in values)))
     if None in values:
         found.append(models.Filter(must_not=[_any_of(TERMS, [_term(condition.field)])]))
     return models.Filter(should=found)

@@ -167,7 +167,7 @@ class ClusterIndex(ClusterReader):
         with self.writing() as now:
             writer = ClusterWriter(now, replace, self._held().renew)
             yield writer
-            if writer.passages:
+            if writer.passages or writer.deleted:
                 self._apply(now, writer)
 
     def delete(self, document_ids: Sequence[str]) -> int:

@@ -69,5 +69,5 @@ class ClusterWriter:
             self.delete([passage.document_id for passage in passages])
 
     def delete(self, document_ids: Sequence[str]) -> None:
-        """Delete all passages of the documents that were there before."""
+        """Remove all passages that the index had of the documents. Unknown ids are ignored."""
         self.deleted += any_of("document_id", document_ids)

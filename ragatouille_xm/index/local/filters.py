@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -141,15 +141,15 @@ def _lookups(condition: Compare) -> tuple[list[_Lookup], _Lookup | None]:
         if bound is None:
             return [], None
         return [_Lookup(f"{_RANGES[condition.op]} ?", bound, field=field, kind=INSTANT if moment else NUMBER)], None
-    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    wanted, moments = condition.wanted
     texts = [value for value in wanted if isinstance(value, str) and storable(value)]
+    lookups = [_one_of(some, field, INSTANT) for some in batches(moments, VALUES_BATCH)]
     if field in OWN_FIELDS:
-        return [_one_of(some, field, None) for some in batches(texts, VALUES_BATCH)], None
-    others = [value for value in wanted if not isinstance(value, (str, datetime))]
-    keys = map(lookup_key, [*texts, *others])
+        return lookups + [_one_of(some, field, None) for some in batches(texts, VALUES_BATCH)], None
+    keys = map(lookup_key, [*texts, *(value for value in wanted if not isinstance(value, str))])
     missing = _Lookup("= 0", field=field, kind=EXISTS) if None in wanted else None
-    return [_one_of(some, field, EQUAL) for some in batches(keys, VALUES_BATCH)], missing
+    return lookups + [_one_of(some, field, EQUAL) for some in batches(keys, VALUES_BATCH)], missing
 
 
-def _one_of(values: list[str], field: str, kind: int | None) -> _Lookup:
+def _one_of(values: Sequence[str] | Sequence[float], field: str, kind: int | None) -> _Lookup:
     return _Lookup(f"IN ({', '.join('?' * len(values))})", *values, field=field, kind=kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from ...corpus.metadata import check_metadata
+from ...corpus.passages import check_order, is_column
 from ...errors import IndexDamagedError, InputError
 from .files import (
     COLLECTION,
@@ -110,8 +111,9 @@ def _texts(
 
 def _given(collection: Collection) -> list[str]:
     if not isinstance(collection, (str, Path)):
+        check_order(collection, "The collection")
         texts = list(collection)
-        if not all(isinstance(text, str) for text in texts):
+        if not is_column(collection) or not all(isinstance(text, str) for text in texts):
             raise InputError("The collection must be a list of strings, or the path of a .tsv or .json file.")
         return texts
     path = Path(collection)

@@ -90,7 +90,7 @@ def test_records_without_text_are_passed_over_and_counted(tmp_path: Path) -> Non
             '{"text": "x", "language": 3}',
             "t.jsonl, line 1: the field 'language' is of type int, not a string.",
         ),
-        ("t.jsonl", '{"text": "x", "n": NaN}', "t.jsonl, line 1: Metadata 'n'"),
+        ("t.jsonl", '{"text": "x", "n": Infinity}', "t.jsonl, line 1: Metadata 'n'"),
         ("t.jsonl", '{"text": "\\ud800"}', "t.jsonl, line 1: the text has a lone surrogate"),
         ("t.jsonl", b'{"text": "x"}\n{"text": "caf\xe9"}', "t.jsonl' is not UTF-8 text: the byte 0xe9 at offset 27"),
         ("t.csv", "id,text\n1,a,b\n", "t.csv, line 2: the row has 3 cells, but the header has 2, by the delimiter "),

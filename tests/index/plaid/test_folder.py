@@ -125,6 +125,12 @@ def test_texts_that_are_given(kind: str, tmp_path: Path) -> None:
     assert text == ("Title | " if kind == "titles" else "") + PASSAGES[3]
 
 
+@pytest.mark.parametrize("given", [set(PASSAGES), dict(enumerate(PASSAGES)), b"text"])
+def test_texts_without_an_order_are_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"The collection (is a set, which has no order|must be a list of strings)"):
+        PlaidFolder.open(RECORDED / "nbits-1", given)
+
+
 def test_no_texts_and_how_to_give_them() -> None:
     with pytest.raises(IndexDamagedError, match=r"no texts.*'/nowhere/collection\.tsv'.*--collection"):
         PlaidFolder.open(RECORDED / "nbits-1")
