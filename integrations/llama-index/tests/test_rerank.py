@@ -47,7 +47,7 @@ def test_scores_are_those_of_the_model(loaded: RAGPretrainedModel, nodes: list[N
         ]
 
     def expected(query: str, texts: list[str], **options: Any) -> list[float]:
-        return pytest.approx([each["score"] for each in loaded.rerank(query, texts, k=5, **options)], abs=1e-5)
+        return pytest.approx([each["relevance"] for each in loaded.rerank(query, texts, k=5, **options)], abs=1e-5)
 
     assert scores("book") == expected("book", TEXTS)
     assert scores("book", language="ja") == expected("book", TEXTS, language="ja")

@@ -92,13 +92,24 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self._metadata_mode = metadata_mode
         self._lock = RLock()
         if index_struct is not None:
-            model.catalog.get(self._index_name)  # it must exist
+            self._leave_out_deleted(index_struct)
         elif not overwrite and model.catalog.has(index_name):
             raise InputError(
                 f"There is an index {index_name!r} already. Open it with RagatouilleXMIndex.load, or give "
                 "overwrite=True or another index_name."
             )
         super().__init__(nodes=nodes, index_struct=index_struct, **options)
+
+    def _leave_out_deleted(self, stored: IndexDict) -> None:
+        """Take from what was persisted the nodes that were deleted from the folder since."""
+        gone = set(stored.nodes_dict) - self._in_folder(list(stored.nodes_dict))
+        if gone:
+            logger.warning("%d nodes were deleted since the index was persisted", len(gone))
+        for node_id in gone:
+            del stored.nodes_dict[node_id]
+
+    def _in_folder(self, node_ids: Sequence[str]) -> set[str]:
+        return self._model.catalog.get(self._index_name).index.contains(node_ids)
 
     @classmethod
     def load(
@@ -172,6 +183,28 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
     async def ainsert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
         """Insert nodes in a thread, without blocking the event loop."""
         await asyncio.to_thread(self.insert_nodes, nodes, **insert_kwargs)
+
+    def refresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+        """Insert or update the documents that changed, or that the index has lost; return which these were.
+
+        A document is lost if it was deleted and the document store still has it, as when that was not persisted.
+        """
+        self._mark_lost(documents)
+        return super().refresh_ref_docs(documents, **update_kwargs)
+
+    async def arefresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+        """Refresh documents as `refresh_ref_docs` does, without blocking the event loop."""
+        self._mark_lost(documents)
+        return await super().arefresh_ref_docs(documents, **update_kwargs)
+
+    def _mark_lost(self, documents: Sequence[Document]) -> None:
+        """Take from the documents that the index has lost the hash by which they look unchanged."""
+        infos = {document.id_: self._docstore.get_ref_doc_info(document.id_) for document in documents}
+        node_ids = [node_id for info in infos.values() if info is not None for node_id in info.node_ids]
+        missing = set(node_ids) - self._in_folder(node_ids)
+        lost = [node for node in self._docstore.get_nodes(list(missing), raise_error=False) if _text_of(node).strip()]
+        for document_id in {node.ref_doc_id for node in lost if node.ref_doc_id is not None}:
+            self._docstore.set_document_hash(document_id, "")
 
     def update_ref_doc(self, document: Document, **update_kwargs: Any) -> None:
         """Replace a document; if the new one is invalid, the old one stays.

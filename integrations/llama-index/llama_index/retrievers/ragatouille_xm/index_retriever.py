@@ -9,6 +9,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.storage.docstore.types import BaseDocumentStore
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.corpus.filters import METADATA_FIRST
 
 from .filters import Filters, compile_filters
 from .retriever import RagatouilleXMRetriever, restrict_to
@@ -20,7 +21,7 @@ RETRIEVER_OPTIONS = (
     "callback_manager", "object_map", "objects", "verbose",
 )  # fmt: skip
 REF_DOC_ID = "metadata.ref_doc_id"
-FIELDS = {"language": "language", **dict.fromkeys(("document_id", "doc_id", "ref_doc_id"), REF_DOC_ID)}
+NAMES = {**METADATA_FIRST, "doc_id": REF_DOC_ID, "ref_doc_id": REF_DOC_ID}
 
 
 class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
@@ -41,7 +42,7 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
         super().__init__(model, index_name, **options)
 
     def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
-        return restrict_to(compile_filters(filters, FIELDS), REF_DOC_ID, doc_ids)
+        return restrict_to(compile_filters(filters, NAMES), REF_DOC_ID, doc_ids)
 
     def _find(self, query: str) -> list[NodeWithScore]:
         n_passages = 2 * self.similarity_top_k
@@ -49,7 +50,7 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
             results = self._search(query, n_passages)
             scores: dict[str, float] = {}
             for result in results:
-                scores.setdefault(result["document_id"], result["score"])
+                scores.setdefault(result["document_id"], result["relevance"])
             nodes = self._docstore.get_nodes(list(scores), raise_error=False)
             if len(nodes) >= self.similarity_top_k or len(results) < n_passages:
                 break

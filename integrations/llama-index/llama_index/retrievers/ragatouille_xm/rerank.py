@@ -21,7 +21,7 @@ dispatcher = get_dispatcher(__name__)
 class RagatouilleXMRerank(BaseNodePostprocessor):
     """Reranks nodes by late interaction, each through its own language's adapter, without an index.
 
-    Copies share the model.
+    A node's score becomes its relevance, as in `RagatouilleXMRetriever`: 0 to 1. Copies share the model.
 
     Parameters
     ----------
@@ -92,6 +92,6 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
             languages = [each.language for each in self.model.detect_languages(plain_texts)]
         found = self.model.rerank(query, texts, self.top_n, language=self.language, languages=languages)
         return [
-            NodeWithScore(node=nodes[result["result_index"]].node, score=result["score"])
+            NodeWithScore(node=nodes[result["result_index"]].node, score=result["relevance"])
             for result in cast("list[dict[str, Any]]", found)
         ]
