@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from threading import RLock
 from typing import Any
@@ -21,6 +21,7 @@ from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
 
 from .index_retriever import RETRIEVER_OPTIONS, RagatouilleXMIndexRetriever
+from .nodes import Language, columns_of, has_text, last_of_each
 from .retriever import as_list, check_model
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         index_name: str = INDEX_NAME,
         overwrite: bool = False,
         max_document_length: int = 256,
-        language: str | Callable[[BaseNode], str | None] | None = None,
+        language: Language = None,
         metadata_mode: MetadataMode = MetadataMode.NONE,
         index_struct: IndexDict | None = None,
         **options: Any,
@@ -159,7 +160,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         if build_kwargs:  # the base class passes on unknown options
             raise InputError(f"RagatouilleXMIndex has no options {sorted(build_kwargs)}. Leave them out.")
         with self._lock:
-            nodes = _last_of_each(nodes)
+            nodes = last_of_each(nodes)
             for node in nodes:
                 node.to_dict()  # fails before the folder is written, if the document store would refuse it
             texts, ids, metadatas, languages = self._columns(nodes)
@@ -176,7 +177,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
     def insert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
         """Insert nodes, replacing those of the same id; if one is invalid, none is inserted."""
         with self._lock:
-            nodes = _last_of_each(nodes)
+            nodes = last_of_each(nodes)
             self._write(nodes)
             super().insert_nodes(nodes, **insert_kwargs)
 
@@ -202,7 +203,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         infos = {document.id_: self._docstore.get_ref_doc_info(document.id_) for document in documents}
         node_ids = [node_id for info in infos.values() if info is not None for node_id in info.node_ids]
         missing = set(node_ids) - self._in_folder(node_ids)
-        lost = [node for node in self._docstore.get_nodes(list(missing), raise_error=False) if _text_of(node).strip()]
+        lost = [node for node in self._docstore.get_nodes(list(missing), raise_error=False) if has_text(node)]
         for document_id in {node.ref_doc_id for node in lost if node.ref_doc_id is not None}:
             self._docstore.set_document_hash(document_id, "")
 
@@ -231,7 +232,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
 
     def _replace(self, document: Document, nodes: Sequence[BaseNode]) -> None:
         with self._lock:
-            nodes = _last_of_each(nodes)
+            nodes = last_of_each(nodes)
             self._write(nodes)
             known = self._docstore.get_ref_doc_info(document.id_)
             if known is not None:
@@ -246,11 +247,11 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             self._model.update_in_index(texts, ids, metadatas, index_name=self._index_name, languages=languages)
 
     def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
-        ids = [node.node_id for node in nodes if _text_of(node).strip()]
+        ids = [node.node_id for node in nodes if has_text(node)]
         return IndexDict(index_id=self._index_name, nodes_dict=dict(zip(ids, ids, strict=True)))
 
     def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
-        ids = [node.node_id for node in nodes if _text_of(node).strip()]
+        ids = [node.node_id for node in nodes if has_text(node)]
         self._remove({node.node_id for node in nodes}.difference(ids))
         self._index_struct.nodes_dict.update(zip(ids, ids, strict=True))
 
@@ -258,24 +259,12 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self, nodes: Sequence[BaseNode]
     ) -> tuple[list[str], list[str], list[dict[str, Any]], list[str | None] | None]:
         """Return texts, ids, metadatas and languages of the nodes that have text."""
-        with_text = [node for node in nodes if _text_of(node).strip()]
-        if len(with_text) < len(nodes):
-            logger.warning("%d nodes have no text: they are stored, but not searchable", len(nodes) - len(with_text))
-        nodes = with_text
-        source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in nodes]
-        languages: list[str | None] | None = None
-        if self._language is not None:
-            languages = [self._language(node) if callable(self._language) else self._language for node in nodes]
-        if self._metadata_mode != MetadataMode.NONE:
-            detected = self._model.detect_languages([_text_of(node) for node in nodes])
-            given = languages or [None] * len(nodes)
-            languages = [mine or its.language for mine, its in zip(given, detected, strict=True)]
-        return (
-            [node.get_content(metadata_mode=self._metadata_mode) for node in nodes],
-            [node.node_id for node in nodes],
-            [{**node.metadata, **its} for node, its in zip(nodes, source, strict=True)],
-            languages,
-        )
+        columns = columns_of(self._model, nodes, self._language, self._metadata_mode)
+        if n_without := len(nodes) - len(columns.nodes):
+            logger.warning("%d nodes have no text: they are stored, but not searchable", n_without)
+        source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in columns.nodes]
+        metadatas = [{**node.metadata, **its} for node, its in zip(columns.nodes, source, strict=True)]
+        return columns.texts, columns.ids, metadatas, columns.languages
 
     # ---- deleting
 
@@ -327,12 +316,3 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
         options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}
         return RagatouilleXMIndexRetriever(self._model, self._index_name, docstore=self._docstore, **options)
-
-
-def _text_of(node: BaseNode) -> str:
-    return node.get_content(metadata_mode=MetadataMode.NONE)
-
-
-def _last_of_each(nodes: Sequence[BaseNode]) -> list[BaseNode]:
-    """Return the last node of each id."""
-    return list({node.node_id: node for node in nodes}.values())
