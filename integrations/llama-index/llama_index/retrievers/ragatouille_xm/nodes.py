@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
+from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, NodeWithScore, RelatedNodeInfo
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import METADATA_FIRST
+from ragatouille_xm.corpus.metadata import check_metadata
 
 REF_DOC_ID = "metadata.ref_doc_id"
 NAMES = {**METADATA_FIRST, "doc_id": REF_DOC_ID, "ref_doc_id": REF_DOC_ID}  # in filters
@@ -54,8 +55,27 @@ def has_text(node: BaseNode) -> bool:
 
 
 def last_of_each(nodes: Sequence[BaseNode]) -> list[BaseNode]:
-    """Return the last node of each id."""
-    return list({node.node_id: node for node in nodes}.values())
+    """Return the last node of each id, as it can be stored.
+
+    Raises
+    ------
+    ragatouille_xm.errors.InputError
+        If metadata cannot be stored.
+    """
+    return [_storable(node) for node in {node.node_id: node for node in nodes}.values()]
+
+
+def _storable(node: BaseNode) -> BaseNode:
+    """Return a copy whose metadata are plain JSON values, which the index and every document store can write."""
+    relationships: dict[NodeRelationship, Any] = {
+        kind: [_related(each) for each in related] if isinstance(related, list) else _related(related)
+        for kind, related in node.relationships.items()
+    }
+    return node.model_copy(update={"metadata": check_metadata(node.metadata), "relationships": relationships})
+
+
+def _related(node: RelatedNodeInfo) -> RelatedNodeInfo:
+    return node.model_copy(update={"metadata": check_metadata(node.metadata)})
 
 
 def best_nodes(

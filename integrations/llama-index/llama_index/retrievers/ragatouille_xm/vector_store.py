@@ -19,7 +19,6 @@ from llama_index.core.vector_stores.types import (
 )
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.corpus.metadata import check_metadata
 from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.retriever import check_k
 
@@ -250,13 +249,12 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
 
 def _stored(node: BaseNode) -> dict[str, Any]:
     """Return the metadata of a node's passages: its own, for filters, and the whole node."""
-    metadata = check_metadata(node.metadata)
-    whole = node.model_copy(update={"metadata": metadata, "embedding": None})
+    whole = node.model_copy(update={"embedding": None})
     if type(whole) is Document:  # which has no .text, as what is found should
         whole = TextNode.from_dict(whole.to_dict())
         whole.set_content(node.get_content())
-    content = json.dumps(doc_to_json(whole), ensure_ascii=False, default=str)
-    return {**metadata, "ref_doc_id": node.ref_doc_id or node.node_id, NODE: content}
+    content = json.dumps(doc_to_json(whole), ensure_ascii=False)
+    return {**node.metadata, "ref_doc_id": node.ref_doc_id or node.node_id, NODE: content}
 
 
 def _node(metadata: Mapping[str, Any] | None) -> BaseNode:
