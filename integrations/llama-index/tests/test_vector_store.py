@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import logging
+import pickle
 from threading import get_ident
 from typing import Any
 
@@ -199,9 +200,14 @@ def test_a_store_is_opened_again_and_copied(store: RagatouilleXMVectorStore) -> 
     for made in (copy.copy(store), copy.deepcopy(store), store.model_copy(deep=True)):
         assert made.model is store.model is made.client
         assert made.get_nodes() == NODES
+    with pytest.raises(InputError, match="A RagatouilleXMVectorStore cannot be pickled"):
+        pickle.dumps(store)
     dumped = store.to_dict()
     assert (dumped["class_name"], dumped["index_name"]) == ("RagatouilleXMVectorStore", "store")
     assert "model" not in json.loads(store.to_json())
+    schema = RagatouilleXMVectorStore.model_json_schema()
+    assert {"index_name", "max_document_length", "metadata_mode"} <= set(schema["properties"])
+    assert "model" not in {*schema["properties"], *schema.get("required", ())}
     with pytest.raises(ValueError, match="has max_document_length=256, not 32"):
         RagatouilleXMVectorStore(model=fresh, index_name="store", max_document_length=32)
 

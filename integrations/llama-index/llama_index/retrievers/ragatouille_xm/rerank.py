@@ -15,6 +15,8 @@ from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.retriever import check_k
 
+from .retriever import cannot_be_pickled
+
 dispatcher = get_dispatcher(__name__)
 
 
@@ -64,6 +66,9 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
     def class_name(cls) -> str:
         """Return the name in serialised settings."""
         return "RagatouilleXMRerank"
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise cannot_be_pickled(self)  # the base class would leave out the model
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None

@@ -204,3 +204,8 @@ def check_model(model: object) -> None:
     """Raise `InputError` unless `model` is a `RAGPretrainedModel`."""
     if not isinstance(model, RAGPretrainedModel):
         raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")
+
+
+def cannot_be_pickled(what: object) -> InputError:
+    """Return the error for pickling `what`, which holds a model."""
+    return InputError(f"A {type(what).__name__} cannot be pickled: make it again in the other process.")

@@ -24,7 +24,7 @@ from ragatouille_xm.retriever import check_k
 
 from .filters import Filters, compile_filters
 from .nodes import NAMES, REF_DOC_ID, Language, best_nodes, columns_of, last_of_each
-from .retriever import at_least, check_min_score, restrict_to
+from .retriever import at_least, cannot_be_pickled, check_min_score, restrict_to
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,9 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
     def class_name(cls) -> str:
         """Return the name in serialised settings."""
         return "RagatouilleXMVectorStore"
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise cannot_be_pickled(self)  # the base class would leave out the model
 
     @property
     def client(self) -> RAGPretrainedModel:
