@@ -111,8 +111,7 @@ class Retriever:
         """
         check_k(k)
         _check_score(min_score)
-        parsed = parse_filter(filter)
-        condition = None if parsed is None else self._normalise(parsed)
+        condition = self.condition(filter)
         if isinstance(queries, torch.Tensor):
             return self._best(queries, int(k), condition, min_score, config)
         check_queries(queries, filtered=condition is not None)
@@ -201,6 +200,11 @@ class Retriever:
         unknown = [query for query, language in zip(queries, given, strict=True) if language is None]
         detected = iter(self.encoder.detect(unknown, self.index.languages()) if unknown else ())
         return [next(detected).language if each is None else self.encoder.adapters.resolve(each) for each in given]
+
+    def condition(self, filter: Mapping[str, Any] | None) -> Condition | None:
+        """Parse a filter for the index; its languages may be written in any way that the encoder knows."""
+        parsed = parse_filter(filter)
+        return None if parsed is None else self._normalise(parsed)
 
     def _normalise(self, condition: Condition) -> Condition:
         """Write the languages of a filter as the index does: ``pt-BR`` is ``pt`` there."""

@@ -5,8 +5,9 @@ conditions. `matches` defines its meaning: every engine finds exactly the passag
 
 **Fields.** ``language`` and ``document_id`` are the passage's own. Any other name is a metadata key; dots descend into
 nested objects (``"author.name"``) and into each object of a list, and a key that itself contains dots is addressed by
-the same name.
-``metadata.language`` addresses a metadata key that one of the two reserved names hides.
+the same name. Explicitly, ``passage.language`` is the passage's own and ``metadata.language`` a metadata key. In a
+framework where every name is expected to be the user's, `rename_fields` with `METADATA_FIRST` makes the two bare names
+metadata keys too.
 
 **Values.** A list matches if any of its elements does. An empty list counts as missing. A boolean never equals a
 number; numbers compare equal across int and float. Objects, and lists inside lists, equal nothing. A filter may have
@@ -46,7 +47,9 @@ from .metadata import (
 from .scalars import shown, simplified
 
 MAX_DEPTH = 32
+METADATA_FIRST = {name: METADATA + name for name in OWN_FIELDS}
 
+_FIELDS = {**{name: name for name in OWN_FIELDS}, **{f"passage.{name}": name for name in OWN_FIELDS}}
 _RANGES: dict[str, Callable[[float, float], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
 _NEGATED = {"$ne": "$eq", "$nin": "$in"}
 _FIELD_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$not")
@@ -124,6 +127,44 @@ Not(part=Compare(field='metadata.year', op='$eq', value=2022))))
     return _parse_all(filter, depth=1)
 
 
+def rename_fields(filter: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return a filter in which other names address the fields; None if it is None or empty.
+
+    Parameters
+    ----------
+    filter : mapping or None
+    names : mapping of str to str
+        From the names in `filter` to their names here; others stay. `METADATA_FIRST` lets bare ``language`` and
+        ``document_id`` mean metadata keys.
+
+    Raises
+    ------
+    FilterError
+        If the filter is invalid.
+
+    Examples
+    --------
+    >>> rename_fields({"$or": [{"language": "French"}, {"passage.language": "fr"}]}, METADATA_FIRST)
+    {'$or': [{'metadata.language': 'French'}, {'passage.language': 'fr'}]}
+    """
+    if parse_filter(filter) is None or filter is None:
+        return None
+    return _renamed(filter, names)
+
+
+def _renamed(filter: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    parts: list[tuple[str, Any]] = []
+    for key, value in filter.items():
+        if key in ("$and", "$or"):
+            value = [_renamed(part, names) for part in value]
+        elif key == "$not":
+            value = _renamed(value, names)
+        parts.append((names.get(key, key), value))
+    if len(dict(parts)) < len(parts):  # two names of one field
+        return {"$and": [{key: value} for key, value in parts]}
+    return dict(parts)
+
+
 def matches(condition: Condition | None, passage: Passage) -> bool:
     """Return whether `condition` admits `passage`. This defines the meaning for every engine.
 
@@ -186,7 +227,7 @@ def _parse_top(op: str, value: object, depth: int) -> list[Condition]:
 
 
 def _parse_field(name: str, value: object, depth: int) -> list[Condition]:
-    field = name if name in OWN_FIELDS or name.startswith(METADATA) else METADATA + name
+    field = _FIELDS.get(name) or (name if name.startswith(METADATA) else METADATA + name)
     if not isinstance(value, Mapping):
         return [Compare(field, "$eq", _scalar(name, "$eq", value))]
     if not value:

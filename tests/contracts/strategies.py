@@ -88,7 +88,7 @@ def assert_search(
 
 
 KEYS = ("a", "b", "a.b", "two words", 'q"uote', "language", "日本", "a[]", "")
-FIELDS = (*KEYS, "a.b.a", "b.b", "document_id", "metadata.language", "metadata.a", "missing")
+FIELDS = (*KEYS, "a.b.a", "b.b", "document_id", "passage.language", "metadata.language", "metadata.a", "missing")
 
 scalars = st.one_of(
     st.none(),

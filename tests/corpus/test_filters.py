@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragatouille_xm.corpus.filters import And, Compare, Not, Or, matches, parse_filter
+from ragatouille_xm.corpus.filters import METADATA_FIRST, And, Compare, Not, Or, matches, parse_filter, rename_fields
 from ragatouille_xm.corpus.metadata import equality_key
 from ragatouille_xm.errors import FilterError, InputError
 from ragatouille_xm.types import Passage
@@ -157,6 +157,36 @@ def test_fields_reach_into_lists_of_objects():
     assert not admits({"authors.name": None}, metadata)
     assert not admits({"deep.name": "Ada"}, metadata)
     assert admits({"authors.name": "Ada", "authors.age": None}, metadata)  # not of one object
+
+
+def test_the_passages_own_fields_have_a_spelling_that_no_metadata_key_shares():
+    metadata = {"language": "klingon", "document_id": "mine", "passage": {"language": "x", "year": 1}}
+    for field in ("language", "passage.language"):
+        assert admits({field: "fr"}, metadata)
+        assert not admits({field: "klingon"}, metadata)
+    assert admits({"passage.document_id": {"$in": ["d1"]}, "metadata.document_id": "mine"}, metadata)
+    assert admits({"passage.year": 1, "metadata.passage.language": "x"}, metadata)
+    assert not admits({"passage.language": "x"}, metadata)
+    assert parse_filter({"passage.language": "fr"}) == Compare("language", "$eq", "fr")
+
+
+def test_bare_names_may_mean_metadata_first():
+    metadata = {"language": "klingon", "document_id": "mine", "year": 1}
+
+    def mine(filter):
+        return admits(rename_fields(filter, METADATA_FIRST), metadata)
+
+    assert mine({"language": "klingon", "document_id": "mine", "year": 1})
+    assert not mine({"language": "fr"})
+    assert mine({"passage.language": "fr", "passage.document_id": {"$ne": "mine"}})
+    assert mine({"$and": [{"$not": {"language": "fr"}}, {"$or": [{"document_id": "d1"}, {"language": "klingon"}]}]})
+    assert mine({"language": {"$not": {"$in": ["fr"]}}})
+    assert rename_fields(None, METADATA_FIRST) is rename_fields({}, METADATA_FIRST) is None
+    assert rename_fields({"a": 1, "b": 2}, {"a": "c", "b": "c"}) == {"$and": [{"c": 1}, {"c": 2}]}
+    with pytest.raises(FilterError, match="nested filter must not be empty"):
+        rename_fields({"$not": {}}, METADATA_FIRST)
+    with pytest.raises(FilterError, match="must be a mapping"):
+        rename_fields("language", METADATA_FIRST)
 
 
 def test_several_fields_and_connectives():

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from .compressor import RagatouilleXMCompressor
 from .retriever import RagatouilleXMRetriever
+from .self_query import RagatouilleXMTranslator
 from .vectorstore import RagatouilleXMVectorStore
 
-__all__ = ["RagatouilleXMCompressor", "RagatouilleXMRetriever", "RagatouilleXMVectorStore"]
+__all__ = [
+    "RagatouilleXMCompressor",
+    "RagatouilleXMRetriever",
+    "RagatouilleXMTranslator",
+    "RagatouilleXMVectorStore",
+]

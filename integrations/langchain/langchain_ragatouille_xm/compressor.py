@@ -28,6 +28,8 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
         Number of documents to keep.
     language, document_language : str, optional
         Languages of the queries and of the documents; by default detected.
+    with_scores : bool
+        Without, the metadata has no ``relevance_score``, and a document found for several queries is equal.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
     k: int = 5
     language: str | None = None
     document_language: str | None = None
+    with_scores: bool = True
 
     @field_validator("k", mode="before")
     @classmethod
@@ -65,11 +68,16 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
         ragatouille_xm.errors.InputError
             A `ValueError`: if the query is blank or `k` is not a positive whole number.
         """
-        fields = {"k": self.k, "language": self.language, "document_language": self.document_language, **options}
+        names = ("k", "language", "document_language", "with_scores")
+        fields = {**{name: getattr(self, name) for name in names}, **options}
+        with_scores, languages = fields.pop("with_scores"), fields.pop("document_language")
+        documents = list(documents)
         texts = [document.page_content for document in documents]
-        found = self.model.rerank(query, texts, languages=fields.pop("document_language"), **fields)
-        results = cast("list[dict[str, Any]]", found)
-        return [_with_score(documents[result["result_index"]], result["score"]) for result in results]
+        results = cast("list[dict[str, Any]]", self.model.rerank(query, texts, languages=languages, **fields))
+        return [
+            _copy(documents[result["result_index"]], {"relevance_score": result["score"]} if with_scores else {})
+            for result in results
+        ]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, **options: Any
@@ -78,5 +86,5 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
         return await run_in_executor(None, self.compress_documents, documents, query, callbacks, **options)
 
 
-def _with_score(document: Document, score: float) -> Document:
-    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+def _copy(document: Document, more: dict[str, float]) -> Document:
+    return document.model_copy(update={"metadata": {**document.metadata, **more}})

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.corpus.filters import parse_filter
+from ragatouille_xm.corpus.filters import METADATA_FIRST, parse_filter, rename_fields
 from ragatouille_xm.retriever import check_k
 
 from .document import found_document
@@ -30,11 +30,10 @@ Manager = TypeVar("Manager", CallbackManager, AsyncCallbackManager)
 class RagatouilleXMRetriever(BaseRetriever):
     """Finds passages of an index by late interaction, encoding the query through its own language's adapter.
 
-    Documents carry the metadata they were indexed with and, unless it has such a key itself, ``score``, ``rank``,
-    ``document_id``, ``passage_id``, ``language`` and ``relevance`` (0 to 1). A document's ``id`` is that of the
-    passage and stable; a document found by several queries compares equal, whatever its score. All fields except
-    `model` can be given per call, as in ``invoke(query, k=3, filter={"year": 2024})``, and made configurable. Copies
-    share the model.
+    Documents are plain LangChain documents. They carry the metadata they were indexed with and, unless it has such a
+    key itself, ``document_id``, ``passage_id`` and ``language``. A document's ``id`` is that of the passage and stable;
+    found by several queries it is equal, so LangChain merges it. All fields except `model` can be given per call, as in
+    ``invoke(query, k=3, filter={"year": 2024})``, and made configurable. Copies share the model.
 
     Parameters
     ----------
@@ -44,7 +43,8 @@ class RagatouilleXMRetriever(BaseRetriever):
     k : int
         Number of documents to return.
     filter : dict, optional
-        Applied before the best `k` are selected: ``{"year": {"$gte": 2020}, "language": "fr"}``.
+        Applied before the best `k` are selected: ``{"year": {"$gte": 2020}, "passage.language": "fr"}``. Every bare
+        name is a metadata key, also ``language`` and ``document_id``; see `ragatouille_xm.corpus.filters`.
     language : str, optional
         Language of the queries; by default detected among the languages of the index.
     min_score : float, optional
@@ -55,6 +55,9 @@ class RagatouilleXMRetriever(BaseRetriever):
         Score every passage.
     force_fast : bool
         Score fewer candidates.
+    with_scores : bool
+        Put ``score`` (MaxSim), ``rank`` and ``relevance`` (0 to 1) into the metadata too. They depend on the query, so
+        a document found by several queries is then several documents to LangChain.
 
     Raises
     ------
@@ -81,6 +84,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     doc_ids: str | list[str] | None = None
     exact: bool = False
     force_fast: bool = False
+    with_scores: bool = False
 
     @field_validator("k", mode="before")
     @classmethod
@@ -157,8 +161,10 @@ class RagatouilleXMRetriever(BaseRetriever):
         if not queries:
             return []
         settings = {**self._fields(), **_search_options(options)}
+        with_scores = settings.pop("with_scores")
+        settings["filter"] = rename_fields(settings["filter"], METADATA_FIRST)
         found = cast("list[list[dict[str, Any]]]", self.model.search(list(queries), **settings))
-        return [[found_document(result) for result in results] for results in found]
+        return [[found_document(result, with_scores) for result in results] for results in found]
 
     def _outcomes(self, queries: Sequence[str], options: dict[str, Any]) -> list[list[Document] | Exception]:
         """Search for all queries together; if that fails, for each alone, with its documents or exception."""
@@ -170,7 +176,7 @@ class RagatouilleXMRetriever(BaseRetriever):
             return [self._outcomes([query], options)[0] for query in queries]
 
     def _fields(self) -> dict[str, Any]:
-        names = ("index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast")
+        names = ("index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast", "with_scores")
         return {name: getattr(self, name) for name in names}
 
     def _manager(self, kind: type[Manager], config: RunnableConfig, options: dict[str, Any]) -> Manager:

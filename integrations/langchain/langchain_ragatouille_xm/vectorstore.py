@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.corpus.filters import Compare
+from ragatouille_xm.corpus.filters import METADATA_FIRST, Compare, rename_fields
 from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.retriever import check_k
 
@@ -80,10 +80,10 @@ class RagatouilleXMVectorStore(VectorStore):
     def add_texts(  # type: ignore[override]  # no **kwargs: a misspelt option is an error
         self,
         texts: Iterable[str],
-        metadatas: Sequence[dict[str, Any]] | None = None,
+        metadatas: Iterable[dict[str, Any]] | None = None,
         *,
-        ids: Sequence[str | None] | None = None,
-        languages: str | Sequence[str | None] | None = None,
+        ids: Iterable[str | None] | None = None,
+        languages: str | Iterable[str | None] | None = None,
         batch_size: int | None = None,
     ) -> list[str]:
         """Add texts, replacing those of the same id; of several with the same id, the last one is kept.
@@ -91,11 +91,11 @@ class RagatouilleXMVectorStore(VectorStore):
         Parameters
         ----------
         texts : iterable of str
-        metadatas : sequence of dict, optional
+        metadatas : iterable of dict, optional
             JSON values; write a date as ``date.isoformat()``.
-        ids : sequence of (str or None), optional
+        ids : iterable of (str or None), optional
             A random UUID for None.
-        languages : str or sequence of (str or None), optional
+        languages : str or iterable of (str or None), optional
             Language of all texts, or of each (BCP-47 code or adapter id); by default detected.
         batch_size : int, optional
             Accepted for `langchain_core.indexing.index`; batches are sized by tokens here.
@@ -110,22 +110,19 @@ class RagatouilleXMVectorStore(VectorStore):
         ragatouille_xm.errors.InputError
             A `ValueError`: if something is invalid; nothing is added then.
         """
-        if isinstance(texts, str) or isinstance(ids, str):
-            raise InputError("texts and ids are lists, one id for each text: give [text], ids=[id].")
-        texts = list(texts)
+        columns: dict[str, list[Any]] = {"texts": _listed("texts", texts)}
+        n = len(columns["texts"])
         one = languages is None or isinstance(languages, str)
-        columns: dict[str, Sequence[Any]] = {
-            "ids": [None] * len(texts) if ids is None else ids,
-            "metadatas": metadatas or [{}] * len(texts),
-            "languages": [languages] * len(texts) if one else cast("Sequence[Any]", languages),
-        }
+        columns["ids"] = [None] * n if ids is None else _listed("ids", ids)
+        columns["metadatas"] = ([] if metadatas is None else _listed("metadatas", metadatas)) or [{}] * n
+        columns["languages"] = [languages] * n if one else _listed("languages", languages)
         for name, column in columns.items():
-            if len(column) != len(texts):
-                raise InputError(f"{name} has {len(column)} entries for {len(texts)} texts; give one for each text.")
+            if len(column) != n:
+                raise InputError(f"{name} has {len(column)} entries for {n} texts; give one for each text.")
         filled = [str(uuid4()) if each is None else each for each in columns["ids"]]
         last = {each: i for i, each in enumerate(filled)}.values()
         self.model.update_in_index(
-            [texts[i] for i in last],
+            [columns["texts"][i] for i in last],
             [filled[i] for i in last],
             [columns["metadatas"][i] for i in last],
             index_name=self.index_name,
@@ -133,6 +130,10 @@ class RagatouilleXMVectorStore(VectorStore):
             languages=[columns["languages"][i] for i in last],
         )
         return filled
+
+    def add_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
+        """Add documents under their ids, or ``ids=``; `options` as for `add_texts`."""
+        return super().add_documents(_listed("documents", documents), **options)
 
     def delete(  # type: ignore[override]  # as for add_texts
         self, ids: str | Sequence[str] | None = None
@@ -153,6 +154,8 @@ class RagatouilleXMVectorStore(VectorStore):
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """Return the best `k` documents; `options` are ``filter, language, doc_ids, min_score, exact, force_fast``.
+
+        In a filter every bare name is a metadata key; ``passage.language`` is the language the document has here.
 
         Raises
         ------
@@ -205,20 +208,21 @@ class RagatouilleXMVectorStore(VectorStore):
     def _search(self, query: str, k: int, options: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(query, str):
             raise InputError(f"The query is a {type(query).__name__}; give a string.")
+        options["filter"] = rename_fields(options.get("filter"), METADATA_FIRST)
         return cast("list[dict[str, Any]]", self.model.search(query, index_name=self.index_name, k=k, **options))
 
     @classmethod
     def from_texts(  # type: ignore[override]  # as for add_texts
         cls,
-        texts: list[str],
+        texts: Iterable[str],
         embedding: Embeddings | None = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Iterable[dict[str, Any]] | None = None,
         *,
-        ids: list[str] | None = None,
+        ids: Iterable[str | None] | None = None,
         model: RAGPretrainedModel,
         index_name: str = INDEX_NAME,
         max_document_length: int | None = None,
-        languages: str | Sequence[str | None] | None = None,
+        languages: str | Iterable[str | None] | None = None,
     ) -> RagatouilleXMVectorStore:
         """Create a store, or open the one of that name, and add texts to it.
 
@@ -239,24 +243,31 @@ class RagatouilleXMVectorStore(VectorStore):
 
     @classmethod
     async def afrom_texts(
-        cls, texts: list[str], embedding: Embeddings | None = None, *args: Any, **options: Any
+        cls, texts: Iterable[str], embedding: Embeddings | None = None, *args: Any, **options: Any
     ) -> RagatouilleXMVectorStore:
         """Run `from_texts` in a thread."""
         return await run_in_executor(None, cls.from_texts, texts, embedding, *args, **options)
 
     @classmethod
     def from_documents(
-        cls, documents: list[Document], embedding: Embeddings | None = None, **options: Any
+        cls, documents: Iterable[Document], embedding: Embeddings | None = None, **options: Any
     ) -> RagatouilleXMVectorStore:
         """Create a store, or open the one of that name, and add documents to it; `options` as for `from_texts`."""
-        return super().from_documents(documents, embedding, **options)  # type: ignore[arg-type]
+        return super().from_documents(_listed("documents", documents), embedding, **options)  # type: ignore[arg-type]
 
     @classmethod
     async def afrom_documents(
-        cls, documents: list[Document], embedding: Embeddings | None = None, **options: Any
+        cls, documents: Iterable[Document], embedding: Embeddings | None = None, **options: Any
     ) -> RagatouilleXMVectorStore:
         """Run `from_documents` in a thread."""
         return await run_in_executor(None, cls.from_documents, documents, embedding, **options)
+
+
+def _listed(name: str, values: object) -> list[Any]:
+    """Return one value for each text, in their order."""
+    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
+        raise InputError(f"{name} is a {type(values).__name__}; give a list, with one entry for each text.")
+    return list(values)
 
 
 def _document(stored: dict[str, Any]) -> Document:

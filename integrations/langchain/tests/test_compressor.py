@@ -63,7 +63,14 @@ def test_copies_share_the_model_and_the_schema_is_without_it(compressor: BaseDoc
         assert made.model is compressor.model
         assert made.compress_documents(DOCUMENTS, "book") == compressor.compress_documents(DOCUMENTS, "book")
     schema = RagatouilleXMCompressor.model_json_schema()
-    assert set(schema["properties"]) == {"k", "language", "document_language"}
+    assert set(schema["properties"]) == {"k", "language", "document_language", "with_scores"}
+
+
+def test_without_scores_the_documents_are_equal_to_what_came(compressor: BaseDocumentCompressor) -> None:
+    assert isinstance(compressor, RagatouilleXMCompressor)
+    found = compressor.compress_documents((each for each in DOCUMENTS), TEXTS[3], with_scores=False)  # type: ignore[arg-type]
+    assert len(found) == 3
+    assert all(each in DOCUMENTS and type(each) is Document for each in found)
 
 
 def test_no_documents(compressor: BaseDocumentCompressor) -> None:

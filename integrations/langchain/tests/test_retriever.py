@@ -69,34 +69,46 @@ class AsyncRecorder(AsyncCallbackHandler):
 def test_documents_carry_their_metadata_and_what_the_search_says(
     rag: RAGPretrainedModel, retriever: RagatouilleXMRetriever
 ) -> None:
-    found = retriever.invoke(TEXTS[1])
+    own = {**METADATAS[1], "document_id": "fr", "passage_id": 1, "language": "fr"}
+    assert retriever.invoke(TEXTS[1])[0].metadata == own
+    found = retriever.invoke(TEXTS[1], with_scores=True)
     expected = rag.search(TEXTS[1], k=2)
     assert [document.page_content for document in found] == [result["content"] for result in expected]
-    assert found[0].metadata == {
-        **METADATAS[1],
-        "score": expected[0]["score"],
-        "rank": 1,
-        "document_id": "fr",
-        "passage_id": 1,
-        "language": "fr",
-        "relevance": expected[0]["relevance"],
-    }
+    scores = {"score": expected[0]["score"], "rank": 1, "relevance": expected[0]["relevance"]}
+    assert found[0].metadata == {**own, **scores}
     assert type(found[0].metadata["score"]) is float
     assert json.loads(found[0].model_dump_json())["metadata"]["score"] == pytest.approx(expected[0]["score"])
 
 
 def test_a_documents_own_metadata_is_never_overwritten(empty: RAGPretrainedModel) -> None:
     empty.index(TEXTS[:1], document_metadatas=[{"score": "A+", "language": "British English"}], index_name="own")
-    (found,) = empty.as_langchain_retriever().invoke("book")
+    (found,) = empty.as_langchain_retriever(with_scores=True).invoke("book")
     assert (found.metadata["score"], found.metadata["language"]) == ("A+", "British English")
     assert 0 <= found.metadata["relevance"] <= 1
+
+
+def test_bare_names_in_a_filter_are_the_users_metadata(empty: RAGPretrainedModel) -> None:
+    empty.index(TEXTS[:2], IDS[:2], [{"language": "British", "document_id": "A"}, {}], index_name="own")
+    retriever = empty.as_langchain_retriever()
+    for given, expected in [
+        ({"language": "British"}, ["en"]),
+        ({"language": "en"}, []),
+        ({"passage.language": "en-GB"}, ["en"]),
+        ({"$or": [{"document_id": "A"}, {"passage.document_id": "fr"}]}, ["en", "fr"]),
+    ]:
+        retriever.filter = given
+        found = [retriever.invoke("book"), *retriever.batch(["book"]), asyncio.run(retriever.ainvoke("book"))]
+        found.append(empty.as_langchain_retriever().invoke("book", filter=given))
+        where = [{1: "fr", 0: "en"}[each.metadata["passage_id"]] for each in found[0]]
+        assert sorted(where) == expected
+        assert found == [found[0]] * 4
 
 
 def test_every_option_can_be_given_once_or_per_call(rag: RAGPretrainedModel) -> None:
     query = "Where is the book?"
     every = rag.as_langchain_retriever()
     assert len(every.invoke(query)) == 5
-    floor = every.invoke(query)[1].metadata["score"]
+    floor = every.invoke(query, with_scores=True)[1].metadata["score"]
     for options, expected in [
         ({"k": 1}, 1),
         ({"filter": {"year": {"$gte": 2021}}}, 2),
@@ -109,8 +121,8 @@ def test_every_option_can_be_given_once_or_per_call(rag: RAGPretrainedModel) -> 
         fixed = rag.as_langchain_retriever(**options).invoke(query)
         assert len(fixed) == expected
         assert fixed == every.invoke(query, **options) == asyncio.run(every.ainvoke(query, **options))
-    assert every.invoke(query) != every.invoke(query, language="de")
-    narrow = rag.as_langchain_retriever(filter={"language": "fr"}, k=1)
+    assert every.invoke(query, with_scores=True) != every.invoke(query, language="de", with_scores=True)
+    narrow = rag.as_langchain_retriever(filter={"passage.language": "fr"}, k=1)
     assert ids(narrow.invoke(query)) == ["fr"]
     assert len(narrow.invoke(query, filter=None, k=3)) == 3
 
@@ -249,7 +261,7 @@ def test_configurable_fields(retriever: RagatouilleXMRetriever) -> None:
         k=ConfigurableField(id="how_many"), filter=ConfigurableField(id="only")
     )
     assert len(configurable.invoke("book")) == 2
-    config: Any = {"configurable": {"how_many": 1, "only": {"language": "zh"}}}
+    config: Any = {"configurable": {"how_many": 1, "only": {"passage.language": "zh"}}}
     assert ids(configurable.invoke("book", config)) == ["zh"]
     assert [ids(each) for each in configurable.batch(["book", "livre"], config)] == [["zh"], ["zh"]]
     assert ids(retriever.bind(k=1).invoke("图书馆", language="zh")) == ids(
@@ -302,7 +314,7 @@ def test_opentelemetry_spans_carry_the_documents(retriever: RagatouilleXMRetriev
     instrumentor = instrumentation.LangChainInstrumentor()
     instrumentor.instrument(tracer_provider=provider)
     try:
-        alone = retriever.invoke(TEXTS[2])
+        alone = retriever.invoke(TEXTS[2], with_scores=True)
         retriever.batch(TEXTS[:2])
     finally:
         instrumentor.uninstrument()

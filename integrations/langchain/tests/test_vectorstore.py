@@ -56,7 +56,7 @@ def test_languages_may_be_given(store: RagatouilleXMVectorStore) -> None:
     store.add_texts(["Radio"], ids=["radio"], languages="de")
     passages = store.model.get_passages(["taxi", "radio"], index_name="store")
     assert [passage["language"] for passage in passages] == ["fr", "de"]
-    assert "radio" in names(store.similarity_search("Taxi", k=9, filter={"language": "de"}))
+    assert "radio" in names(store.similarity_search("Taxi", k=9, filter={"passage.language": "de"}))
 
 
 def test_ids_are_made_where_none_are_given(store: RagatouilleXMVectorStore) -> None:
@@ -82,9 +82,9 @@ def test_one_id_may_be_given_as_it_is(store: RagatouilleXMVectorStore) -> None:
     assert names(store.similarity_search("book", doc_ids="ja")) == ["ja"]
     assert store.delete("en") is True
     assert store.get_by_ids(["en"]) == []
-    with pytest.raises(InputError, match="texts and ids are lists"):
+    with pytest.raises(InputError, match="ids is a str; give a list, with one entry for each text"):
         store.add_texts(["a", "b"], ids="ab")
-    with pytest.raises(InputError, match="texts and ids are lists"):
+    with pytest.raises(InputError, match="texts is a str; give a list"):
         store.add_texts("ab")
     assert len(store.similarity_search("book", k=50)) == 4
 
@@ -144,9 +144,23 @@ def test_scores_and_relevance(store: RagatouilleXMVectorStore) -> None:
 def test_filters_and_options(store: RagatouilleXMVectorStore) -> None:
     assert names(store.similarity_search("book", filter={"year": 2020})) == ["zh"]
     assert set(names(store.similarity_search("book", doc_ids=["en", "ja"]))) == {"en", "ja"}
-    retriever = store.as_retriever(search_kwargs={"k": 5, "filter": {"language": {"$in": ["fr", "de"]}}})
+    retriever = store.as_retriever(search_kwargs={"k": 5, "filter": {"passage.language": {"$in": ["fr", "de"]}}})
     assert set(names(retriever.invoke("book"))) == {"fr", "de"}
     assert len(retriever.invoke("book", filter={"year": {"$gt": 2019}}, k=2)) == 2
+
+
+def test_bare_names_in_a_filter_are_the_users_metadata(store: RagatouilleXMVectorStore) -> None:
+    store.add_texts(["The book of Kells."], [{"language": "Latin", "document_id": "MS 58"}], ids=["kells"])
+    for search in (
+        store.similarity_search,
+        store.max_marginal_relevance_search,
+        lambda query, **options: [document for document, _ in store.similarity_search_with_score(query, **options)],
+        lambda query, **options: store.as_retriever(search_kwargs=options).invoke(query),
+    ):
+        assert names(search("book", filter={"language": "Latin"})) == ["kells"]
+        assert names(search("book", filter={"document_id": {"$ne": None}})) == ["kells"]
+        assert names(search("book", filter={"language": "en"})) == []
+        assert names(search("book", filter={"passage.language": "en", "passage.document_id": "en"})) == ["en"]
 
 
 def test_marginal_relevance_prefers_what_is_new(store: RagatouilleXMVectorStore) -> None:
@@ -250,6 +264,30 @@ def test_from_texts_and_documents(empty: RAGPretrainedModel, caplog: pytest.LogC
     assert not caplog.text
     RagatouilleXMVectorStore.from_texts(["x"], DeterministicFakeEmbedding(size=3), model=empty)
     assert "embedding=DeterministicFakeEmbedding has no effect" in caplog.text
+
+
+def test_any_iterables_are_taken(empty: RAGPretrainedModel) -> None:
+    store = RagatouilleXMVectorStore(empty)
+    columns = {"metadatas": (each for each in METADATAS), "ids": (each for each in IDS), "languages": iter(IDS)}
+    assert store.add_texts((text for text in TEXTS), **columns) == IDS
+    assert store.get_by_ids(IDS) == DOCUMENTS
+    assert store.add_documents(iter(DOCUMENTS)) == IDS
+    asyncio.run(store.aadd_texts(iter(TEXTS), iter(METADATAS), ids=iter(IDS)))  # type: ignore[arg-type]
+    asyncio.run(store.aadd_documents(iter(DOCUMENTS)))  # type: ignore[arg-type]
+    assert store.get_by_ids(IDS) == DOCUMENTS
+    assert len(store.similarity_search("book", k=50)) == 5
+    kind = RagatouilleXMVectorStore
+    for made in (
+        kind.from_texts(iter(TEXTS), metadatas=iter(METADATAS), ids=iter(IDS), model=empty, index_name="1"),
+        kind.from_documents(iter(DOCUMENTS), model=empty, index_name="2"),
+        asyncio.run(kind.afrom_documents(iter(DOCUMENTS), model=empty, index_name="3")),
+    ):
+        assert made.get_by_ids(IDS) == DOCUMENTS
+    with pytest.raises(InputError, match="metadatas has 4 entries for 5 texts"):
+        store.add_texts(TEXTS, iter(METADATAS[:4]))
+    for wrong in ({"a": "text"}, {"text"}):
+        with pytest.raises(InputError, match=f"texts is a {type(wrong).__name__}; give a list"):
+            store.add_texts(wrong)
 
 
 def test_no_embedding_need_be_named(empty: RAGPretrainedModel) -> None:

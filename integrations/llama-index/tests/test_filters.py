@@ -126,18 +126,25 @@ def test_a_search_returns_what_the_filters_admit(
     assert len(first) == min(3, len(expected))  # before top-k, not after
 
 
-def test_own_fields_and_metadata_that_they_hide(rag: RAGPretrainedModel) -> None:
-    rag.index(["The book."] * 2, ["a", "b"], [{"language": "fr"}, {"$or": 1}], index_name="own", languages="en")
+def test_keys_are_the_users_metadata_unless_they_say_otherwise(rag: RAGPretrainedModel) -> None:
+    metadatas = [{"language": "français", "document_id": "x"}, {"$or": 1}]
+    rag.index(["The book."] * 2, ["a", "b"], metadatas, index_name="own", languages="en")
 
     def found(key: str, value: Any, operator: FilterOperator = FilterOperator.EQ) -> list[str]:
         filters = MetadataFilters(filters=[MetadataFilter(key=key, value=value, operator=operator)])
         return sorted(node.node.ref_doc_id for node in RagatouilleXMRetriever(rag, filters=filters).retrieve("book"))
 
-    assert found("language", "en") == ["a", "b"]
-    assert found("language", "fr") == []
-    assert found("metadata.language", "fr") == ["a"]
-    assert found("document_id", ["b", "c"], FilterOperator.IN) == ["b"]
+    def mapped(filters: dict[str, Any]) -> list[str]:
+        return sorted(node.node.ref_doc_id for node in RagatouilleXMRetriever(rag, filters=filters).retrieve("book"))
+
+    assert found("language", "français") == found("metadata.language", "français") == ["a"]
+    assert found("language", "en") == []
+    assert found("passage.language", "en") == found("passage.language", "en-GB") == ["a", "b"]
+    assert found("document_id", ["x", "b"], FilterOperator.IN) == ["a"]
+    assert found("passage.document_id", ["x", "b"], FilterOperator.IN) == ["b"]
     assert found("$or", 1) == ["b"]
+    assert mapped({"language": "français", "document_id": "x"}) == ["a"]
+    assert mapped({"$not": {"language": "français"}, "passage.language": "en"}) == ["b"]
 
 
 def test_no_filters_admit_everything() -> None:

@@ -58,7 +58,7 @@ def test_nodes_come_back_as_they_went_in(empty: RAGPretrainedModel) -> None:
 def test_documents_are_found_in_their_own_language(index: RagatouilleXMIndex) -> None:
     for text, each in zip(TEXTS, IDS, strict=True):
         assert found(index, text, similarity_top_k=1) == [each]
-        language = MetadataFilters(filters=[MetadataFilter(key="language", value=each)])
+        language = MetadataFilters(filters=[MetadataFilter(key="passage.language", value=each)])
         assert found(index, "book", filters=language) == [each]
 
 
@@ -67,7 +67,7 @@ def test_filters_and_doc_ids(index: RagatouilleXMIndex) -> None:
     assert sorted(found(index, "book", filters=late)) == ["de", "ja"]
     assert found(index, "book", filters=late, doc_ids=["ja", "en"]) == ["ja"]
     assert sorted(found(index, "book", doc_ids=["ja", "en"], similarity_top_k=2)) == ["en", "ja"]
-    for key in ("document_id", "doc_id", "ref_doc_id"):
+    for key in ("doc_id", "ref_doc_id"):
         assert found(index, "book", filters=MetadataFilters(filters=[MetadataFilter(key=key, value="zh")])) == ["zh"]
         assert found(index, "book", filters={key: "zh"}) == ["zh"]
         assert found(index, "book", filters={"$or": [{"$not": {key: {"$ne": "zh"}}}, {key: "-"}], "year": 2020}) == [
@@ -75,9 +75,16 @@ def test_filters_and_doc_ids(index: RagatouilleXMIndex) -> None:
         ]
         answer = index.as_query_engine(llm=MockLLM(), filters={key: {"$in": ["zh", "-"]}}).query("book")
         assert [node.node.ref_doc_id for node in answer.source_nodes] == ["zh"]
-    both = {"doc_id": {"$in": ["zh", "ja"]}, "document_id": {"$ne": "zh"}, "language": {"$in": ["zh", "ja"]}}
+    both = {"doc_id": {"$in": ["zh", "ja"]}, "ref_doc_id": {"$ne": "zh"}, "passage.language": {"$in": ["zh", "ja"]}}
     assert found(index, "book", filters=both) == ["ja"]
     assert found(index, "book", doc_ids="zh") == ["zh"]
+    index.insert(
+        Document(text="The book of Kells.", id_="kells", metadata={"language": "Latin", "document_id": "MS 58"})
+    )
+    assert found(index, "book", filters={"language": "Latin", "document_id": "MS 58"}) == ["kells"]
+    (node,) = index.as_retriever(filters={"language": "Latin"}).retrieve("book")
+    assert found(index, "book", filters={"passage.document_id": node.node_id}) == ["kells"]
+    assert found(index, "book", filters={"language": "en"}) == []
     words = MetadataFilters(filters=[MetadataFilter(key="file_name", value="z", operator="text_match")])
     with pytest.raises(FilterError, match="TEXT_MATCH"):
         index.as_retriever(filters=words)
@@ -99,7 +106,7 @@ def test_a_node_of_many_passages_comes_back_once(empty: RAGPretrainedModel, k: i
     assert len(results) > 100
     best: dict[str, float] = {}
     for result in results:
-        best.setdefault(result["document_id"], result["score"])
+        best.setdefault(result["document_id"], result["relevance"])
     got = index.as_retriever(similarity_top_k=k, exact=True).retrieve("the train in the garden")
     assert {node.node_id: node.score for node in got} == pytest.approx(dict(list(best.items())[:k]), abs=1e-5)
     assert len(got) == min(k, 12)

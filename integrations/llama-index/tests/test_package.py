@@ -21,7 +21,12 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_public_names() -> None:
-    assert package.__all__ == ["RagatouilleXMIndex", "RagatouilleXMRerank", "RagatouilleXMRetriever"]
+    assert package.__all__ == [
+        "RagatouilleXMIndex",
+        "RagatouilleXMRerank",
+        "RagatouilleXMRetriever",
+        "RagatouilleXMVectorStore",
+    ]
     assert {getattr(package, name).__name__ for name in package.__all__} == set(package.__all__)
 
 

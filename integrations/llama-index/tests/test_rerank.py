@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import pickle
 from threading import get_ident
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_scores_are_those_of_the_model(loaded: RAGPretrainedModel, nodes: list[N
         ]
 
     def expected(query: str, texts: list[str], **options: Any) -> list[float]:
-        return pytest.approx([each["score"] for each in loaded.rerank(query, texts, k=5, **options)], abs=1e-5)
+        return pytest.approx([each["relevance"] for each in loaded.rerank(query, texts, k=5, **options)], abs=1e-5)
 
     assert scores("book") == expected("book", TEXTS)
     assert scores("book", language="ja") == expected("book", TEXTS, language="ja")
@@ -110,6 +111,8 @@ def test_copies_share_the_model_and_the_schema_is_without_it(
     for made in (copy.deepcopy(rerank), rerank.model_copy(deep=True)):
         assert made.model is loaded
         assert made.postprocess_nodes(nodes, query_str="book") == rerank.postprocess_nodes(nodes, query_str="book")
+    with pytest.raises(ValueError, match="A RagatouilleXMRerank cannot be pickled: make it again"):
+        pickle.dumps(rerank)
     schema = RagatouilleXMRerank.model_json_schema()
     assert {"top_n", "language", "document_language", "metadata_mode"} <= set(schema["properties"])
     assert "model" not in {*schema["properties"], *schema.get("required", ())}

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.instrumentation.events.retrieval import RetrievalEndEvent, RetrievalStartEvent
+from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.schema import MetadataMode, NodeRelationship, NodeWithScore, ObjectType, QueryBundle, TextNode
 from llama_index.core.settings import Settings
 from llama_index.retrievers.ragatouille_xm import RagatouilleXMRetriever
@@ -107,9 +108,35 @@ def test_top_k_filters_doc_ids_language_and_min_score(rag: RAGPretrainedModel) -
     assert found(filters={"year": {"$gte": 2021}}) == [each for each in every if each in ("de", "ja")]
     assert found(filters={"year": {"$gte": 2021}}, doc_ids=["ja", "en"]) == ["ja"]
     second = RagatouilleXMRetriever(rag).retrieve(TEXTS[0])[1].score
-    assert found(min_score=second + 1e-3) == ["en"]
+    assert found(min_score=second + 1e-4) == ["en"]
+    assert found(min_score=second) == every[:2]
+    for wrong in (20, -0.1, float("nan"), True, "a"):
+        with pytest.raises(ValueError, match="min_score=.* is not usable: nodes score from 0 to 1"):
+            found(min_score=wrong)
     scores = [RagatouilleXMRetriever(rag, language=each).retrieve(TEXTS[0])[0].score for each in ("en", "ja")]
     assert scores[0] != scores[1]
+
+
+def test_scores_are_relevance_which_a_cutoff_can_use(rag: RAGPretrainedModel) -> None:
+    for query in ("book", TEXTS[0], " ".join(TEXTS[:2])):
+        expected = rag.search(query, k=5)
+        nodes = RagatouilleXMRetriever(rag).retrieve(query)
+        assert documents(nodes) == [result["document_id"] for result in expected]
+        assert [node.score for node in nodes] == [result["relevance"] for result in expected]
+        assert all(0 <= node.score <= 1 for node in nodes)
+        cutoff = (nodes[1].score + nodes[2].score) / 2
+        kept = SimilarityPostprocessor(similarity_cutoff=cutoff).postprocess_nodes(nodes)
+        assert documents(kept) == documents(nodes)[:2]
+        assert SimilarityPostprocessor(similarity_cutoff=1.01).postprocess_nodes(nodes) == []
+
+
+def test_clamped_scores_keep_the_order(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [
+        {"document_id": each, "passage_id": i, "content": each, "language": "en", "score": score, "relevance": r}
+        for i, (each, score, r) in enumerate([("b", 33.0, 1.0), ("a", 32.5, 1.0), ("c", 1.0, 0.03), ("z", -2, 0.0)])
+    ]
+    monkeypatch.setattr(rag, "search", lambda *args, **options: made)
+    assert documents(RagatouilleXMRetriever(rag).retrieve("book")) == ["b", "a", "c", "z"]
 
 
 def test_top_k_can_be_assigned_to(rag: RAGPretrainedModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from llama_index.retrievers.ragatouille_xm import RagatouilleXMIndex
 
 from ragatouille_xm import RAGPretrainedModel
 
-from .conftest import DOCUMENTS, IDS, found, texts
+from .conftest import DOCUMENTS, IDS, TEXTS, found, texts
 
 
 def test_persist_and_load(index: RagatouilleXMIndex, empty: RAGPretrainedModel, tmp_path: Path) -> None:
@@ -66,3 +67,45 @@ def test_nodes_that_were_not_persisted_are_passed_over(
     caplog.set_level(logging.WARNING)
     assert sorted(found(again, "The book 3.", similarity_top_k=5)) == sorted(IDS)
     assert "20 nodes of the index are not in the document store" in caplog.text
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+def test_refreshing_brings_back_what_was_deleted_and_not_persisted(
+    index: RagatouilleXMIndex,
+    empty: RAGPretrainedModel,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    use_async: bool,
+) -> None:
+    index.storage_context.persist(str(tmp_path / "storage"))
+    index.delete_ref_doc("en", delete_from_docstore=True)
+    context = StorageContext.from_defaults(persist_dir=str(tmp_path / "storage"))
+    with caplog.at_level(logging.WARNING):
+        again = RagatouilleXMIndex.load(context, model=empty, index_name="news")
+    assert "1 nodes were deleted since the index was persisted" in caplog.text
+    assert context.docstore.get_document_hash("en") == DOCUMENTS[0].hash
+    assert set(again.ref_doc_info) == set(IDS) - {"en"}
+    assert "en" not in found(again, "book")
+
+    def refresh() -> list[bool]:
+        return asyncio.run(again.arefresh_ref_docs(DOCUMENTS)) if use_async else again.refresh_ref_docs(DOCUMENTS)
+
+    assert refresh() == [True] + [False] * 4
+    assert found(again, TEXTS[0], similarity_top_k=1) == ["en"]
+    assert len(found(again, "book")) == 5
+    assert refresh() == [False] * 5
+    again.storage_context.persist(str(tmp_path / "storage"))
+    context = StorageContext.from_defaults(persist_dir=str(tmp_path / "storage"))
+    third = RagatouilleXMIndex.load(context, model=empty, index_name="news")
+    assert third.refresh_ref_docs(DOCUMENTS) == [False] * 5
+    assert set(third.ref_doc_info) == set(IDS)
+
+
+def test_refreshing_brings_back_what_was_deleted_from_the_index_alone(index: RagatouilleXMIndex) -> None:
+    index.delete_ref_doc("fr")
+    index.model.delete_from_index([node.node_id for node in index.docstore.docs.values() if node.ref_doc_id == "zh"])
+    documents = [*DOCUMENTS, Document(text="", id_="empty")]
+    assert index.refresh_ref_docs(documents) == [False, True, True, False, False, True]
+    assert index.refresh_ref_docs(documents) == [False] * 6
+    assert found(index, TEXTS[1], similarity_top_k=1) == ["fr"]
+    assert len(found(index, "book")) == 5

@@ -5,5 +5,6 @@ from __future__ import annotations
 from .index import RagatouilleXMIndex
 from .rerank import RagatouilleXMRerank
 from .retriever import RagatouilleXMRetriever
+from .vector_store import RagatouilleXMVectorStore
 
-__all__ = ["RagatouilleXMIndex", "RagatouilleXMRerank", "RagatouilleXMRetriever"]
+__all__ = ["RagatouilleXMIndex", "RagatouilleXMRerank", "RagatouilleXMRetriever", "RagatouilleXMVectorStore"]

@@ -7,12 +7,10 @@ from typing import Any
 
 from llama_index.core.vector_stores import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
-from ragatouille_xm.corpus.filters import parse_filter
+from ragatouille_xm.corpus.filters import METADATA_FIRST, rename_fields
 from ragatouille_xm.errors import FilterError
 
 Filters = MetadataFilters | Mapping[str, Any] | None
-
-OWN_FIELDS = {"language": "language", "document_id": "document_id"}
 
 _OPERATORS = {
     FilterOperator.EQ: "$eq",
@@ -29,15 +27,17 @@ _OPERATORS = {
 _TAKE_LISTS = (FilterOperator.IN, FilterOperator.NIN, FilterOperator.ANY, FilterOperator.ALL)
 
 
-def compile_filters(filters: Filters, fields: Mapping[str, str] = OWN_FIELDS) -> dict[str, Any] | None:
+def compile_filters(filters: Filters, names: Mapping[str, str] = METADATA_FIRST) -> dict[str, Any] | None:
     """Return `filters` in the syntax of `ragatouille_xm.corpus.filters`; None admits everything.
+
+    Keys are metadata. ``passage.language`` and ``passage.document_id`` are what the index says itself.
 
     Parameters
     ----------
     filters : MetadataFilters, mapping or None
-        A mapping already has that syntax, except for the names in `fields`.
-    fields : mapping of str to str
-        Keys that are not metadata, and their names there.
+        A mapping already has that syntax, except for `names`.
+    names : mapping of str to str
+        Keys that have another name there.
 
     Raises
     ------
@@ -48,39 +48,16 @@ def compile_filters(filters: Filters, fields: Mapping[str, str] = OWN_FIELDS) ->
     --------
     >>> from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
     >>> compile_filters(MetadataFilters(filters=[MetadataFilter(key="year", value=2020, operator=">=")]))
-    {'$and': [{'metadata.year': {'$gte': 2020}}]}
+    {'$and': [{'year': {'$gte': 2020}}]}
     """
-    if filters is None:
-        return None
-    if isinstance(filters, MetadataFilters):
-        compiled = _compile_all(filters, fields)
-    elif isinstance(filters, Mapping):
-        parse_filter(filters)
-        compiled = _rename_fields(filters, fields)
-    else:
+    if filters is not None and not isinstance(filters, (MetadataFilters, Mapping)):
         raise FilterError(f"filters is a {type(filters).__name__}; give MetadataFilters(filters=[MetadataFilter(…)]).")
-    parse_filter(compiled)
-    return compiled or None
+    return rename_fields(_compile_all(filters) if isinstance(filters, MetadataFilters) else filters, names)
 
 
-def _rename_fields(filters: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return a filter in the index's syntax with the index's field names."""
-    parts: list[tuple[str, Any]] = []
-    for key, value in filters.items():
-        if key in ("$and", "$or"):
-            value = [_rename_fields(each, fields) for each in value]
-        elif key == "$not":
-            value = _rename_fields(value, fields)
-        parts.append((fields.get(key, key), value))
-    if len(dict(parts)) < len(parts):  # two names of one field
-        return {"$and": [{key: value} for key, value in parts]}
-    return dict(parts)
-
-
-def _compile_all(filters: MetadataFilters, fields: Mapping[str, str]) -> dict[str, Any]:
+def _compile_all(filters: MetadataFilters) -> dict[str, Any]:
     parts = [
-        _compile_all(each, fields) if isinstance(each, MetadataFilters) else _compile_one(each, fields)
-        for each in filters.filters
+        _compile_all(each) if isinstance(each, MetadataFilters) else _compile_one(each) for each in filters.filters
     ]
     if not parts:
         return {}
@@ -89,9 +66,9 @@ def _compile_all(filters: MetadataFilters, fields: Mapping[str, str]) -> dict[st
     return {"$or" if filters.condition == FilterCondition.OR else "$and": parts}
 
 
-def _compile_one(filter: MetadataFilter, fields: Mapping[str, str]) -> dict[str, Any]:
-    key, operator = filter.key, filter.operator
-    field = fields.get(key) or (key if key.startswith("metadata.") else f"metadata.{key}")
+def _compile_one(filter: MetadataFilter) -> dict[str, Any]:
+    operator = filter.operator
+    field = f"metadata.{filter.key}" if filter.key.startswith("$") else filter.key  # not an operator
     if operator == FilterOperator.IS_EMPTY:
         return {field: {"$in": [None, ""]}}  # an empty list counts as missing
     value = _value(filter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from threading import RLock
 from typing import Any
@@ -21,6 +21,7 @@ from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
 
 from .index_retriever import RETRIEVER_OPTIONS, RagatouilleXMIndexRetriever
+from .nodes import Language, columns_of, has_text, last_of_each
 from .retriever import as_list, check_model
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         index_name: str = INDEX_NAME,
         overwrite: bool = False,
         max_document_length: int = 256,
-        language: str | Callable[[BaseNode], str | None] | None = None,
+        language: Language = None,
         metadata_mode: MetadataMode = MetadataMode.NONE,
         index_struct: IndexDict | None = None,
         **options: Any,
@@ -92,13 +93,24 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self._metadata_mode = metadata_mode
         self._lock = RLock()
         if index_struct is not None:
-            model.catalog.get(self._index_name)  # it must exist
+            self._leave_out_deleted(index_struct)
         elif not overwrite and model.catalog.has(index_name):
             raise InputError(
                 f"There is an index {index_name!r} already. Open it with RagatouilleXMIndex.load, or give "
                 "overwrite=True or another index_name."
             )
         super().__init__(nodes=nodes, index_struct=index_struct, **options)
+
+    def _leave_out_deleted(self, stored: IndexDict) -> None:
+        """Take from what was persisted the nodes that were deleted from the folder since."""
+        gone = set(stored.nodes_dict) - self._in_folder(list(stored.nodes_dict))
+        if gone:
+            logger.warning("%d nodes were deleted since the index was persisted", len(gone))
+        for node_id in gone:
+            del stored.nodes_dict[node_id]
+
+    def _in_folder(self, node_ids: Sequence[str]) -> set[str]:
+        return self._model.catalog.get(self._index_name).index.contains(node_ids)
 
     @classmethod
     def load(
@@ -148,7 +160,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         if build_kwargs:  # the base class passes on unknown options
             raise InputError(f"RagatouilleXMIndex has no options {sorted(build_kwargs)}. Leave them out.")
         with self._lock:
-            nodes = _last_of_each(nodes)
+            nodes = last_of_each(nodes)
             for node in nodes:
                 node.to_dict()  # fails before the folder is written, if the document store would refuse it
             texts, ids, metadatas, languages = self._columns(nodes)
@@ -165,13 +177,35 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
     def insert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
         """Insert nodes, replacing those of the same id; if one is invalid, none is inserted."""
         with self._lock:
-            nodes = _last_of_each(nodes)
+            nodes = last_of_each(nodes)
             self._write(nodes)
             super().insert_nodes(nodes, **insert_kwargs)
 
     async def ainsert_nodes(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
         """Insert nodes in a thread, without blocking the event loop."""
         await asyncio.to_thread(self.insert_nodes, nodes, **insert_kwargs)
+
+    def refresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+        """Insert or update the documents that changed, or that the index has lost; return which these were.
+
+        A document is lost if it was deleted and the document store still has it, as when that was not persisted.
+        """
+        self._mark_lost(documents)
+        return super().refresh_ref_docs(documents, **update_kwargs)
+
+    async def arefresh_ref_docs(self, documents: Sequence[Document], **update_kwargs: Any) -> list[bool]:
+        """Refresh documents as `refresh_ref_docs` does, without blocking the event loop."""
+        self._mark_lost(documents)
+        return await super().arefresh_ref_docs(documents, **update_kwargs)
+
+    def _mark_lost(self, documents: Sequence[Document]) -> None:
+        """Take from the documents that the index has lost the hash by which they look unchanged."""
+        infos = {document.id_: self._docstore.get_ref_doc_info(document.id_) for document in documents}
+        node_ids = [node_id for info in infos.values() if info is not None for node_id in info.node_ids]
+        missing = set(node_ids) - self._in_folder(node_ids)
+        lost = [node for node in self._docstore.get_nodes(list(missing), raise_error=False) if has_text(node)]
+        for document_id in {node.ref_doc_id for node in lost if node.ref_doc_id is not None}:
+            self._docstore.set_document_hash(document_id, "")
 
     def update_ref_doc(self, document: Document, **update_kwargs: Any) -> None:
         """Replace a document; if the new one is invalid, the old one stays.
@@ -198,7 +232,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
 
     def _replace(self, document: Document, nodes: Sequence[BaseNode]) -> None:
         with self._lock:
-            nodes = _last_of_each(nodes)
+            nodes = last_of_each(nodes)
             self._write(nodes)
             known = self._docstore.get_ref_doc_info(document.id_)
             if known is not None:
@@ -213,11 +247,11 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             self._model.update_in_index(texts, ids, metadatas, index_name=self._index_name, languages=languages)
 
     def _build_index_from_nodes(self, nodes: Sequence[BaseNode], **build_kwargs: Any) -> IndexDict:
-        ids = [node.node_id for node in nodes if _text_of(node).strip()]
+        ids = [node.node_id for node in nodes if has_text(node)]
         return IndexDict(index_id=self._index_name, nodes_dict=dict(zip(ids, ids, strict=True)))
 
     def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:
-        ids = [node.node_id for node in nodes if _text_of(node).strip()]
+        ids = [node.node_id for node in nodes if has_text(node)]
         self._remove({node.node_id for node in nodes}.difference(ids))
         self._index_struct.nodes_dict.update(zip(ids, ids, strict=True))
 
@@ -225,24 +259,12 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self, nodes: Sequence[BaseNode]
     ) -> tuple[list[str], list[str], list[dict[str, Any]], list[str | None] | None]:
         """Return texts, ids, metadatas and languages of the nodes that have text."""
-        with_text = [node for node in nodes if _text_of(node).strip()]
-        if len(with_text) < len(nodes):
-            logger.warning("%d nodes have no text: they are stored, but not searchable", len(nodes) - len(with_text))
-        nodes = with_text
-        source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in nodes]
-        languages: list[str | None] | None = None
-        if self._language is not None:
-            languages = [self._language(node) if callable(self._language) else self._language for node in nodes]
-        if self._metadata_mode != MetadataMode.NONE:
-            detected = self._model.detect_languages([_text_of(node) for node in nodes])
-            given = languages or [None] * len(nodes)
-            languages = [mine or its.language for mine, its in zip(given, detected, strict=True)]
-        return (
-            [node.get_content(metadata_mode=self._metadata_mode) for node in nodes],
-            [node.node_id for node in nodes],
-            [{**node.metadata, **its} for node, its in zip(nodes, source, strict=True)],
-            languages,
-        )
+        columns = columns_of(self._model, nodes, self._language, self._metadata_mode)
+        if n_without := len(nodes) - len(columns.nodes):
+            logger.warning("%d nodes have no text: they are stored, but not searchable", n_without)
+        source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in columns.nodes]
+        metadatas = [{**node.metadata, **its} for node, its in zip(columns.nodes, source, strict=True)]
+        return columns.texts, columns.ids, metadatas, columns.languages
 
     # ---- deleting
 
@@ -294,12 +316,3 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
         options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}
         return RagatouilleXMIndexRetriever(self._model, self._index_name, docstore=self._docstore, **options)
-
-
-def _text_of(node: BaseNode) -> str:
-    return node.get_content(metadata_mode=MetadataMode.NONE)
-
-
-def _last_of_each(nodes: Sequence[BaseNode]) -> list[BaseNode]:
-    """Return the last node of each id."""
-    return list({node.node_id: node for node in nodes}.values())

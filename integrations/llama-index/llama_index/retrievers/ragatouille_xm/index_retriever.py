@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from llama_index.core.schema import NodeWithScore
+from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.storage.docstore.types import BaseDocumentStore
 
 from ragatouille_xm import RAGPretrainedModel
 
 from .filters import Filters, compile_filters
+from .nodes import NAMES, REF_DOC_ID, best_nodes
 from .retriever import RagatouilleXMRetriever, restrict_to
 
 logger = logging.getLogger(__name__)
@@ -19,8 +21,6 @@ RETRIEVER_OPTIONS = (
     "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact",
     "callback_manager", "object_map", "objects", "verbose",
 )  # fmt: skip
-REF_DOC_ID = "metadata.ref_doc_id"
-FIELDS = {"language": "language", **dict.fromkeys(("document_id", "doc_id", "ref_doc_id"), REF_DOC_ID)}
 
 
 class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
@@ -41,19 +41,18 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
         super().__init__(model, index_name, **options)
 
     def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
-        return restrict_to(compile_filters(filters, FIELDS), REF_DOC_ID, doc_ids)
+        return restrict_to(compile_filters(filters, NAMES), REF_DOC_ID, doc_ids)
 
     def _find(self, query: str) -> list[NodeWithScore]:
-        n_passages = 2 * self.similarity_top_k
-        while True:
-            results = self._search(query, n_passages)
-            scores: dict[str, float] = {}
-            for result in results:
-                scores.setdefault(result["document_id"], result["score"])
-            nodes = self._docstore.get_nodes(list(scores), raise_error=False)
-            if len(nodes) >= self.similarity_top_k or len(results) < n_passages:
-                break
-            n_passages *= 4
-        if len(nodes) < len(scores):
-            logger.warning("%d nodes of the index are not in the document store", len(scores) - len(nodes))
-        return [NodeWithScore(node=node, score=scores[node.node_id]) for node in nodes[: self.similarity_top_k]]
+        n_missing = 0
+
+        def nodes_of(best: Mapping[str, dict[str, Any]]) -> list[BaseNode]:
+            nonlocal n_missing
+            nodes = self._docstore.get_nodes(list(best), raise_error=False)
+            n_missing = len(best) - len(nodes)
+            return nodes
+
+        found = best_nodes(lambda n: self._search(query, n), nodes_of, self.similarity_top_k)
+        if n_missing:
+            logger.warning("%d nodes of the index are not in the document store", n_missing)
+        return found

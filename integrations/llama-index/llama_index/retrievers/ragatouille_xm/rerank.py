@@ -15,13 +15,15 @@ from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.retriever import check_k
 
+from .retriever import cannot_be_pickled
+
 dispatcher = get_dispatcher(__name__)
 
 
 class RagatouilleXMRerank(BaseNodePostprocessor):
     """Reranks nodes by late interaction, each through its own language's adapter, without an index.
 
-    Copies share the model.
+    A node's score becomes its relevance, as in `RagatouilleXMRetriever`: 0 to 1. Copies share the model.
 
     Parameters
     ----------
@@ -65,6 +67,9 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
         """Return the name in serialised settings."""
         return "RagatouilleXMRerank"
 
+    def __getstate__(self) -> dict[str, Any]:
+        raise cannot_be_pickled(self)  # the base class would leave out the model
+
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
@@ -92,6 +97,6 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
             languages = [each.language for each in self.model.detect_languages(plain_texts)]
         found = self.model.rerank(query, texts, self.top_n, language=self.language, languages=languages)
         return [
-            NodeWithScore(node=nodes[result["result_index"]].node, score=result["score"])
+            NodeWithScore(node=nodes[result["result_index"]].node, score=result["relevance"])
             for result in cast("list[dict[str, Any]]", found)
         ]

@@ -35,7 +35,8 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     Each node is a passage. Its ``node_id`` is unique and stable; its SOURCE is the document. It carries the document's
     metadata and, unless that has such a key itself, ``document_id``, ``passage_id`` and ``language``, which are hidden
-    from the LLM and from embedding models. Copies share the model.
+    from the LLM and from embedding models. Its score is the relevance, 0 to 1: the MaxSim score over the number of
+    query tokens, which cutoffs and fusion can compare between queries. Copies share the model.
 
     Parameters
     ----------
@@ -46,13 +47,14 @@ class RagatouilleXMRetriever(BaseRetriever):
         Number of nodes to return; assignable.
     filters : MetadataFilters or mapping, optional
         Applied before the best are selected; may be nested. A mapping has the syntax of
-        `ragatouille_xm.corpus.filters`: ``{"year": {"$gte": 2020}}``.
+        `ragatouille_xm.corpus.filters`: ``{"year": {"$gte": 2020}}``. Keys are metadata, also ``language`` and
+        ``document_id``; ``passage.language`` is the language that the passage has in the index.
     doc_ids : str or list of str, optional
         Search only these documents.
     language : str, optional
         Language of the queries; by default detected among the languages of the index.
     min_score : float, optional
-        Omit nodes that score less.
+        Omit nodes that score less, 0 to 1.
     exact : bool
         Score every passage.
     callback_manager : CallbackManager, optional
@@ -101,9 +103,10 @@ class RagatouilleXMRetriever(BaseRetriever):
         self._options: dict[str, Any] = {
             "filter": self._restrict(filters, None if doc_ids is None else as_list(doc_ids)),
             "language": language,
-            "min_score": min_score,
             "exact": exact,
         }
+        check_min_score(min_score)
+        self._min_score = min_score
         super().__init__(
             callback_manager=callback_manager or Settings.callback_manager,
             object_map=object_map,
@@ -133,13 +136,13 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     def _find(self, query: str) -> list[NodeWithScore]:
         return [
-            NodeWithScore(node=self._node(result), score=result["score"])
+            NodeWithScore(node=self._node(result), score=result["relevance"])
             for result in self._search(query, self.similarity_top_k)
         ]
 
     def _search(self, query: str, k: int) -> list[dict[str, Any]]:
         found = self._model.search(query, index_name=self._index_name, k=k, **self._options)
-        return cast("list[dict[str, Any]]", found)
+        return at_least(self._min_score, cast("list[dict[str, Any]]", found))
 
     def _node(self, result: dict[str, Any]) -> TextNode:
         metadata = result.get("document_metadata", {})
@@ -179,6 +182,19 @@ def query_text(query: QueryBundle) -> str:
     return "\n".join(query.embedding_strs)
 
 
+def at_least(min_score: float | None, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results of one query whose relevance is not less; they are in order of it."""
+    return [result for result in results if min_score is None or result["relevance"] >= min_score]
+
+
+def check_min_score(min_score: object) -> None:
+    """Raise `InputError` unless `min_score` is None or a number from 0 to 1."""
+    if min_score is not None and (
+        isinstance(min_score, bool) or not isinstance(min_score, (int, float)) or not 0 <= min_score <= 1
+    ):
+        raise InputError(f"min_score={min_score!r} is not usable: nodes score from 0 to 1.")
+
+
 def as_list(ids: str | Sequence[str]) -> list[str]:
     """Return one id or several as a list."""
     return [ids] if isinstance(ids, str) else list(ids)
@@ -188,3 +204,8 @@ def check_model(model: object) -> None:
     """Raise `InputError` unless `model` is a `RAGPretrainedModel`."""
     if not isinstance(model, RAGPretrainedModel):
         raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")
+
+
+def cannot_be_pickled(what: object) -> InputError:
+    """Return the error for pickling `what`, which holds a model."""
+    return InputError(f"A {type(what).__name__} cannot be pickled: make it again in the other process.")
