@@ -133,7 +133,7 @@ class Indexer:
                 )
             return prepared
 
-        languages = CollectionLanguages(self.encoder.detect, counts)
+        languages = self._languages(counts)
         return self._store(writer, documents, check, languages, writer.delete if replace else None)
 
     def resume(self, build: IndexBuild, documents: Iterable[Document]) -> int:
@@ -149,9 +149,12 @@ class Indexer:
             given.difference_update(prepared.blank)  # what the build stores of them is removed
             return prepared.without(_stored(build, prepared))
 
-        n_passages = self._store(build, documents, skip_stored, CollectionLanguages(self.encoder.detect))
+        n_passages = self._store(build, documents, skip_stored, self._languages())
         build.delete([document_id for document_id in build.document_ids() if document_id not in given])
         return n_passages
+
+    def _languages(self, counts: Mapping[str, int] | None = None) -> CollectionLanguages:
+        return CollectionLanguages(self.encoder.detector, self.encoder.adapters.languages, counts)
 
     def _store(
         self,

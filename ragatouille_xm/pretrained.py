@@ -439,7 +439,7 @@ class RAGPretrainedModel:
         doc_ids : str or list of str, optional
             Search only these documents.
         language : str or list of (str or None), optional
-            Language of the query, or of each; by default detected among the languages of the index.
+            Language of the query, or of each; by default detected.
         filter : mapping, optional
             ``{"year": {"$gte": 2020}, "language": "fr"}``: see `ragatouille_xm.corpus.filters`.
         min_score : float, optional
@@ -451,7 +451,8 @@ class RAGPretrainedModel:
         -------
         list of dict, or list of lists for a list of queries
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
-            number of query tokens, 0 to 1), and ``document_metadata`` if the document has any.
+            number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through, and
+            ``document_metadata`` if the document has any.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -485,9 +486,22 @@ class RAGPretrainedModel:
         """
         return self.catalog.get(index_name).passages_of(document_ids)
 
-    def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:
-        """Return each text's detected language, the adapter it would be encoded with, and the confidence (0 to 1)."""
-        found = self.encoder.detect(list_of_strings(texts, "texts"))
+    def detect_languages(
+        self, texts: str | list[str], *, index_name: str | None = None, together: bool = False
+    ) -> list[DetectedLanguage]:
+        """Return each text's detected language, the adapter it would be encoded with, and the confidence (0 to 1).
+
+        Parameters
+        ----------
+        texts : str or list of str
+        index_name : str, optional
+            Detect them as queries to this index: where a text says little, it is in a language that the index has.
+        together : bool
+            Detect them as documents of one collection: each also by what the others are written in. With `index_name`,
+            as documents that are added to that index.
+        """
+        counts = None if index_name is None else self.catalog.get(index_name).index.languages()
+        found = self.encoder.detect(list_of_strings(texts, "texts"), counts, together=together)
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
 

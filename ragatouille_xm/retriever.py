@@ -125,7 +125,7 @@ class Retriever:
             if condition is None:
                 numbers = preview(blank)
                 logger.warning("%d of %d queries are blank and find nothing: %s", len(blank), len(queries), numbers)
-        return [found[i] for i in range(len(queries))]
+        return [[{**result, "query_language": chosen[i]} for result in found[i]] for i in range(len(queries))]
 
     def _best(
         self,

@@ -5,11 +5,11 @@ Importing it imports neither torch nor transformers, so ``--help`` answers at on
 
 from __future__ import annotations
 
-from . import demo, doctor, evaluate, index, search, train, transfer  # each registers its commands
+from . import demo, doctor, evaluate, index, languages, search, train, transfer  # each registers its commands
 from .app import app
 from .streams import guarded_streams
 
-__all__ = ["app", "demo", "doctor", "evaluate", "index", "main", "search", "train", "transfer"]
+__all__ = ["app", "demo", "doctor", "evaluate", "index", "languages", "main", "search", "train", "transfer"]
 
 
 def main() -> None:

@@ -87,6 +87,7 @@ def options(
     logger = logging.getLogger("ragatouille_xm")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("ragatouille_xm.indexing").setLevel(logging.INFO)  # what languages the documents are in
     logging.getLogger("pypdf").setLevel(logging.ERROR)  # it repairs many files, and warns of each
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..types import Detection
+from .detector import LanguageDetector
 
 BATCH = 512  # texts that are weighed together: enough to tell shares, and always the same, whatever the device
 UNCERTAIN = 0.5  # a language with less confidence is less likely than not
@@ -19,8 +20,9 @@ class CollectionLanguages:
 
     Parameters
     ----------
-    detect : callable
-        ``detect(texts, counts, together=True)``, as `ragatouille_xm.encoder.Encoder.detect`.
+    detector : LanguageDetector
+    languages : collection of str
+        Possible languages; if empty, all that the detector knows.
     counts : mapping of str to int, optional
         How many texts in each language the collection held before.
 
@@ -34,15 +36,16 @@ class CollectionLanguages:
     Examples
     --------
     >>> from ragatouille_xm.text.detect import Py3LangIdDetector
-    >>> detector = Py3LangIdDetector()
-    >>> languages = CollectionLanguages(lambda texts, counts, together: detector.detect(texts, None, counts,
-    ...     together=together))
+    >>> languages = CollectionLanguages(Py3LangIdDetector(), ["gl", "es", "pt"])
     >>> [found.language for found in languages.detect(["Bolsa de couro", "Cinto", "Tênis de corrida", "Meias"])]
     ['pt', 'pt', 'pt', 'pt']
     """
 
-    def __init__(self, detect: Callable[..., list[Detection]], counts: Mapping[str, int] | None = None) -> None:
-        self._detect = detect
+    def __init__(
+        self, detector: LanguageDetector, languages: Collection[str], counts: Mapping[str, int] | None = None
+    ) -> None:
+        self._detector = detector
+        self._languages = languages
         self._held = Counter(counts or {})
         self.decided: Counter[str] = Counter()
         self.uncertain = 0
@@ -58,7 +61,8 @@ class CollectionLanguages:
     def _detect_batch(self, texts: Sequence[str], stated: Sequence[str | None]) -> list[Detection]:
         known = Counter(language for language in stated if language is not None)
         unknown = [text for text, language in zip(texts, stated, strict=True) if language is None]
-        detected = self._detect(unknown, self._held + self.decided + known, together=True) if unknown else []
+        counts = self._held + self.decided + known
+        detected = self._detector.detect(unknown, self._languages, counts, together=True) if unknown else []
         self.uncertain += sum(each.confidence < UNCERTAIN for each in detected)
         rest = iter(detected)
         found = [next(rest) if language is None else Detection(language, 1.0) for language in stated]

@@ -333,9 +333,28 @@ def test_languages_of_an_index(run: Run, root: Path) -> None:
     assert found[0] == {"language": "de", "adapter": "de_DE", "passages": 1}
 
 
+def test_languages_of_queries_to_an_index(run: Run, root: Path) -> None:
+    good(run("delete", "mine", "en", "fr", "zh", "--root", root))
+    texts = ("--text", "RTX 4090", "--text", "駅はどこですか")
+    alone = records(run("languages", *texts, "--json"))
+    asked = records(run("languages", "--index", "mine", *texts, "--json", "--root", root))
+    assert [row["language"] for row in alone] == ["en", "ja"]
+    assert [row["language"] for row in asked] == ["de", "ja"]
+
+
+def test_documents_are_taken_together(run: Run, tmp_path: Path) -> None:
+    titles = ["Bolsa de Couro Feminina", "Tênis de Corrida Masculino", "Cinto", "Relógio Digital", "Mochila", "Meias"]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"text": each}) for each in titles * 7), encoding="utf-8")
+    done = good(run("languages", tmp_path / "t.jsonl"))
+    assert [line.split() for line in done.stdout.splitlines()][1:] == [["pt", "pt_XX", "42"]]
+    assert "Uncertain: " in done.stderr
+    told = [run("languages", "--text", each, "--json") for each in titles]
+    assert {records(each)[0]["language"] for each in told} != {"pt"}
+
+
 def test_bad_input_to_languages(run: Run, shared: Path) -> None:
     assert error(run("languages")) == "Give files or folders, --text or --index."
-    assert "not both" in error(run("languages", "--index", "mine", "--text", "x", "--root", shared))
+    assert "not both" in error(run("languages", shared, "--index", "mine", "--root", shared))
     assert "There is no index 'yours'" in error(run("languages", "--index", "yours", "--root", shared))
     assert "There is no file or folder" in error(run("languages", shared / "missing.txt"))
 

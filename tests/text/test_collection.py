@@ -41,9 +41,7 @@ def detector() -> Py3LangIdDetector:
 
 
 def of(detector: Detector, counts: dict[str, int] | None = None) -> CollectionLanguages:
-    return CollectionLanguages(
-        lambda texts, held, together: detector.detect(texts, LANGUAGES, held, together=together), counts
-    )
+    return CollectionLanguages(detector, LANGUAGES, counts)
 
 
 def languages(found: list[Detection]) -> list[str]:

@@ -92,7 +92,7 @@ class RagatouilleXMVectorStore(VectorStore):
         ----------
         texts : iterable of str
         metadatas : iterable of dict, optional
-            JSON values; write a date as ``date.isoformat()``.
+            Stored as JSON: a date comes back as its ISO 8601 string.
         ids : iterable of (str or None), optional
             A random UUID for None.
         languages : str or iterable of (str or None), optional

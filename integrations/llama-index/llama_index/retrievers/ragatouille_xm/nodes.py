@@ -10,6 +10,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, No
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import METADATA_FIRST
 from ragatouille_xm.corpus.metadata import check_metadata
+from ragatouille_xm.corpus.passages import is_blank
 
 REF_DOC_ID = "metadata.ref_doc_id"
 NAMES = {**METADATA_FIRST, "doc_id": REF_DOC_ID, "ref_doc_id": REF_DOC_ID}  # in filters
@@ -42,7 +43,8 @@ def columns_of(
     if language is not None:
         languages = [language(node) if callable(language) else language for node in nodes]
     if metadata_mode != MetadataMode.NONE:
-        detected = model.detect_languages([node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes])
+        plain = [node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes]
+        detected = model.detect_languages(plain, together=True)
         given = languages or [None] * len(nodes)
         languages = [mine or its.language for mine, its in zip(given, detected, strict=True)]
     texts = [node.get_content(metadata_mode=metadata_mode) for node in nodes]
@@ -51,7 +53,7 @@ def columns_of(
 
 def has_text(node: BaseNode) -> bool:
     """Return whether there is something to search for in `node`."""
-    return bool(node.get_content(metadata_mode=MetadataMode.NONE).strip())
+    return not is_blank(node.get_content(metadata_mode=MetadataMode.NONE))
 
 
 def last_of_each(nodes: Sequence[BaseNode]) -> list[BaseNode]:

@@ -94,7 +94,7 @@ class RagatouilleXMRerank(BaseNodePostprocessor):
         languages: str | list[str] | None = self.document_language
         if languages is None and self.metadata_mode != MetadataMode.NONE:
             plain_texts = [each.node.get_content(metadata_mode=MetadataMode.NONE) for each in nodes]
-            languages = [each.language for each in self.model.detect_languages(plain_texts)]
+            languages = [each.language for each in self.model.detect_languages(plain_texts, together=True)]
         found = self.model.rerank(query, texts, self.top_n, language=self.language, languages=languages)
         return [
             NodeWithScore(node=nodes[result["result_index"]].node, score=result["relevance"])
