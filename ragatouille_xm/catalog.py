@@ -293,7 +293,8 @@ class IndexCatalog:
                 f"The index {name!r} was filled by the checkpoint {theirs.checkpoint!r}, not by {mine.name!r}, or by "
                 "other weights of that name. Open it with from_index, or index the documents again."
             )
-        retriever = Retriever(self.encoder, index, int(theirs.settings["max_document_length"]))
+        settings = theirs.settings
+        retriever = Retriever(self.encoder, index, int(settings["max_document_length"]), settings.get("query_language"))
         if isinstance(index, LocalIndex):
             if self.device is not None:
                 index.to_device(self.device)
@@ -314,7 +315,8 @@ class IndexCatalog:
             )
         adapters = self.encoder.adapters
         resolved = None if language is None else adapters.resolve(language)
-        return Retriever(self.encoder, PlaidIndex(folder, default_language(adapters), resolved), folder.doc_maxlen)
+        index = PlaidIndex(folder, default_language(adapters), resolved)
+        return Retriever(self.encoder, index, folder.doc_maxlen, index.settings.get("query_language"))
 
     def build(
         self, name: str, indexer: Indexer, documents: Iterable[Document], cluster: Cluster | None = None, **options: Any

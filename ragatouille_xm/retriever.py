@@ -40,12 +40,17 @@ class Retriever:
         Filled by an encoder of the same checkpoint.
     max_document_length : int
         Most tokens of a passage, specials included.
+    query_language : str, optional
+        Of all queries, unless the user names one: for an index in which all texts went through one adapter.
     """
 
-    def __init__(self, encoder: Encoder, index: PassageIndex, max_document_length: int) -> None:
+    def __init__(
+        self, encoder: Encoder, index: PassageIndex, max_document_length: int, query_language: str | None = None
+    ) -> None:
         self.encoder = encoder
         self.index = index
         self.max_document_length = max_document_length
+        self.query_language = query_language
 
     def add(self, documents: Iterable[Document], indexer: Indexer, *, replace: bool = False) -> int:
         """Encode and store documents, streaming; return how many passages they became.
@@ -197,6 +202,7 @@ class Retriever:
             check_language(language, "language")
         if len(given) != len(queries):
             raise InputError(f"{len(queries)} queries came with {len(given)} languages; give one for each, or one.")
+        given = [self.query_language if language is None else language for language in given]
         unknown = [query for query, language in zip(queries, given, strict=True) if language is None]
         detected = iter(self.encoder.detect(unknown, self.index.languages()) if unknown else ())
         return [next(detected).language if each is None else self.encoder.adapters.resolve(each) for each in given]

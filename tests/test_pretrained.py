@@ -119,10 +119,31 @@ def test_the_query_language_decides_the_adapter(rag: RAGPretrainedModel) -> None
     assert [each[0]["score"] for each in both] == pytest.approx([german, french], abs=1e-3)
 
 
-def test_queries_are_detected_among_the_languages_in_the_index(rag: RAGPretrainedModel) -> None:
-    rag.index(DOCUMENTS[:1], ["en"], index_name="english")
-    query = "Где находится библиотека?"  # Russian, which the index does not have
-    assert rag.search(query, k=1)[0]["score"] == rag.search(query, k=1, language="en")[0]["score"]
+def test_a_query_is_in_its_own_language_even_if_no_document_is(rag: RAGPretrainedModel) -> None:
+    rag.index(DOCUMENTS[:1], IDS[:1], index_name="english")
+    query = "Où est la bibliothèque de la ville ?"
+    [found] = rag.search(query, "english", k=1)
+    assert found["language"] == "en"
+    assert found["query_language"] == "fr"
+    assert found["score"] == rag.search(query, "english", k=1, language="fr")[0]["score"]
+    assert found["score"] != rag.search(query, "english", k=1, language="en")[0]["score"]
+    assert rag.search("図書館はどこですか", "english", k=1)[0]["query_language"] == "ja"
+
+
+def test_a_query_that_says_little_is_in_a_language_of_the_index(rag: RAGPretrainedModel) -> None:
+    for language in ("de", "fr"):
+        rag.index(DOCUMENTS[:2], IDS[:2], index_name="one", languages=language)
+        for query in ("RTX 4090", "12:30"):
+            assert rag.search(query, "one", k=1)[0]["query_language"] == language
+            [told] = rag.detect_languages(query, index_name="one")
+            assert told.language == language
+    assert rag.detect_languages("RTX 4090")[0].language == "en"
+
+
+def test_queries_do_not_decide_each_others_language(rag: RAGPretrainedModel) -> None:
+    queries = ["Meias", "Bolsa de couro", "Où est la gare ?", "RTX 4090"]
+    together = rag.search(queries, k=1)
+    assert [r[0]["query_language"] for r in together] == [rag.search(q, k=1)[0]["query_language"] for q in queries]
 
 
 def test_filters(rag: RAGPretrainedModel) -> None:
@@ -591,6 +612,19 @@ def test_detect_languages(rag: RAGPretrainedModel) -> None:
     assert found.language in rag.encoder.adapters.languages
     assert found.adapter == rag.encoder.adapters.adapter_for(found.language)
     assert 0 <= found.confidence <= 1
+
+
+def test_documents_are_detected_together_and_with_the_index(
+    rag: RAGPretrainedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    sentences = ["Wo ist der Bahnhof?", "Das Museum ist geschlossen.", "Die Karte kostet zehn Euro."]
+    short = "RTX 4090"
+    assert [found.language for found in rag.detect_languages([short, *sentences], together=True)] == ["de"] * 4
+    with caplog.at_level(logging.INFO, "ragatouille_xm.indexing"):
+        rag.index([*sentences, short, " "], index_name="german")
+    assert "languages of the documents: de 4, uncertain 1" in caplog.messages
+    rag.add_to_index([short], ["added"], index_name="german")
+    assert rag.get_passages("added", "german")[0]["language"] == "de"
 
 
 # odd text

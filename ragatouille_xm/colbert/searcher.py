@@ -136,7 +136,7 @@ class Searcher:
         pids : iterable of int, optional
             Search only among these.
         language : str, optional
-            Language of the query; by default detected among those in the index.
+            Language of the query; by default detected.
 
         Returns
         -------

@@ -226,6 +226,15 @@ def test_a_converted_index_finds_the_same(name: str, checkpoints: dict[int, Path
         assert sorted(plain, key=key) == sorted(({k: r[k] for k in plain[0]} for r in found), key=key)
 
 
+def test_every_query_goes_through_the_adapter_that_encoded_all_texts(
+    checkpoints: dict[int, Path], tmp_path: Path
+) -> None:
+    query = "Où est la bibliothèque de la ville ?"
+    for rag in (opened("ragatouille", checkpoints), converted("ragatouille", checkpoints[32], tmp_path / "mine")):
+        assert {result["query_language"] for result in rag.search(query, k=3)} == {"en"}
+        assert {result["query_language"] for result in rag.search(query, k=3, language="fr")} == {"fr"}
+
+
 def test_a_converted_index_grows(checkpoints: dict[int, Path], tmp_path: Path) -> None:
     rag = converted("ragatouille-deleted", checkpoints[32], tmp_path / "mine")
     rag.add_to_index(["La bibliothèque est fermée."], ["new"], languages="fr")

@@ -46,7 +46,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         Applied before the best `k` are selected: ``{"year": {"$gte": 2020}, "passage.language": "fr"}``. Every bare
         name is a metadata key, also ``language`` and ``document_id``; see `ragatouille_xm.corpus.filters`.
     language : str, optional
-        Language of the queries; by default detected among the languages of the index.
+        Language of the queries; by default detected.
     min_score : float, optional
         Omit documents that score less.
     doc_ids : str or list of str, optional

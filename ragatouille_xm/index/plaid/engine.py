@@ -51,6 +51,8 @@ class PlaidIndex:
         self._opened: PlaidFolder | None = folder
         self._dim = folder.codec.dim
         self._passages = folder.passages(language, default)
+        if language is not None or not any(record and record.language for record in folder.records):
+            self.settings = {**self.settings, "query_language": language or default}
         self._living = torch.tensor([p is not None for p in self._passages], dtype=torch.bool)
         self._languages = Counter(p.language for p in self._passages if p is not None)
         self._documents = {p.document_id for p in self._passages if p is not None}

@@ -52,7 +52,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     doc_ids : str or list of str, optional
         Search only these documents.
     language : str, optional
-        Language of the queries; by default detected among the languages of the index.
+        Language of the queries; by default detected.
     min_score : float, optional
         Omit nodes that score less, 0 to 1.
     exact : bool
