@@ -82,7 +82,7 @@ def letters_of(text: str) -> dict[str, int]:
     """
     codepoints = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     counts = np.bincount(_table()[codepoints], minlength=len(_SCRIPTS) + 1)[1:]
-    found = {script: int(counts[i]) for i, script in enumerate(_SCRIPTS) if counts[i]}
+    found = {_SCRIPTS[i]: int(counts[i]) for i in np.flatnonzero(counts)}
     if "Kana" in found:
         found["Kana"] += found.pop("Hani", 0)
     return found
