@@ -11,6 +11,7 @@ MEASURES = {  # by group: what is shown of it, and how
     "build": {
         "cpu_s": "build, CPU s",
         "peak_anonymous_mib": "build, peak of its own memory, MiB",
+        "peak_anonymous_above_start_mib": "the same, above the start of the build, MiB",
         "allocated_bytes": "folder, bytes allocated",
         "apparent_bytes": "folder, bytes as it looks",
         "files": "folder, files",
@@ -25,7 +26,9 @@ MEASURES = {  # by group: what is shown of it, and how
         "add_ms": "add a document, ms",
         "add_worst_ms": "add a document, the worst, ms",
         "update_ms": "replace a document, ms",
+        "update_worst_ms": "replace a document, the worst, ms",
         "delete_ms": "delete a document, ms",
+        "delete_worst_ms": "delete a document, the worst, ms",
         "copy_after_20_adds_apparent_bytes": "a plain copy after 20 additions, bytes as it looks",
         "copy_after_20_adds_files": "a plain copy after 20 additions, files",
     },
@@ -93,31 +96,9 @@ def _engine(result: Json) -> Section:
         ) if plotted else None,
         (
             f"The machine's load average was between {min(loads)} and {max(loads)}: only large ratios mean something.",
-            *(_again(passages, row) for passages, row in result.get("after_again", {}).items()),
-            *(_alone(passages, row) for passages, row in result.get("after_alone", {}).items()),
             *_worse(sizes),
         ),
     )  # fmt: skip
-
-
-def _again(passages: str, row: Json) -> str:
-    write = row["write"]
-    return (
-        f"With a buffer of half the size (commit {row['commit']}, measured alone), {int(passages):,} passages: "
-        f"add {number(write['add_ms'])} ms and {number(write['add_worst_ms'])} at worst, "
-        f"replace {number(write['update_ms'])} and {number(write['update_worst_ms'])}, "
-        f"delete {number(write['delete_ms'])} and {number(write['delete_worst_ms'])}."
-    )
-
-
-def _alone(passages: str, row: Json) -> str:
-    build = row["build"]
-    return (
-        f"The state before was not built with {int(passages):,} passages ({number(row['tokens'])} token vectors). "
-        f"The state after took {number(build['cpu_s'])} CPU seconds for them (commit {row['commit']}); "
-        f"its own memory peaked at {number(build['peak_anonymous_mib'])} MiB, "
-        f"with mapped files at {number(build['ru_maxrss_mib'])} MiB."
-    )
 
 
 def _beside(value: Json | None) -> str:
