@@ -175,3 +175,21 @@ class TestAdapterTable:
     def test_the_default_must_be_one_of_the_adapters(self) -> None:
         with pytest.raises(LanguageError, match="xx_XX"):
             AdapterTable(["en_XX"], "xx_XX")
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [
+        ("en_US.UTF-8", "en"), ("de_DE@euro", "de"), ("sr_RS@latin", "sr"), ("sr_RS.UTF-8@latin", "sr"),
+        ("ca_ES.utf8@valencia", "ca"), ("uz_UZ@cyrillic", "kk"), ("zh_TW.Big5", "zh-TW"), ("pt_BR.ISO-8859-1", "pt"),
+        ("sr-Latn", "sr"), ("hi-Latn", "hi"),
+    ],
+)  # fmt: skip
+def test_names_of_locales_are_tags(tag: str, language: str) -> None:
+    assert AdapterTable(ADAPTERS, "en_XX").resolve(tag) == language
+
+
+@pytest.mark.parametrize("tag", ["C", "C.UTF-8", "POSIX", ".UTF-8", "@latin", ""])
+def test_a_locale_without_a_language_is_refused(tag: str) -> None:
+    with pytest.raises(LanguageError, match="is not a language"):
+        AdapterTable(ADAPTERS, "en_XX").resolve(tag)
