@@ -52,7 +52,7 @@ class Py3LangIdDetector(Detector):
        is and no character contradicts it; otherwise Chinese, simplified or traditional by the characters that exist in
        only one of GB 2312 and Big5.
     5. py3langid's likelihoods. If no language of the script has a probability of 0.4 among all of them, or "no
-       language" has a higher one, the text says nothing.
+       language" has a higher one, the text says little: their square roots.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ class Py3LangIdDetector(Detector):
     def _evidence(self, text: str, allowed: tuple[str, ...]) -> Evidence:
         scripts = [reading for reading in readings(text) if written_in(reading.script, allowed)]
         if not scripts:
-            return self.no_evidence(None, allowed)
+            return self.inconclusive(None, allowed)
         found = [self._read(reading, allowed) for reading in scripts]
         if len(found) == 1:
             return found[0]
         likelihoods = {language: value + SECOND_READING for language, value in found[1].likelihoods.items()}
-        return Evidence({**likelihoods, **found[0].likelihoods}, any(each.found for each in found))
+        return Evidence({**likelihoods, **found[0].likelihoods}, found[0].usual)
 
     def _read(self, reading: Reading, allowed: tuple[str, ...]) -> Evidence:
         """Return the evidence of a text in one script."""
@@ -89,8 +89,8 @@ class Py3LangIdDetector(Detector):
             return Evidence({fitting[0]: 0.0})
         if reading.script == "Hani":
             return Evidence(_weigh_han(reading.text, fitting))
-        likelihoods = _weigh_by_model(reading.text, reading.script, fitting)
-        return Evidence(likelihoods) if likelihoods else self.no_evidence(reading.script, allowed)
+        likelihoods, conclusive = _weigh_by_model(reading.text, reading.script, fitting)
+        return Evidence(likelihoods) if conclusive else self.inconclusive(reading.script, allowed, likelihoods)
 
 
 def _weigh_han(text: str, fitting: tuple[str, ...]) -> dict[str, float]:
@@ -108,8 +108,8 @@ def _weigh_han(text: str, fitting: tuple[str, ...]) -> dict[str, float]:
     return found or dict.fromkeys(fitting, 0.0)
 
 
-def _weigh_by_model(text: str, script: str, fitting: tuple[str, ...]) -> dict[str, float]:
-    """Return the logarithm of each language's likelihood, the best at 0; nothing if the text is inconclusive."""
+def _weigh_by_model(text: str, script: str, fitting: tuple[str, ...]) -> tuple[dict[str, float], bool]:
+    """Return the logarithm of each language's likelihood, and whether the text is conclusive."""
     identifier, language_of = _restricted(written_in(script, tuple(dict.fromkeys((*LANGUAGES, *fitting)))))
     text = f" {text.lower()} "  # titles are read better in lower case, and words at the ends as words
     scale = TEMPERATURE * len(text.encode("utf-8", "surrogatepass")) ** 0.2
@@ -120,9 +120,9 @@ def _weigh_by_model(text: str, script: str, fitting: tuple[str, ...]) -> dict[st
     for label, language in language_of.items():
         likelihoods[language] = max(likelihoods.get(language, -math.inf), scores[label] - top)
     best = math.exp(max(likelihoods.values()))
-    if best < max(MIN_CONFIDENCE * (nothing + sum(map(math.exp, likelihoods.values()))), nothing):
-        return {}
-    return {language: likelihoods[language] for language in fitting if language in likelihoods}
+    conclusive = best >= max(MIN_CONFIDENCE * (nothing + sum(map(math.exp, likelihoods.values()))), nothing)
+    share = 1.0 if conclusive else 0.5
+    return {language: share * likelihoods[language] for language in fitting if language in likelihoods}, conclusive
 
 
 @lru_cache(maxsize=1)

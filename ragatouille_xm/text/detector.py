@@ -16,7 +16,6 @@ from .scripts import written_in
 MAX_CHARACTERS = 300  # more only makes detection slower
 NO_LANGUAGE = "zxx"  # the label for text without a language
 _SCRIPT_DEFAULT = {"Cyrl": "ru", "Arab": "ar", "Deva": "hi", "Hani": "zh"}
-_ORDER = 0.01  # less than any collection says
 _LETTER = re.compile(r"[^\W\d_]")
 _ADDRESS = re.compile(r"(?:https?://|www\.)[!-~]+|[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 
@@ -95,16 +94,18 @@ class Detector(ABC):
             return ordered(candidates)
         return tuple(language for language in ordered(candidates) if language in every) or every
 
-    def no_evidence(self, script: str | None, allowed: tuple[str, ...]) -> Evidence:
-        """Return the evidence of an inconclusive text: all languages written in its script are equally likely.
+    def inconclusive(
+        self, script: str | None, allowed: tuple[str, ...], likelihoods: Mapping[str, float] | None = None
+    ) -> Evidence:
+        """Return the evidence of a text that says little.
 
-        In any script, if no language is written in it. The script's most used language is taken before the detector's
-        fallback, English and the first of `allowed`, if the collection does not decide.
+        By default all languages written in its script are equally likely; in any script, if none is written in it. The
+        usual language is the script's most used one, or the detector's fallback, English or the first of `allowed`.
         """
         fitting = (written_in(script, allowed) if script else ()) or allowed
         choices = (_SCRIPT_DEFAULT.get(script or ""), self.fallback, "en")
-        first = next((choice for choice in choices if choice in fitting), fitting[0])
-        return Evidence({language: 0.0 if language == first else -_ORDER for language in fitting}, found=False)
+        usual = next((choice for choice in choices if choice in fitting), fitting[0])
+        return Evidence(likelihoods or dict.fromkeys(fitting, 0.0), usual)
 
 
 def visible_prefix(text: str) -> str:

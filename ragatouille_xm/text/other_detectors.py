@@ -44,7 +44,7 @@ class LangdetectDetector(Detector):
             factory = _langdetect_factory()
         found = readings(text)
         if not found:
-            return self.no_evidence(None, allowed)
+            return self.inconclusive(None, allowed)
         [script, text], *_ = found
         fitting = written_in(script, allowed)
         language_of = labels_for(tuple(factory.get_lang_list()), allowed)
@@ -59,7 +59,7 @@ class LangdetectDetector(Detector):
                 probable = []
         likelihoods = {language_of[each.lang]: math.log(each.prob) for each in probable}
         likelihoods = {language: value for language, value in likelihoods.items() if language in fitting}
-        return Evidence(likelihoods) if likelihoods else self.no_evidence(script, allowed)
+        return Evidence(likelihoods) if likelihoods else self.inconclusive(script, allowed)
 
 
 @lru_cache(maxsize=1)
@@ -108,7 +108,7 @@ class CallableDetector(Detector):
                 found = None
             if found is None:
                 scripts = [reading.script for reading in readings(visible_prefix(text))]
-                found = self.no_evidence(scripts[0] if scripts else None, allowed)
+                found = self.inconclusive(scripts[0] if scripts else None, allowed)
             result.append(found)
         if failures:
             logger.warning(

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..types import Detection
 
 FLOOR = 0.03  # prior of a language that the collection does not hold, relative to that of its main language
 UNSEEN = 0.2  # texts that every language is taken to have, so that the first ones do not settle the matter
+UNUSUAL = 0.01  # likelihood of any other language than the usual one, where nothing is known
 ROUNDS = 20
 
 
@@ -27,12 +29,12 @@ class Evidence(NamedTuple):
     ----------
     likelihoods : mapping of str to float
         Natural logarithm, up to a constant, for each language that is possible; at least one.
-    found : bool
-        False if the text says nothing, and the likelihoods only order the languages.
+    usual : str, optional
+        Set if the text says little: the language to take if nothing is known of the collection either.
     """
 
     likelihoods: Mapping[str, float]
-    found: bool = True
+    usual: str | None = None
 
 
 def decide(
@@ -65,25 +67,39 @@ def decide(
     """
     if not evidence:
         return []
-    position = {language: i for i, language in enumerate(languages)}
-    likelihood = np.zeros((len(evidence), len(languages)))
+    held = np.array([(counts or {}).get(language, 0.0) for language in languages])
+    likelihood = _likelihoods(evidence, languages)
+    if together:
+        sure = [row for row, each in zip(likelihood, evidence, strict=True) if each.usual is None]
+        known = held + np.sum([row / row.sum() for row in sure], axis=0) if sure else held
+    else:
+        known = held
     for row, each in zip(likelihood, evidence, strict=True):
-        top = max(each.likelihoods.values())
-        for language, value in each.likelihoods.items():
-            row[position[language]] = np.exp(value - top)
-    held = np.array([(counts or {}).get(language, 0.0) + UNSEEN for language in languages])
-    expected = held
+        if each.usual is not None and not known[row > 0].any():
+            row *= UNUSUAL
+            row[languages.index(each.usual)] = 1.0
+    expected = held + UNSEEN
     if together:
         posterior = likelihood / likelihood.sum(axis=1, keepdims=True)
         for _ in range(ROUNDS):
-            expected = held + posterior.sum(axis=0)
-            posterior = likelihood * expected
+            posterior = likelihood * (held + UNSEEN + posterior.sum(axis=0))
             posterior /= posterior.sum(axis=1, keepdims=True)
-        expected = held + posterior.sum(axis=0)
+        expected = held + UNSEEN + posterior.sum(axis=0)
     possible = expected * (likelihood > 0)
     posterior = likelihood * (possible / possible.max(axis=1, keepdims=True) + FLOOR)
     posterior /= posterior.sum(axis=1, keepdims=True)
     return [
-        Detection(languages[best], min(float(row[best]), 1.0) if each.found else 0.0)
+        Detection(languages[best], min(float(row[best]), 1.0) if each.usual is None else 0.0)
         for each, row, best in zip(evidence, posterior, posterior.argmax(axis=1).tolist(), strict=True)
     ]
+
+
+def _likelihoods(evidence: Sequence[Evidence], languages: Sequence[str]) -> NDArray[np.float64]:
+    """Return the likelihoods of each text, the greatest of them 1, 0 where impossible: ``(texts, languages)``."""
+    position = {language: i for i, language in enumerate(languages)}
+    result = np.zeros((len(evidence), len(languages)))
+    for row, each in zip(result, evidence, strict=True):
+        top = max(each.likelihoods.values())
+        for language, value in each.likelihoods.items():
+            row[position[language]] = np.exp(value - top)
+    return result
