@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from reference.tiny import build_tiny_xmod
 
 import ragatouille_xm
 from ragatouille_xm import RAGPretrainedModel, errors
@@ -61,6 +64,70 @@ def test_importing_brings_neither_torch_nor_a_framework(statement: str) -> None:
         "torch", "transformers", "qdrant_client", "langchain_core", "llama_index", "faiss", "colbert", "ragatouille",
     }  # fmt: skip
     assert heavy.isdisjoint(done.stdout.split())
+
+
+# What starting costs: a command imports what it uses
+
+ALL = {"numpy", "torch", "tokenizers", "transformers", "sqlite3", "py3langid"}
+LOADED = {  # what a command may import of these
+    "--help": set(),
+    "--version": set(),
+    "search --help": set(),
+    "evaluate --help": set(),
+    "languages --text Bahnhof": {"numpy", "py3langid"},
+    "languages notes": {"numpy", "py3langid"},
+    "languages --index mine": ALL - {"transformers", "py3langid"},
+    "delete mine a.txt": ALL - {"transformers", "py3langid"},
+    "optimize mine": ALL - {"transformers", "py3langid"},
+    "export mine exported": ALL - {"transformers", "py3langid"},
+    "doctor": ALL - {"transformers", "py3langid"},
+    "doctor --index mine": ALL - {"transformers", "py3langid"},
+    "search mine Bahnhof --language de": ALL - {"transformers", "py3langid"},
+    "search mine Bahnhof": ALL - {"transformers"},
+    "add mine notes": ALL - {"transformers"},
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an index ``mine`` of two passages, in two languages, and a folder of documents."""
+    place = tmp_path_factory.mktemp("place")
+    model = RAGPretrainedModel.from_pretrained(
+        build_tiny_xmod(place / "model"), index_root=str(place / ".ragatouille"), verbose=0
+    )
+    texts, ids = ["Der Bahnhof liegt am Fluss.", "The library opens at nine."], ["a.txt", "b.txt"]
+    model.index(texts, ids, index_name="mine", languages=["de", "en"])
+    model.close()
+    (place / "notes").mkdir()
+    (place / "notes" / "c.txt").write_text("Où est la bibliothèque ?", encoding="utf-8")
+    return place
+
+
+def modules_after(code: str, folder: Path) -> set[str]:
+    """Run a program in a process of its own; return the modules that it has loaded at its end."""
+    ending = "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=open('modules', 'w')))\n"
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(REFERENCE.parents[1]), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", ending + code], cwd=folder, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return set((folder / "modules").read_text().split())
+
+
+@pytest.mark.parametrize("command", LOADED)
+def test_a_command_imports_only_what_it_uses(place: Path, tmp_path: Path, command: str) -> None:
+    folder = Path(shutil.copytree(place, tmp_path / "copy"))
+    code = f"import sys\nfrom ragatouille_xm.cli import main\nsys.argv[1:] = {command.split()!r}\nmain()"
+    assert modules_after(code, folder) & ALL <= LOADED[command]
+
+
+def test_searching_needs_no_transformers(place: Path) -> None:
+    code = (
+        "from ragatouille_xm import RAGPretrainedModel\n"
+        "RAG = RAGPretrainedModel.from_index('.ragatouille/colbert/indexes/mine')\n"
+        "assert len(RAG.search('Wo ist der Bahnhof?', k=2)) == 2"
+    )
+    assert "transformers" not in modules_after(code, place)
 
 
 def test_detect_languages_needs_no_checkpoint() -> None:

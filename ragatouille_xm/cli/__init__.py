@@ -1,6 +1,6 @@
 """The command line, `ragatouille-xm`.
 
-Importing it imports neither torch nor transformers, so ``--help`` answers at once.
+Importing it imports neither numpy nor torch, so ``--help`` answers at once; a command imports what it uses.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,10 +94,13 @@ def options(
 
 def facade() -> type[RAGPretrainedModel]:
     """Import the facade, which takes seconds, and silence the libraries it uses."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    quiet_libraries()
     from ..pretrained import RAGPretrainedModel
 
     return RAGPretrainedModel
+
+
+def quiet_libraries() -> None:
+    """Let the libraries that load a checkpoint say nothing but errors, without importing any of them."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

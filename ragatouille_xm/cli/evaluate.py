@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ..errors import InputError
-from .app import app
+from .app import app, quiet_libraries
 from .index import DeviceOption
 from .output import plain, results, say
 
@@ -133,14 +133,13 @@ def _systems(names: Sequence[str], settings: Settings) -> dict[str, System]:
     """Return systems by label."""
     from ..evaluation.systems.registry import SYSTEMS, make_system
 
+    _quiet_libraries()
     systems = {}
     for written in dict.fromkeys(names):
         name, given, checkpoint = written.partition("=")
         if given and not checkpoint:
             raise InputError(f"--system {written!r} names no checkpoint. Write {name}=<hub id or folder>, or {name}.")
         system = make_system(name, replace(settings, checkpoint=checkpoint or None))
-        if SYSTEMS[name].needs_checkpoint:
-            _quiet_libraries()
         label = _label(written, settings, SYSTEMS[name].routed)
         if label in systems:
             raise InputError(f"Two systems are both called {label!r}. Rename one of the folders.")
@@ -176,11 +175,9 @@ def _language(choice: str, option: str) -> str:
 
 
 def _quiet_libraries() -> None:
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    for name in ("huggingface_hub", "bm25s", "ir_datasets"):
+    quiet_libraries()
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' too
+    for name in ("bm25s", "ir_datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

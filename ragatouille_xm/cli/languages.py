@@ -14,8 +14,6 @@ from ..corpus.passages import Document
 from ..errors import InputError
 from ..languages import ADAPTERS, LANGUAGES, AdapterTable, to_adapter
 from ..shell import typed
-from ..text.collection import BATCH, UNCERTAIN, CollectionLanguages
-from ..text.detect import make_detector
 from .app import app
 from .files.names import locate
 from .inputs import (
@@ -103,6 +101,8 @@ def languages(
 
 def _show_rows(every: list[dict[str, Any]], n_texts: int) -> None:
     """Print the languages of texts, and of documents after these by their ids, or counts of many."""
+    from ..text.collection import UNCERTAIN
+
     if len(every) > MAX_ROWS:
         _show_counts(Counter(row["language"] for row in every), "documents", False)
         uncertain = sum(row["confidence"] is not None and row["confidence"] < UNCERTAIN for row in every)
@@ -121,12 +121,17 @@ def _show_rows(every: list[dict[str, Any]], n_texts: int) -> None:
 
 def _detect(texts: list[str], counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Yield the language of each text, as of a query to an index that has so many passages of each language."""
+    from ..text.detect import make_detector
+
     for text, found in zip(texts, make_detector().detect(texts, LANGUAGES, counts), strict=True):
         yield _row(text, found.language, found.confidence)
 
 
 def _detect_documents(documents: Iterable[Document]) -> Iterator[dict[str, Any]]:
     """Yield the language of each document, as indexing them would decide it."""
+    from ..text.collection import BATCH, CollectionLanguages
+    from ..text.detect import make_detector
+
     languages = CollectionLanguages(make_detector(), LANGUAGES)
     table = AdapterTable(ADAPTERS, "en_XX")
     stream = iter(documents)

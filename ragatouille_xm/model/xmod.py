@@ -211,7 +211,9 @@ class XmodEncoder(nn.Module):
         prefix = weights.prefix_of("embeddings.word_embeddings.weight")
 
         def read_adapters(name: str) -> tuple[Adapter, ...]:
-            return tuple(read_adapter(i, name) for i in range(parsed.num_hidden_layers))
+            adapters = tuple(read_adapter(i, name) for i in range(parsed.num_hidden_layers))
+            weights.release()
+            return adapters
 
         def read_adapter(i: int, name: str) -> Adapter:
             hidden, narrow = parsed.hidden_size, parsed.bottleneck_size
@@ -222,22 +224,21 @@ class XmodEncoder(nn.Module):
                 "dense2.bias": (hidden,),
             }
             path = f"{prefix}encoder.layer.{i}.output.adapter_modules.{name}."
-            found = [weights.get(path + part, shape).to(device, dtype) for part, shape in shapes.items()]
-            weights.release()
-            return Adapter(*found)
+            return Adapter(*(weights.get(path + part, shape).to(device, dtype) for part, shape in shapes.items()))
 
         with torch.device("meta"):
             encoder = cls(parsed, AdapterBank(parsed.languages, read_adapters))
         shapes = {name: value.shape for name, value in encoder.state_dict().items()}
         state = {}
-        for ours, theirs in tensor_names(parsed).items():
-            rows, *rest = shapes[ours]
-            parts = [weights.get(prefix + name, (rows // len(theirs), *rest)) for name in theirs]
-            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-            # On a CPU the word embeddings stay memory-mapped; only the rows of words that occur are read.
-            state[ours] = whole if ours == WORDS and device.type == "cpu" else whole.to(device, dtype)
-            if len(rest):
-                weights.release()
+        # Layer by layer, not tensor by tensor: the file of a checkpoint takes milliseconds to open again.
+        for _, names in groupby(tensor_names(parsed).items(), key=lambda item: item[0].split(".")[1:-2]):
+            for ours, theirs in names:
+                rows, *rest = shapes[ours]
+                parts = [weights.get(prefix + name, (rows // len(theirs), *rest)) for name in theirs]
+                whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+                # On a CPU the word embeddings stay memory-mapped; only the rows of words that occur are read.
+                state[ours] = whole if ours == WORDS and device.type == "cpu" else whole.to(device, dtype)
+            weights.release()
         encoder.load_state_dict(state, assign=True)
         return encoder.requires_grad_(False).eval()
 

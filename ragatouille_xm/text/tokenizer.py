@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import string
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import CheckpointError, InputError, MissingExtraError, RagatouilleXMError
-from ..files import is_file_name, lacks_memory, open_regular, parse_json
+from ..errors import CheckpointError, InputError
+from .tokenizer_files import known, load_vocabulary, tokeniser_errors
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
 
-_SENTENCEPIECE = "sentencepiece.bpe.model"
-_FILES = ("tokenizer.json", _SENTENCEPIECE, "vocab.txt", "vocab.json", "spiece.model")
+_RARE = "\U0010fffd"  # in no vocabulary: one that has no token for the unknown fails when loaded, not at some text
 
 
 class Tokens(NamedTuple):
@@ -114,7 +110,7 @@ class ColBERTTokenizer:
     Raises
     ------
     CheckpointError
-        If the folder has no tokeniser that transformers can load.
+        If the folder has no tokeniser, or a damaged one.
     MissingExtraError
         If it has only a SentencePiece model, and sentencepiece is not installed.
     """
@@ -127,28 +123,27 @@ class ColBERTTokenizer:
             )
         self._settings = settings
         self.max_tokens = max_tokens
-        with _tokeniser_errors(folder):
-            self._tokenizer: Any = _load(folder)
+        with tokeniser_errors(folder):
+            self._vocabulary = load_vocabulary(folder)
             self._prepare()
 
     def _prepare(self) -> None:
         """Look up what texts are marked and filled with; raise `ValueError` if the tokeniser lacks it."""
-        settings, tokenizer = self._settings, self._tokenizer
-        self._query_marker = _id(tokenizer.convert_tokens_to_ids(settings.query_token_id), "query_token_id")
-        self._doc_marker = _id(tokenizer.convert_tokens_to_ids(settings.doc_token_id), "doc_token_id")
-        self._pad = _id(tokenizer.pad_token_id, "pad_token")
-        self._mask = _id(tokenizer.mask_token_id, "mask_token")
+        settings, vocabulary = self._settings, self._vocabulary
+        self._query_marker = known(vocabulary.id_of(settings.query_token_id), "query_token_id")
+        self._doc_marker = known(vocabulary.id_of(settings.doc_token_id), "doc_token_id")
+        self._pad, self._mask = vocabulary.pad, vocabulary.mask
         # colbert-ai takes the first id of each symbol, which for XLM-R is often "▁" alone, so it keeps a "."
         # attached to a word. The model was trained this way.
         symbols = string.punctuation if settings.mask_punctuation else ""
-        self._skipped = frozenset([self._pad, *(ids[0] for ids in self._plain_ids(symbols) if ids)])
+        self._skipped = frozenset([self._pad, *(ids[0] for ids in self._ids(symbols, special=False) if ids)])
         # added by `documents`: special tokens, the marker, and the "." that the prefix leaves
         self.overhead = len(self._marked([""], self._doc_marker, self.max_tokens)[0])
-        self._n_ids: int = 1 + max(tokenizer.get_vocab().values())
+        self._ids([_RARE])
 
     def __len__(self) -> int:
         """Return the number of ids; the embedding table must have at least as many rows."""
-        return self._n_ids
+        return self._vocabulary.size
 
     def documents(self, texts: Sequence[str], max_length: int) -> list[Tokens]:
         """Tokenise passages, truncating each to `max_length` tokens, including special tokens.
@@ -194,7 +189,7 @@ class ColBERTTokenizer:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text itself, without special tokens and marker."""
-        return [len(ids) for ids in self._plain_ids(texts)]
+        return [len(ids) for ids in self._ids(texts, special=False)]
 
     def pad(self, texts: Sequence[Tokens]) -> TokenBatch:
         """Pad texts to the longest; padding is neither attended to nor scored."""
@@ -210,9 +205,9 @@ class ColBERTTokenizer:
 
     def _marked(self, texts: Sequence[str], marker: int, max_length: int) -> list[list[int]]:
         if self._settings.marker == "insert":
-            marked = [[ids[0], marker, *ids[1:]] for ids in self._call(texts)]
+            marked = [[ids[0], marker, *ids[1:]] for ids in self._ids(texts)]
         else:
-            marked = [[ids[0], marker, *ids[2:]] for ids in self._call([". " + text for text in texts])]
+            marked = [[ids[0], marker, *ids[2:]] for ids in self._ids([". " + text for text in texts])]
         too_long = sum(len(ids) > max_length for ids in marked)
         if too_long:
             logger.warning(
@@ -220,77 +215,8 @@ class ColBERTTokenizer:
             )
         return [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in marked]
 
-    def _plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._call(texts, add_special_tokens=False)
-
-    def _call(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
-        if not texts:
-            return []
-        ids: list[list[int]] = self._tokenizer([encodable(text) for text in texts], verbose=False, **options)[
-            "input_ids"
-        ]
-        return ids
-
-
-def _load(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    # transformers 5 silently makes an empty tokeniser for a folder without one
-    files = [name for name in _FILES if (folder / name).is_file()]
-    if not files:
-        raise CheckpointError(f"The checkpoint folder {str(folder)!r} has no tokeniser: none of {', '.join(_FILES)}.")
-    if files == [_SENTENCEPIECE] and not (_installed("sentencepiece") and _installed("google.protobuf")):
-        raise MissingExtraError(f"Reading {_SENTENCEPIECE}", "sentencepiece")
-    for path in folder.iterdir():  # transformers would wait for a pipe
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise CheckpointError(f"{str(path)!r} is not a regular file. Fetch the checkpoint again.")
-    _check_versions(folder / "tokenizer_config.json")
-    # Named, so that older transformers do not follow the name that tokenizer_config.json may have for it.
-    named = {"tokenizer_file": str(folder / files[0])} if files[0] == "tokenizer.json" else {}
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **named)
-
-
-def _check_versions(path: Path) -> None:
-    """Raise `CheckpointError` if tokenizer_config.json names tokenisers outside the folder for some versions."""
-    if not os.path.lexists(path):
-        return
-    with open_regular(path, links=True) as file:
-        config = parse_json(file.read())
-    names = config.get("fast_tokenizer_files", []) if isinstance(config, dict) else [config]
-    if not isinstance(names, list) or not all(map(is_file_name, names)):
-        raise CheckpointError(
-            f"{str(path)!r} has fast_tokenizer_files={str(names)[:80]!r}, which are not names of files in the folder. "
-            "Fetch the checkpoint again."
-        )
-
-
-@contextmanager
-def _tokeniser_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except RagatouilleXMError:
-        raise
-    except BaseException as error:  # each kind of tokeniser raises its own, and Rust a PanicException
-        if lacks_memory(error) or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
-            raise
-        name = next(name for name in _FILES if (folder / name).is_file())
-        raise CheckpointError(
-            f"The tokeniser ({name}) of {str(folder)!r} cannot be loaded: {error}. It, or tokenizer_config.json, is "
-            "damaged. Fetch the checkpoint again."
-        ) from error
-
-
-def _id(value: object, field: str) -> int:
-    if not isinstance(value, int):
-        raise ValueError(f"it has no {field}")
-    return value
-
-
-def _installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # the parent package is missing
-        return False
+    def _ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        return self._vocabulary.ids([encodable(text) for text in texts], special=special) if texts else []
 
 
 def encodable(text: str) -> str:

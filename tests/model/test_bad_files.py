@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,11 +32,13 @@ SEEDS = st.integers(0, 2**31)
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("checkpoints")
+    (build_tiny_bert(root / "vocab.txt") / "tokenizer.json").unlink()
     return {
         "xmod": build_tiny_xmod(root / "xmod", sharded=True),
         "bert": build_tiny_bert(root / "bert"),
         "xlmr": build_tiny_xlmr(root / "xlmr"),
         "bin": build_tiny_xmod(root / "bin", bin=True),
+        "vocab.txt": root / "vocab.txt",
     }
 
 
@@ -183,7 +186,8 @@ def test_pickles_of_other_things(tmp_path: Path, content: object) -> None:
     [
         ("torch.load", "bin"),
         ("ragatouille_xm.model.weights.safe_open", "xmod"),
-        ("transformers.AutoTokenizer.from_pretrained", "xmod"),
+        ("ragatouille_xm.text.tokenizer_files.Tokenizer", "xmod"),
+        ("transformers.AutoTokenizer.from_pretrained", "vocab.txt"),
         ("transformers.AutoModel.from_config", "bert"),
     ],
 )
@@ -193,7 +197,8 @@ def test_lack_of_memory_is_not_called_damage(
     def fail(*args: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(function, fail)
+    failing = SimpleNamespace(from_buffer=fail) if function.endswith("Tokenizer") else fail
+    monkeypatch.setattr(function, failing)
     with pytest.raises(type(error)) as caught:
         use(folders[kind])
     assert caught.value is error

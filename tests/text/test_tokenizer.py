@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import sentencepiece
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from reference.texts import DOCUMENTS
-from reference.tiny import build_tiny_bert, build_tiny_xmod
+from reference.tiny import build_tiny_bert, build_tiny_xlmr, build_tiny_xmod
+from transformers import AutoTokenizer
 
 from ragatouille_xm.errors import CheckpointError, InputError, MissingExtraError
-from ragatouille_xm.text.tokenizer import ColBERTTokenizer, TokenSettings
+from ragatouille_xm.text.tokenizer import ColBERTTokenizer, TokenSettings, encodable
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 MARKERS = {"old": "prefix", "new": "insert"}
@@ -31,8 +34,8 @@ def split_at_blanks(recorded: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def make(folder: Path, version: str, **settings: Any) -> ColBERTTokenizer:
-    chosen = {"attend_to_mask_tokens": True, "marker": MARKERS[version], **settings}
+def make(folder: Path, version: str, **options: Any) -> ColBERTTokenizer:
+    chosen = {"attend_to_mask_tokens": True, "marker": MARKERS[version], **options}
     return ColBERTTokenizer(folder, TokenSettings(**chosen), 512)
 
 
@@ -147,8 +150,117 @@ def test_a_sentencepiece_model_alone_will_do(tmp_path: Path, monkeypatch: pytest
     text = "The library opens at nine."
     (tokens,) = make(folder, "new").documents([text], 64)
     assert tokens.ids == [0, 3, *(i + 1 for i in processor.encode(text)), 2]  # fairseq's ids are one further
-    monkeypatch.setattr("ragatouille_xm.text.tokenizer.find_spec", lambda name: None)
+    monkeypatch.setattr("ragatouille_xm.text.tokenizer_files.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "ragatouille-xm\[sentencepiece\]"'):
+        make(folder, "new")
+
+
+# transformers' own reading of the same files: its ids are what they were before tokenizer.json was read by itself
+
+HOSTILE = st.one_of(
+    st.text(max_size=60),
+    st.lists(
+        st.sampled_from([
+            "<mask>", "<s>", "</s>", "<pad>", "<unk>", "[MASK]", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[unused0]",
+            "▁", "##s", " ", "  ", "\t", "\n", "\u00a0", "\u200b", "\u3000", "\0", ".", ",", "\ufeff", "e\u0301",
+            "ﬁ", "İ", "ß", "Ａ", "\U0001f468\u200d\U0001f469", "\ud800", "\U0010fffd", "book", "Library", "図書館",
+            "كتاب", "й", "हि", "12:30",
+        ]),
+        max_size=12,
+    ).map("".join),
+)  # fmt: skip
+KINDS = {"xmod": build_tiny_xmod, "xlmr": build_tiny_xlmr, "bert": build_tiny_bert}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory, demo_path: Path) -> dict[str, tuple[ColBERTTokenizer, Any]]:
+    folders = {kind: build(tmp_path_factory.mktemp(kind)) for kind, build in KINDS.items()} | {"demo": demo_path}
+    return {kind: (make(folder, "new"), AutoTokenizer.from_pretrained(folder)) for kind, folder in folders.items()}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "demo"])
+@settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(HOSTILE, min_size=1, max_size=4))
+def test_ids_equal_those_of_transformers(
+    pairs: dict[str, tuple[ColBERTTokenizer, Any]], kind: str, texts: list[str]
+) -> None:
+    ours, theirs = pairs[kind]
+    texts_they_take = [encodable(text) for text in texts]
+    expected = theirs(texts_they_take)["input_ids"]
+    assert [tokens.ids[:1] + tokens.ids[2:] for tokens in ours.documents(texts, 512)] == expected  # without marker
+    assert ours.count(texts) == [len(ids) for ids in theirs(texts_they_take, add_special_tokens=False)["input_ids"]]
+    assert len(ours) == 1 + max(theirs.get_vocab().values())
+
+
+def settle(folder: Path, name: str, **changes: Any) -> None:
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    (folder / name).write_text(json.dumps(content | changes), encoding="utf-8")
+
+
+TEXTS = ["The LIBRARY, <mask> opens.", "Où est [Q] 図書館 ?", "[MASK] été"]
+TOKEN = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+CONFIGS: list[tuple[str, dict[str, Any]]] = [
+    ("bert", {"do_lower_case": False}),
+    ("bert", {"strip_accents": False}),
+    ("bert", {"tokenize_chinese_chars": False}),
+    ("bert", {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}),
+    ("bert", {"additional_special_tokens": ["[Q]"]}),
+    ("bert", {"mask_token": {"__type": "AddedToken", "content": "[MASK]", **TOKEN}}),
+    ("xmod", {"added_tokens_decoder": {"3": {"content": "<unk>", **TOKEN}}}),
+    ("xmod", {"added_tokens_decoder": {"9999": {"content": "[Q]", **TOKEN}}}),
+    ("xmod", {"mask_token": "<unk>"}),
+    ("xmod", {"pad_token": "the"}),
+    ("xmod", {"split_special_tokens": True}),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CONFIGS)))
+def test_what_tokenizer_config_changes_is_heeded(tmp_path: Path, case: int) -> None:
+    kind, changes = CONFIGS[case]
+    folder = KINDS[kind](tmp_path)
+    settle(folder, "tokenizer_config.json", **changes)
+    ours, theirs = make(folder, "new", query_token_id="[Q]"), AutoTokenizer.from_pretrained(folder)
+    assert [tokens.ids[:1] + tokens.ids[2:] for tokens in ours.documents(TEXTS, 512)] == theirs(TEXTS)["input_ids"]
+    query = ours.queries(["book"])[0].ids
+    assert query[1] == theirs.convert_tokens_to_ids("[Q]")
+    assert query[-1] == theirs.mask_token_id
+    padded = ours.pad(ours.documents(["a", "a book"], 64)).input_ids
+    assert padded[0, -1] == theirs.pad_token_id
+    assert len(ours) == 1 + max(theirs.get_vocab().values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_are_found_where_no_file_names_them(tmp_path: Path, kind: str) -> None:
+    folder = KINDS[kind](tmp_path)
+    named = make(folder, "new").queries(["book"])
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").unlink()
+    assert make(folder, "new").queries(["book"]) == named
+    (folder / "special_tokens_map.json").write_text(json.dumps(config), encoding="utf-8")
+    assert make(folder, "new").queries(["book"]) == named
+
+
+def test_truncation_and_padding_of_the_file_are_ours_to_decide(tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path)
+    expected = make(folder, "new").documents(["a", "the library " * 20], 512)
+    settle(
+        folder,
+        "tokenizer.json",
+        truncation={"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0},
+        padding={
+            "strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 1, "pad_type_id": 0,
+            "pad_token": "<pad>",
+        },
+    )  # fmt: skip
+    assert make(folder, "new").documents(["a", "the library " * 20], 512) == expected
+
+
+def test_a_vocabulary_without_a_token_for_the_unknown_is_refused_at_once(tmp_path: Path) -> None:
+    folder = build_tiny_xmod(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    del content["model"]["unk_id"]
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"The tokeniser \(tokenizer.json\) of .* cannot be loaded"):
         make(folder, "new")
 
 
