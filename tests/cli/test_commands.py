@@ -151,7 +151,10 @@ def test_add_and_update(run: Run, root: Path) -> None:
     assert message == "The index 'mine' already has 'fr'. Give --update to replace documents."
     assert len(records(run("search", "mine", "pain", "--json", "--root", root))) == 4, "nothing was added"
     result = good(run("add", "mine", new, "--update", "--root", root))
-    assert result.stderr == "Added 2 documents, 1 of them replaced; the index has 5 passages.\n"
+    assert [line.rstrip() for line in result.stderr.splitlines()] == [
+        "INFO     languages of the documents: fr 1, ja 1",
+        "Added 2 documents, 1 of them replaced; the index has 5 passages.",
+    ]
     found = {r["document_id"]: r for r in records(run("search", "mine", "pain", "--json", "--root", root))}
     assert found["fr"]["content"] == "Le pain."
     assert found["ja"]["language"] == "ja"
@@ -160,7 +163,10 @@ def test_add_and_update(run: Run, root: Path) -> None:
 def test_add_without_conflict_takes_no_update(run: Run, root: Path) -> None:
     (root / "new.csv").write_text("id,text,lang\nx,Hallo.,de\n", encoding="utf-8")
     result = good(run("add", "mine", root / "new.csv", "--root", root))
-    assert result.stderr == "Added 1 document; the index has 5 passages.\n"
+    assert [line.rstrip() for line in result.stderr.splitlines()] == [
+        "INFO     languages of the documents: de 1",
+        "Added 1 document; the index has 5 passages.",
+    ]
 
 
 def test_add_bad_input(run: Run, shared: Path) -> None:
