@@ -17,6 +17,7 @@ from .model.colbert import ColBERT
 from .model.replicas import encode_on
 from .text.ahead import map_ahead
 from .text.batching import plan_batches
+from .text.collection import CollectionLanguages
 from .text.detect import LanguageDetector, make_detector
 from .text.tokenizer import ColBERTTokenizer, TokenBatch, Tokens
 from .types import Detection, TokenVectors
@@ -123,16 +124,20 @@ class Encoder:
         return self.model.dim
 
     def detect(
-        self, texts: Sequence[str], counts: Mapping[str, float] | None = None, *, together: bool = False
+        self, texts: Sequence[str], counts: Mapping[str, int] | None = None, *, together: bool = False
     ) -> list[Detection]:
         """Detect the language of each text, one that has an adapter.
 
         Parameters
         ----------
-        counts, together
-            What is known of the collection: see `ragatouille_xm.text.detector.LanguageDetector.detect`.
+        counts : mapping of str to int, optional
+            How many texts in each language the collection holds that these are for.
+        together : bool
+            The texts are of one collection, and are weighed as an index of them weighs them: see `CollectionLanguages`.
         """
-        return self.detector.detect(texts, self.adapters.languages, counts, together=together)
+        if together:
+            return CollectionLanguages(self.detector, self.adapters.languages, counts).detect(texts)
+        return self.detector.detect(texts, self.adapters.languages, counts)
 
     @property
     def works_ahead(self) -> bool:

@@ -21,7 +21,7 @@ from .index.base import IndexBuild, IndexWriter
 from .text.ahead import map_ahead
 from .text.collection import CollectionLanguages
 from .text.tokenizer import Tokens
-from .types import Passage
+from .types import Detection, Passage
 
 logger = logging.getLogger(__name__)
 
@@ -193,11 +193,15 @@ class Indexer:
 
         A document's language is the user's, or detected once for all its passages. A blank document has none.
         """
-        with_text = [i for i, each in enumerate(documents) if not is_blank(each.text)]
-        stated = [documents[i].language for i in with_text]
         resolve = self.encoder.adapters.resolve
-        given = [None if each is None else resolve(each) for each in stated]
-        found = dict(zip(with_text, languages.detect([documents[i].text for i in with_text], given), strict=True))
+        found: dict[int, Detection] = {}
+        for start in range(0, len(documents), DOCUMENT_BATCH):  # the same texts together, however many devices there are
+            batch = documents[start : start + DOCUMENT_BATCH]
+            with_text = [i for i, each in enumerate(batch, start) if not is_blank(each.text)]
+            stated = [documents[i].language for i in with_text]
+            given = [None if each is None else resolve(each) for each in stated]
+            detected = languages.detect([documents[i].text for i in with_text], given)
+            found.update(zip(with_text, detected, strict=True))
         chunks = self.split(documents)
         tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
         return Prepared(

@@ -66,7 +66,7 @@ def test_a_result_is_ragatouilles_and_more(rag: RAGPretrainedModel) -> None:
     kept = [key for key in ours if key in STEPS["search, types"]]
     assert {key: type(ours[key]).__name__ for key in kept} == STEPS["search, types"]
     assert kept == list(STEPS["search, types"]), "in the same order, too"
-    assert set(ours) - set(kept) == {"language", "relevance"}
+    assert set(ours) - set(kept) == {"language", "relevance", "query_language"}
 
 
 @pytest.mark.parametrize("step", ["search", "search, all at once", "from_index, search"])

@@ -627,6 +627,19 @@ def test_documents_are_detected_together_and_with_the_index(
     assert rag.get_passages("added", "german")[0]["language"] == "de"
 
 
+def test_texts_together_have_the_languages_that_an_index_of_them_stores(rag: RAGPretrainedModel) -> None:
+    texts = ["RTX 4090"] * 600 + ["Das Buch ist im Garten.", "La bibliothèque est au bord de la rivière."] * 20
+    told = [found.language for found in rag.detect_languages(texts, together=True)]
+    names = [str(i) for i in range(len(texts))]
+    rag.index(texts, names, index_name="many")
+    assert told == [passage["language"] for passage in rag.get_passages(names)]
+    more = [*texts[::-1], "RTX 4090"]
+    told = [found.language for found in rag.detect_languages(more, index_name="many", together=True)]
+    names = [f"more {i}" for i in range(len(more))]
+    rag.add_to_index(more, names)
+    assert told == [passage["language"] for passage in rag.get_passages(names)]
+
+
 # odd text
 
 

@@ -71,6 +71,7 @@ def _print_version(wanted: bool) -> None:
     """
 )
 def options(
+    ctx: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print more messages.")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="RAGATOUILLE_XM_DEBUG", help="Show the traceback of an error.")
@@ -88,7 +89,8 @@ def options(
     logger = logging.getLogger("ragatouille_xm")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("ragatouille_xm.indexing").setLevel(logging.INFO)  # what languages the documents are in
+    tells_languages = ctx.invoked_subcommand in ("index", "add")  # of the documents; the demo has a table of its own
+    logging.getLogger("ragatouille_xm.indexing").setLevel(logging.INFO if tells_languages else logging.NOTSET)
     logging.getLogger("pypdf").setLevel(logging.ERROR)  # it repairs many files, and warns of each
 
 

@@ -138,9 +138,8 @@ def _detect_documents(documents: Iterable[Document]) -> Iterator[dict[str, Any]]
     while batch := list(islice(stream, BATCH)):
         given = [None if each.language is None else table.resolve(each.language) for each in batch]
         found = languages.detect([each.text for each in batch], given)
-        for document, detected in zip(batch, found, strict=True):
-            stated = document.language
-            yield _row(document.document_id, stated or detected.language, None if stated else detected.confidence)
+        for document, stated, its in zip(batch, given, found, strict=True):
+            yield _row(document.document_id, its.language, its.confidence if stated is None else None)
 
 
 def _row(text: str, language: str, confidence: float | None) -> dict[str, Any]:

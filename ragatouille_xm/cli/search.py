@@ -18,9 +18,6 @@ from .paths import IndexArgument, RootOption, find_index
 if TYPE_CHECKING:
     from ..retriever import Result
 
-DETECTION_BATCH = 256
-MAX_ROWS = 40  # beyond this many documents, languages are counted instead
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reference.tiny import build_tiny_xmod
 from rich.cells import cell_len
 from typer.testing import Result
 
 from ragatouille_xm.demo import demo_sample
+from ragatouille_xm.languages import ADAPTERS
 
 Run = Callable[..., Result]
 
@@ -149,7 +151,10 @@ def test_add_and_update(run: Run, root: Path) -> None:
     assert message == "The index 'mine' already has 'fr'. Give --update to replace documents."
     assert len(records(run("search", "mine", "pain", "--json", "--root", root))) == 4, "nothing was added"
     result = good(run("add", "mine", new, "--update", "--root", root))
-    assert result.stderr == "Added 2 documents, 1 of them replaced; the index has 5 passages.\n"
+    assert [line.rstrip() for line in result.stderr.splitlines()] == [
+        "INFO     languages of the documents: fr 1, ja 1",
+        "Added 2 documents, 1 of them replaced; the index has 5 passages.",
+    ]
     found = {r["document_id"]: r for r in records(run("search", "mine", "pain", "--json", "--root", root))}
     assert found["fr"]["content"] == "Le pain."
     assert found["ja"]["language"] == "ja"
@@ -158,7 +163,10 @@ def test_add_and_update(run: Run, root: Path) -> None:
 def test_add_without_conflict_takes_no_update(run: Run, root: Path) -> None:
     (root / "new.csv").write_text("id,text,lang\nx,Hallo.,de\n", encoding="utf-8")
     result = good(run("add", "mine", root / "new.csv", "--root", root))
-    assert result.stderr == "Added 1 document; the index has 5 passages.\n"
+    assert [line.rstrip() for line in result.stderr.splitlines()] == [
+        "INFO     languages of the documents: de 1",
+        "Added 1 document; the index has 5 passages.",
+    ]
 
 
 def test_add_bad_input(run: Run, shared: Path) -> None:
@@ -303,7 +311,7 @@ def test_languages_of_texts_and_files(run: Run, root: Path) -> None:
     assert [(r["text"], r["language"], r["adapter"]) for r in found] == [
         ("Où est la gare ?", "fr", "fr_XX"),
         ("12:30", "en", "en_XX"),
-        ("g", "oc", "ca_ES"),
+        ("g", "ca", "ca_ES"),
     ]
     assert found[0]["confidence"] > 0.5
     assert found[1]["confidence"] == 0
@@ -350,6 +358,27 @@ def test_documents_are_taken_together(run: Run, tmp_path: Path) -> None:
     assert "Uncertain: " in done.stderr
     told = [run("languages", "--text", each, "--json") for each in titles]
     assert {records(each)[0]["language"] for each in told} != {"pt"}
+
+
+def test_languages_of_files_are_those_that_an_index_of_them_stores(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint = build_tiny_xmod(tmp_path / "tiny", languages=ADAPTERS)
+    given = [("a", "Estação", "pt-BR"), ("b", "Gara", "oc"), ("c", "駅", "zh_HK.UTF-8"), ("d", "Sakk", None)]
+    lines = [json.dumps({"id": name, "text": text, "lang": language}) for name, text, language in given]
+    Path("t.jsonl").write_text("\n".join([*lines, '{"id": "blank", "text": "\\u200b"}']), encoding="utf-8")
+    Path("notes").mkdir()
+    for name, text in (("1.txt", "Tere!"), ("2.txt", "Raamatukogu avatakse kell üheksa."), ("3.txt", "\u200b\u2060\n")):
+        Path("notes", name).write_text(text, encoding="utf-8")
+    told = run("languages", "t.jsonl", "notes", "--json")
+    shown = {row["text"]: row["language"] for row in records(told)}
+    done = good(run("index", "t.jsonl", "notes", "--name", "mine", "--checkpoint", checkpoint))
+    assert "Indexed 6 documents as 6 passages" in done.stderr
+    assert "Skipped: 2 without text" in done.stderr
+    found = records(run("search", "mine", "", "--filter", '{"document_id": {"$ne": ""}}', "--json"))
+    assert shown == {row["document_id"]: row["language"] for row in found}
+    assert {name: shown[name] for name in "abc"} == {"a": "pt", "b": "ca", "c": "zh-TW"}
 
 
 def test_bad_input_to_languages(run: Run, shared: Path) -> None:

@@ -119,6 +119,19 @@ def test_an_error_of_one_replica_surfaces_and_leaves_the_encoder_usable(
     torch.testing.assert_close(found.vectors, expected.vectors, atol=1e-6, rtol=0)
 
 
+def test_languages_do_not_depend_on_the_number_of_devices(
+    one: Encoder, two: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 2)
+    texts = ["RTX 4090", "", "Das Buch ist im Garten.", "Die Bibliothek öffnet am Morgen.", "RTX 4090"]
+    found = []
+    for name, encoder in (("one", one), ("two", two)):
+        rag = RAGPretrainedModel(encoder, tmp_path / name, verbose=0)
+        rag.index(texts, list("abcde"))
+        found.append([passage["language"] for passage in rag.get_passages(list("abcde"))])
+    assert found[0] == found[1] == ["en", "de", "de", "de"]
+
+
 def test_a_caller_that_stops_leaves_no_threads(two: Encoder) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt

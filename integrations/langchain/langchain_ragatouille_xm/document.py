@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 from langchain_core.documents import Document
 
 OWN_KEYS = ("document_id", "passage_id", "language")
-SCORE_KEYS = ("score", "rank", "relevance")
+SCORE_KEYS = ("score", "rank", "relevance", "query_language")
 
 
 def found_document(result: dict[str, Any], with_scores: bool) -> Document:

@@ -56,8 +56,9 @@ class RagatouilleXMRetriever(BaseRetriever):
     force_fast : bool
         Score fewer candidates.
     with_scores : bool
-        Put ``score`` (MaxSim), ``rank`` and ``relevance`` (0 to 1) into the metadata too. They depend on the query, so
-        a document found by several queries is then several documents to LangChain.
+        Put ``score`` (MaxSim), ``rank``, ``relevance`` (0 to 1) and ``query_language``, whose adapter the query went
+        through, into the metadata too. They depend on the query, so a document found by several queries is then several
+        documents to LangChain.
 
     Raises
     ------

@@ -46,6 +46,9 @@ def test_scores_are_given_on_request(rag: RAGPretrainedModel) -> None:
     assert all(first[name].metadata["score"] != second[name].metadata["score"] for name in IDS)
     assert {name: each.id for name, each in first.items()} == {name: each.id for name, each in second.items()}
     assert [each.metadata["rank"] for each in every.invoke("book")] == [1, 2, 3, 4, 5]
+    asked = every.batch(["Wo ist das Buch im Garten?", "図書館はどこですか"])
+    assert [{each.metadata["query_language"] for each in documents} for documents in asked] == [{"de"}, {"ja"}]
+    assert "query_language" not in every.invoke("book", with_scores=False)[0].metadata
     assert "score" not in every.invoke("book", with_scores=False)[0].metadata
     per_call = rag.as_langchain_retriever(k=5).batch(["book"], with_scores=True)[0]
     assert per_call == every.invoke("book")

@@ -74,7 +74,7 @@ def test_documents_carry_their_metadata_and_what_the_search_says(
     found = retriever.invoke(TEXTS[1], with_scores=True)
     expected = rag.search(TEXTS[1], k=2)
     assert [document.page_content for document in found] == [result["content"] for result in expected]
-    scores = {"score": expected[0]["score"], "rank": 1, "relevance": expected[0]["relevance"]}
+    scores = {"rank": 1} | {key: expected[0][key] for key in ("score", "relevance", "query_language")}
     assert found[0].metadata == {**own, **scores}
     assert type(found[0].metadata["score"]) is float
     assert json.loads(found[0].model_dump_json())["metadata"]["score"] == pytest.approx(expected[0]["score"])

@@ -311,6 +311,16 @@ def test_metadata_can_be_encoded_and_does_not_decide_the_language(empty: RAGPret
         assert {each["language"] for each in stored} == {"fr"}
 
 
+@pytest.mark.parametrize("metadata_mode", [MetadataMode.NONE, MetadataMode.EMBED])
+def test_a_node_that_says_little_is_in_a_language_of_the_index(
+    empty: RAGPretrainedModel, metadata_mode: MetadataMode
+) -> None:
+    nodes = [TextNode(text=text) for text in ("Das Buch ist im Garten.", "Die Bibliothek ist geschlossen.")]
+    index = RagatouilleXMIndex(nodes, model=empty, metadata_mode=metadata_mode)
+    index.insert_nodes([TextNode(id_="short", text="RTX 4090", metadata={"title": TEXTS[0]})])
+    assert {each["language"] for each in empty.get_passages("short")} == {"de"}
+
+
 def test_an_index_is_not_replaced_by_accident(index: RagatouilleXMIndex, empty: RAGPretrainedModel) -> None:
     context = StorageContext.from_defaults()
     with pytest.raises(InputError, match="There is an index 'news' already.*overwrite=True"):

@@ -180,6 +180,9 @@ def test_nodes_without_text_are_left_out(store: RagatouilleXMVectorStore, caplog
         assert store.add([TextNode(id_="blank", text=" \n"), TextNode(id_="more", text="More.")]) == ["blank", "more"]
     assert "1 nodes have no text and are left out" in caplog.text
     assert "blank" not in ask(store)
+    store.add([TextNode(id_="more", text="\u200b"), TextNode(id_="other", text="Other.")])  # it has no text any more
+    assert [node.node_id for node in store.get_nodes(["more", "other"])] == ["other"]
+    assert "more" not in ask(store)
 
 
 def test_of_several_nodes_with_one_id_the_last_stays(store: RagatouilleXMVectorStore) -> None:
@@ -192,6 +195,16 @@ def test_languages_may_be_given(empty: RAGPretrainedModel) -> None:
     store.add([TextNode(id_="a", text="Taxi", metadata={"lang": "fr"}), TextNode(id_="b", text="The old book")])
     assert ask(store, filters=only("passage.language", "fr")) == ["a"]
     assert ask(store, filters=only("passage.language", "en")) == ["b"]
+
+
+@pytest.mark.parametrize("metadata_mode", [MetadataMode.NONE, MetadataMode.EMBED])
+def test_a_node_that_says_little_is_in_a_language_of_the_store(
+    empty: RAGPretrainedModel, metadata_mode: MetadataMode
+) -> None:
+    store = RagatouilleXMVectorStore(model=empty, metadata_mode=metadata_mode)
+    store.add([TextNode(text=text) for text in ("Das Buch ist im Garten.", "Die Bibliothek ist geschlossen.")])
+    store.add([TextNode(id_="short", text="RTX 4090", metadata={"title": "A book in English"})])
+    assert ask(store, filters=only("passage.language", "de"), node_ids=["short"]) == ["short"]
 
 
 def test_a_store_is_opened_again_and_copied(store: RagatouilleXMVectorStore) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...corpus.passages import Document
+from ...corpus.passages import Document, is_blank
 from ...errors import DuplicateDocumentError, InputError, MissingExtraError
 from ...shell import quoted
 from .encoding import describe, open_bytes
@@ -102,7 +102,7 @@ class FileReader:
         """Give ids to what was found in a file."""
         file, place = file_id(path, self._base), None
         for place, given_id, text, metadata, language in parsed:
-            if not text.strip():
+            if is_blank(text):
                 self.skipped.add("without text", f"{place} has no text.")
                 continue
             document_id = given_id or (self._record_id(file, text) if format in RECORDS else file)

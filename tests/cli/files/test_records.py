@@ -58,7 +58,7 @@ def test_a_cell_may_be_longer_than_the_csv_module_likes(tmp_path: Path) -> None:
 
 
 def test_records_without_text_are_passed_over_and_counted(tmp_path: Path) -> None:
-    lines = write(tmp_path / "t.jsonl", '{"text": ""}\n{"text": null}\n{"text": "x"}')
+    lines = write(tmp_path / "t.jsonl", '{"text": "\\u200b"}\n{"text": null}\n{"text": "x"}')
     table = write(tmp_path / "t.csv", "id,text\n1,\n2,y\n")
     files = reader(lines, table)
     assert [d.text for d in files] == ["x", "y"]

@@ -163,7 +163,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             nodes = last_of_each(nodes)
             for node in nodes:
                 node.to_dict()  # fails before the folder is written, if the document store would refuse it
-            texts, ids, metadatas, languages = self._columns(nodes)
+            texts, ids, metadatas, languages = self._columns(nodes, None)
             self._model.index(
                 texts,
                 ids,
@@ -242,7 +242,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
             self._docstore.set_document_hash(document.id_, document.hash)
 
     def _write(self, nodes: Sequence[BaseNode]) -> None:
-        texts, ids, metadatas, languages = self._columns(nodes)
+        texts, ids, metadatas, languages = self._columns(nodes, self._index_name)
         if ids:
             self._model.update_in_index(texts, ids, metadatas, index_name=self._index_name, languages=languages)
 
@@ -256,10 +256,10 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         self._index_struct.nodes_dict.update(zip(ids, ids, strict=True))
 
     def _columns(
-        self, nodes: Sequence[BaseNode]
+        self, nodes: Sequence[BaseNode], index_name: str | None
     ) -> tuple[list[str], list[str], list[dict[str, Any]], list[str | None] | None]:
-        """Return texts, ids, metadatas and languages of the nodes that have text."""
-        columns = columns_of(self._model, nodes, self._language, self._metadata_mode)
+        """Return texts, ids, metadatas and languages of the nodes that have text, for that index, if it is there."""
+        columns = columns_of(self._model, nodes, self._language, self._metadata_mode, index_name)
         if n_without := len(nodes) - len(columns.nodes):
             logger.warning("%d nodes have no text: they are stored, but not searchable", n_without)
         source = [{} if node.ref_doc_id is None else {"ref_doc_id": node.ref_doc_id} for node in columns.nodes]

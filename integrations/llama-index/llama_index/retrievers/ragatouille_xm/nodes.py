@@ -28,7 +28,11 @@ class Columns(NamedTuple):
 
 
 def columns_of(
-    model: RAGPretrainedModel, nodes: Sequence[BaseNode], language: Language, metadata_mode: MetadataMode
+    model: RAGPretrainedModel,
+    nodes: Sequence[BaseNode],
+    language: Language,
+    metadata_mode: MetadataMode,
+    index_name: str | None,
 ) -> Columns:
     """Return what to encode of the nodes that have text.
 
@@ -37,6 +41,8 @@ def columns_of(
     language : str or callable, optional
         Of all nodes, or a function from a node to its language, or to None to detect it. It is that of the text,
         also where `metadata_mode` puts metadata before it.
+    index_name : str, optional
+        The index that they are added to, which tells what language short texts are in; None for a new one.
     """
     nodes = [node for node in nodes if has_text(node)]
     languages: list[str | None] | None = None
@@ -44,7 +50,7 @@ def columns_of(
         languages = [language(node) if callable(language) else language for node in nodes]
     if metadata_mode != MetadataMode.NONE:
         plain = [node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes]
-        detected = model.detect_languages(plain, together=True)
+        detected = model.detect_languages(plain, index_name=index_name, together=True)
         given = languages or [None] * len(nodes)
         languages = [mine or its.language for mine, its in zip(given, detected, strict=True)]
     texts = [node.get_content(metadata_mode=metadata_mode) for node in nodes]

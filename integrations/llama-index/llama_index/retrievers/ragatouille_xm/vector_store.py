@@ -119,7 +119,7 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
     def add(self, nodes: Sequence[BaseNode]) -> list[str]:  # type: ignore[override]  # no option is ignored
         """Add nodes, replacing those of the same id; return all ids. Embeddings are not kept.
 
-        Nodes without text are left out, since they could not be found.
+        Nodes without text are left out, since they could not be found; what was stored under their ids goes.
 
         Raises
         ------
@@ -127,14 +127,17 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
             A `ValueError`: if something is invalid; nothing is added then.
         """
         last = last_of_each(nodes)
-        columns = columns_of(self.model, last, self.language, self.metadata_mode)
-        if n_without := len(last) - len(columns.nodes):
-            logger.warning("%d nodes have no text and are left out", n_without)
+        columns = columns_of(self.model, last, self.language, self.metadata_mode, self.index_name)
+        without = {node.node_id for node in last}.difference(columns.ids)
+        if without:
+            logger.warning("%d nodes have no text and are left out", len(without))
         if columns.nodes:
             metadatas = [_stored(node) for node in columns.nodes]
             self.model.update_in_index(
                 columns.texts, columns.ids, metadatas, index_name=self.index_name, languages=columns.languages
             )
+        if without:
+            self.delete_nodes(list(without))
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode]) -> list[str]:  # type: ignore[override]
