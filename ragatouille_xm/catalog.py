@@ -153,7 +153,10 @@ def build_index(
     cluster : Cluster, optional
     """
     encoder = indexer.encoder
-    settings: dict[str, Any] = {"max_document_length": indexer.max_document_length}
+    settings: dict[str, Any] = {
+        "max_document_length": indexer.max_document_length,
+        "pooling": indexer.pooling,
+    }
     if use_faiss:
         require_faiss()  # now, and not once everything is encoded
         settings[USE_FAISS] = True
@@ -294,7 +297,13 @@ class IndexCatalog:
                 "other weights of that name. Open it with from_index, or index the documents again."
             )
         settings = theirs.settings
-        retriever = Retriever(self.encoder, index, int(settings["max_document_length"]), settings.get("query_language"))
+        retriever = Retriever(
+            self.encoder,
+            index,
+            int(settings["max_document_length"]),
+            settings.get("query_language"),
+            int(settings.get("pooling", 1)),
+        )
         if isinstance(index, LocalIndex):
             if self.device is not None:
                 index.to_device(self.device)

@@ -18,6 +18,7 @@ from .corpus.splitting import Splitter
 from .encoder import Encoder
 from .errors import DuplicateDocumentError
 from .index.base import IndexBuild, IndexWriter
+from .pooling import check_pooling, pool_tokens
 from .text.ahead import map_ahead
 from .text.collection import CollectionLanguages
 from .text.tokenizer import Tokens
@@ -85,6 +86,13 @@ class Indexer:
         Number of documents, for the progress bar.
     progress : bool
         Show one.
+    pooling : int
+        What the number of a passage's token vectors is divided by: see `ragatouille_xm.pooling.pool_tokens`.
+
+    Raises
+    ------
+    InputError
+        If `pooling` is not usable.
     """
 
     encoder: Encoder
@@ -93,6 +101,10 @@ class Indexer:
     batch_tokens: int | None = None
     total: int | None = None
     progress: bool = False
+    pooling: int = 1
+
+    def __post_init__(self) -> None:
+        check_pooling(self.pooling)
 
     def add(
         self,
@@ -237,6 +249,9 @@ class Indexer:
             on_batch=show_documents,
             tokens=[tokens[i] for i in kept],
         )
+        if self.pooling > 1:
+            added = [each for i in kept for each in self.encoder.tokenizer.added(tokens[i])]
+            vectors = pool_tokens(vectors, added, self.pooling)
         writer.add(passages, vectors)
         return len(passages)
 

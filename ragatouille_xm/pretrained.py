@@ -214,6 +214,7 @@ class RAGPretrainedModel:
         *,
         languages: Languages = None,
         storage: str = "int16",
+        pooling: int = 1,
         index_url: str | QdrantClient | None = None,
         api_key: str | None = None,
         cluster: ClusterConfig | None = None,
@@ -255,6 +256,9 @@ class RAGPretrainedModel:
             Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
         storage : str
             How token vectors are stored: ``"int16"``, or ``"int8"`` for half the space and slightly less precision.
+        pooling : int
+            2 keeps half of a passage's token vectors, 3 a third: similar ones are merged into their mean. Documents
+            that are added later are pooled alike. ``docs/guide/storage.md`` has what it costs.
         index_url : str or qdrant_client.QdrantClient, optional
             Keep the index in the Qdrant cluster at ``"http://host:6333"``.
         api_key : str, optional
@@ -290,7 +294,7 @@ class RAGPretrainedModel:
         options = SplitOptions(length, split_documents, document_splitter_fn, preprocessing_fn)
         path = self.catalog.build(
             name,
-            self._indexer(options, bsize, length_hint(texts)),
+            self._indexer(options, simplified(pooling), bsize, length_hint(texts)),
             self._read(texts, ids, document_metadatas, languages),
             place,
             storage=storage,
@@ -382,13 +386,13 @@ class RAGPretrainedModel:
         self, retriever: Retriever, documents: Iterable[Document], options: SplitOptions, bsize: int, *, replace: bool
     ) -> None:
         checked = list(documents)  # checks all of them before any is added
-        retriever.add(checked, self._indexer(options, bsize, len(checked)), replace=replace)
+        retriever.add(checked, self._indexer(options, retriever.pooling, bsize, len(checked)), replace=replace)
 
-    def _indexer(self, options: SplitOptions, bsize: int, total: int) -> Indexer:
+    def _indexer(self, options: SplitOptions, pooling: int, bsize: int, total: int) -> Indexer:
         tokenizer, length = self.encoder.tokenizer, options.max_document_length
         split = make_splitter(options, tokenizer.count, tokenizer.room(length))
         batch_tokens = batch_tokens_of(simplified(bsize), length)
-        return Indexer(self.encoder, split, length, batch_tokens, total or None, self.verbose > 0)
+        return Indexer(self.encoder, split, length, batch_tokens, total or None, self.verbose > 0, pooling)
 
     def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
         """Delete documents by id; return the number of passages deleted. Unknown ids are logged as a warning."""

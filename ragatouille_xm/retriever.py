@@ -42,15 +42,23 @@ class Retriever:
         Most tokens of a passage, specials included.
     query_language : str, optional
         Of all queries, unless the user names one: for an index in which all texts went through one adapter.
+    pooling : int
+        What the number of a passage's token vectors is divided by.
     """
 
     def __init__(
-        self, encoder: Encoder, index: PassageIndex, max_document_length: int, query_language: str | None = None
+        self,
+        encoder: Encoder,
+        index: PassageIndex,
+        max_document_length: int,
+        query_language: str | None = None,
+        pooling: int = 1,
     ) -> None:
         self.encoder = encoder
         self.index = index
         self.max_document_length = max_document_length
         self.query_language = query_language
+        self.pooling = pooling
 
     def add(self, documents: Iterable[Document], indexer: Indexer, *, replace: bool = False) -> int:
         """Encode and store documents, streaming; return how many passages they became.

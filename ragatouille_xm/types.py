@@ -84,7 +84,7 @@ class TokenVectors:
     lengths : torch.Tensor
         Shape ``(n,)``, int64, on the CPU: tokens of each passage, at least 1; sums to ``T``.
     ids : torch.Tensor or None
-        Shape ``(T,)``, int64: the vocabulary id of each row.
+        Shape ``(T,)``, int64: the vocabulary id of each row; None where rows stand for several tokens.
     """
 
     vectors: torch.Tensor

@@ -78,6 +78,9 @@ def index(
     ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted build of that name.")] = False,
     storage: Annotated[str, typer.Option(help="int16, or int8 for half the space.")] = STORAGES[0],
+    pooling: Annotated[
+        int, typer.Option(help="Merge similar token vectors: 2 keeps half of a passage's, 3 a third.")
+    ] = 1,
 ) -> None:
     """Build an index from files.
 
@@ -119,6 +122,7 @@ def index(
         languages=languages,
         overwrite_index="resume" if resume else True,
         storage=storage,
+        pooling=pooling,
     )
     n_passages = plural(len(model.catalog.get().index), "passage")
     _report(reader, f"Indexed {plural(reader.n_documents, 'document')} as {n_passages} in {folder}.")

@@ -64,7 +64,15 @@ class Indexer:
         """Return the folder of the last index built."""
         return self.index_path
 
-    def index(self, name: str, collection: Any, overwrite: bool | str = False, *, languages: Languages = None) -> str:
+    def index(
+        self,
+        name: str,
+        collection: Any,
+        overwrite: bool | str = False,
+        *,
+        languages: Languages = None,
+        pooling: int = 1,
+    ) -> str:
         """Build an index.
 
         Each passage is stored whole, truncated at ``doc_maxlen`` tokens, and encoded through the adapter of its own
@@ -80,6 +88,8 @@ class Indexer:
             ``"reuse"`` and ``"resume"`` keep an existing one (an interrupted build leaves none).
         languages : str or sequence of (str or None), optional
             Language of all passages, or of each (BCP-47 code or adapter id); by default detected.
+        pooling : int
+            2 keeps half of a passage's token vectors, 3 a third: similar ones are merged into their mean.
 
         Returns
         -------
@@ -105,11 +115,11 @@ class Indexer:
             if overwrite in ("reuse", "resume"):
                 self.index_path = str(path)
                 return self.index_path
-        self._build(path, Collection.cast(collection), languages)
+        self._build(path, Collection.cast(collection), languages, pooling)
         self.index_path = str(path)
         return self.index_path
 
-    def _build(self, path: Path, collection: Collection, languages: Languages) -> None:
+    def _build(self, path: Path, collection: Collection, languages: Languages, pooling: int) -> None:
         length = (
             self.encoder.checkpoint.settings.doc_maxlen if self.config.doc_maxlen is None else self.config.doc_maxlen
         )
@@ -118,7 +128,7 @@ class Indexer:
         given = read_documents(collection, None, None, languages, self.encoder.adapters.resolve)
         build_index(
             path,
-            DocumentIndexer(self.encoder, whole, length, batch_tokens, len(collection), self.verbose > 0),
+            DocumentIndexer(self.encoder, whole, length, batch_tokens, len(collection), self.verbose > 0, pooling),
             (replace(document, document_id=str(pid)) for pid, document in enumerate(given)),
             keep=False,
         )

@@ -159,6 +159,11 @@ class ColBERTTokenizer:
             for ids in self._marked(texts, self._doc_marker, max_length)
         ]
 
+    def added(self, tokens: Tokens) -> list[bool]:
+        """Return which of the scored tokens of a passage `documents` has added to the text."""
+        before, last = self.overhead - 1, len(tokens.ids) - 1
+        return [i < before or i == last for i, scored in enumerate(tokens.scored) if scored]
+
     def queries(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise queries, filling each with ``<mask>`` to the checkpoint's length.
 

@@ -518,9 +518,9 @@ def test_the_remedy_repeats_the_settings_of_the_build(
     run: Run, root: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = root / "colbert" / "indexes" / "begun"
-    break_off(run, folder, checkpoint, monkeypatch, "--storage", "int8", "--max-length", 64)
+    break_off(run, folder, checkpoint, monkeypatch, "--storage", "int8", "--max-length", 64, "--pooling", 2)
     remedy = examine(run, folder)["index"]["remedy"]
-    assert remedy == f"{rebuild(folder, checkpoint)} --max-length 64 --storage int8 --resume"
+    assert remedy == f"{rebuild(folder, checkpoint)} --max-length 64 --storage int8 --pooling 2 --resume"
     shown = CliRunner(env={"COLUMNS": "40"}).invoke(app, ["doctor", "--index", "begun", "--root", str(root)]).stdout
     assert f"    → {remedy}" in shown.splitlines(), "on one line, however narrow the terminal"
     command = remedy.replace("PATH", str(root / "records.jsonl")).split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,22 @@ def test_a_text_that_fills_its_room_is_not_cut(tmp_path: Path, version: str) -> 
     assert tokenizer.room(room + tokenizer.overhead) == room
     assert tokens.ids == tokenizer.documents([text], 512)[0].ids
     assert len(tokens.ids) == room + tokenizer.overhead
+
+
+@pytest.mark.parametrize("version", ["old", "new"])
+@pytest.mark.parametrize("build", [build_tiny_xmod, build_tiny_bert])
+def test_added_tokens_are_all_but_those_of_the_text(
+    tmp_path: Path, build: Callable[[Path], Path], version: str
+) -> None:
+    tokenizer = make(build(tmp_path), version)
+    for text in ("", "the book, the river", "a ; b", "東京" * 6, "the " * 99):
+        (tokens,) = tokenizer.documents([text], 16)
+        added = tokenizer.added(tokens)
+        scored = [i for i, counts in zip(tokens.ids, tokens.scored, strict=True) if counts]
+        rest = [i for i, was_added in zip(scored, added, strict=True) if not was_added]
+        own = tokenizer._plain_ids([text])[0][: tokenizer.room(16)]
+        assert rest == [i for i in own if i not in tokenizer._skipped]
+        assert sum(added) == tokenizer.overhead, "none of them is punctuation that is masked"
 
 
 def test_cutting_off_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -72,8 +72,8 @@ class RagatouilleXMVectorStore(VectorStore):
                 "or give another index_name."
             )
 
-    def _make_empty(self, max_document_length: int) -> None:
-        self.model.index([], index_name=self.index_name, max_document_length=max_document_length)
+    def _make_empty(self, max_document_length: int, pooling: int = 1) -> None:
+        self.model.index([], index_name=self.index_name, max_document_length=max_document_length, pooling=pooling)
 
     # ---- writing
 
@@ -141,7 +141,7 @@ class RagatouilleXMVectorStore(VectorStore):
         """Delete documents by id, or all of them if `ids` is None; unknown ids are ignored."""
         retriever = self.model.catalog.get(self.index_name)
         if ids is None:
-            self._make_empty(retriever.max_document_length)
+            self._make_empty(retriever.max_document_length, retriever.pooling)
         elif present := {each["document_id"] for each in retriever.passages_of(ids)}:
             retriever.delete(sorted(present))
         return True

@@ -193,6 +193,13 @@ def test_deleting(store: RagatouilleXMVectorStore, caplog: pytest.LogCaptureFixt
     assert store.similarity_search("book") == DOCUMENTS[:1]
 
 
+def test_deleting_all_keeps_the_settings_of_the_index(empty: RAGPretrainedModel) -> None:
+    empty.index(["The book."], ["a"], index_name="pooled", pooling=2, max_document_length=48)
+    RagatouilleXMVectorStore(empty, "pooled").delete()
+    opened = empty.catalog.get("pooled")
+    assert (len(opened.index), opened.pooling, opened.max_document_length) == (0, 2, 48)
+
+
 def test_langchains_indexing_with_a_record_manager(empty: RAGPretrainedModel) -> None:
     store, records = RagatouilleXMVectorStore(empty, "indexed"), InMemoryRecordManager("test")
     records.create_schema()

@@ -175,6 +175,13 @@ def test_reading_and_deleting(store: RagatouilleXMVectorStore) -> None:
     assert store.add([]) == store.get_nodes() == []
 
 
+def test_clearing_keeps_the_settings_of_the_index(empty: RAGPretrainedModel) -> None:
+    empty.index(["The book."], ["a"], index_name="pooled", pooling=2, max_document_length=48)
+    RagatouilleXMVectorStore(model=empty, index_name="pooled").clear()
+    opened = empty.catalog.get("pooled")
+    assert (len(opened.index), opened.pooling, opened.max_document_length) == (0, 2, 48)
+
+
 def test_nodes_without_text_are_left_out(store: RagatouilleXMVectorStore, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert store.add([TextNode(id_="blank", text=" \n"), TextNode(id_="more", text="More.")]) == ["blank", "more"]

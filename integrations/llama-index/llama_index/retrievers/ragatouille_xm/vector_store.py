@@ -98,8 +98,8 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
                 "Leave it out, or give another index_name."
             )
 
-    def _make_empty(self, max_document_length: int) -> None:
-        self.model.index([], index_name=self.index_name, max_document_length=max_document_length)
+    def _make_empty(self, max_document_length: int, pooling: int = 1) -> None:
+        self.model.index([], index_name=self.index_name, max_document_length=max_document_length, pooling=pooling)
 
     @classmethod
     def class_name(cls) -> str:
@@ -169,7 +169,8 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
 
     def clear(self) -> None:
         """Delete all nodes."""
-        self._make_empty(self.model.catalog.get(self.index_name).max_document_length)
+        retriever = self.model.catalog.get(self.index_name)
+        self._make_empty(retriever.max_document_length, retriever.pooling)
 
     async def aclear(self) -> None:
         """Delete all nodes in a thread."""
