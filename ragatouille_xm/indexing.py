@@ -20,7 +20,7 @@ from .errors import DuplicateDocumentError
 from .index.base import IndexBuild, IndexWriter
 from .pooling import check_pooling, pool_tokens
 from .text.ahead import map_ahead
-from .text.collection import CollectionLanguages
+from .text.collection import BATCH, CollectionLanguages
 from .text.tokenizer import Tokens
 from .types import Detection, Passage
 
@@ -207,10 +207,8 @@ class Indexer:
         """
         resolve = self.encoder.adapters.resolve
         found: dict[int, Detection] = {}
-        for start in range(
-            0, len(documents), DOCUMENT_BATCH
-        ):  # the same texts together, however many devices there are
-            batch = documents[start : start + DOCUMENT_BATCH]
+        for start in range(0, len(documents), BATCH):  # the same texts together on any number of devices
+            batch = documents[start : start + BATCH]
             with_text = [i for i, each in enumerate(batch, start) if not is_blank(each.text)]
             stated = [documents[i].language for i in with_text]
             given = [None if each is None else resolve(each) for each in stated]
