@@ -195,7 +195,7 @@ class Indexer:
         """
         resolve = self.encoder.adapters.resolve
         found: dict[int, Detection] = {}
-        for start in range(0, len(documents), DOCUMENT_BATCH):  # the same texts together, however many devices there are
+        for start in range(0, len(documents), DOCUMENT_BATCH):  # together, however many devices there are
             batch = documents[start : start + DOCUMENT_BATCH]
             with_text = [i for i, each in enumerate(batch, start) if not is_blank(each.text)]
             stated = [documents[i].language for i in with_text]
