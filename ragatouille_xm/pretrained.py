@@ -451,8 +451,8 @@ class RAGPretrainedModel:
         -------
         list of dict, or list of lists for a list of queries
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
-            number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through, and
-            ``document_metadata`` if the document has any.
+            number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through (None for a blank
+            one), and ``document_metadata`` if the document has any.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),

@@ -125,7 +125,8 @@ class Retriever:
             if condition is None:
                 numbers = preview(blank)
                 logger.warning("%d of %d queries are blank and find nothing: %s", len(blank), len(queries), numbers)
-        return [[{**result, "query_language": chosen[i]} for result in found[i]] for i in range(len(queries))]
+        used = {i: chosen[i] for i in asked}  # a blank query went through no adapter
+        return [[{**result, "query_language": used.get(i)} for result in found[i]] for i in range(len(queries))]
 
     def _best(
         self,

@@ -429,6 +429,7 @@ def test_a_blank_query_finds_what_the_filter_admits(rag: RAGPretrainedModel, bla
     assert ids(found) == ["fr", "de"]  # by passage id
     assert [(each["score"], each["relevance"], each["rank"]) for each in found] == [(0.0, 0.0, 1), (0.0, 0.0, 2)]
     assert found[0] | rag.get_passages("fr")[0] == found[0]
+    assert {each["query_language"] for each in [*found, *rag.search(blank, doc_ids="fr", language="de")]} == {None}
     assert ids(rag.search(blank, k=1, filter={"n": 2})) == ["fr"]
     assert [each["rank"] for each in rag.search(blank, filter={"n": 2}, zero_index_ranks=True)] == [0, 1]
     assert ids(rag.search(blank, doc_ids=["de", "en"])) == ["en", "de"]
