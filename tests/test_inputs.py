@@ -143,6 +143,10 @@ def test_an_address_with_a_secret_is_never_shown(rag: RAGPretrainedModel, caplog
     with pytest.raises(CheckpointError, match="'https://huggingface.co/me/mine'.* Give a hub id") as refused:
         RAGPretrainedModel.from_pretrained("https://me:S3CRET@huggingface.co/me/mine?token=S3CRET")
     assert "S3CRET" not in str(refused.value)
+    for call in (lambda: rag.index(TEXTS, index_name=f"{secret}/news"), lambda: rag.search("book", f"{secret}/news")):
+        with pytest.raises(InputError, match="'https://host:6333/news' cannot be a folder's name") as caught:
+            call()
+        assert "S3CRET" not in str(caught.value)
     with pytest.raises(InputError, match=r"give its name, 'news', and index_url='https://host:6333'"):
         RAGPretrainedModel.from_index("https://host:6333/news")
 
