@@ -501,7 +501,7 @@ class RAGPretrainedModel:
             as documents that are added to that index.
         """
         counts = None if index_name is None else self.catalog.get(index_name).index.languages()
-        found = self.encoder.detect(list_of_strings(texts, "texts"), counts, together=together)
+        found = self.encoder.detect(list_of_strings(texts, "texts", in_order=True), counts, together=together)
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
 

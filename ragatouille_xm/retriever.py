@@ -15,7 +15,7 @@ from .config import SearchConfig
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.metadata import check_unicode
 from .corpus.passages import Document, check_language, check_order, is_blank
-from .corpus.scalars import shown
+from .corpus.scalars import is_missing, shown, simplified
 from .encoder import Encoder
 from .errors import IndexDamagedError, InputError, PassageIndexError
 from .index.base import PassageIndex
@@ -193,7 +193,7 @@ class Retriever:
         if isinstance(languages, str) or not isinstance(languages, Iterable):
             languages = [languages] * len(queries)
         check_order(languages, "language")
-        given = list(languages)
+        given = [None if is_missing(simplified(language)) else language for language in languages]
         for language in given:
             check_language(language, "language")
         if len(given) != len(queries):

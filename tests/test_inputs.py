@@ -20,6 +20,7 @@ from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import CheckpointError, DuplicateDocumentError, InputError, LanguageError
+from ragatouille_xm.text.detect import detect_languages
 
 TEXTS = ["The library opens in the morning.", "La bibliothèque est au bord de la rivière.", "Das Buch ist im Garten."]
 IDS = ["en", "fr", "de"]
@@ -196,6 +197,9 @@ NOT_A_ROW = [
     (lambda rag: rag.rerank("book", set(TEXTS)), InputError, "set, which has no order"),
     (lambda rag: rag.encode(set(TEXTS), verbose=False), InputError, "set, which has no order"),
     (lambda rag: rag.search({"a", "b"}), InputError, "list of queries is a set, which has no order"),
+    (lambda rag: rag.detect_languages(MAPPING), InputError, "texts is a dict: give a list of strings, or one"),
+    (lambda rag: rag.detect_languages(set(TEXTS)), InputError, "texts is a set: give a list of strings, or one"),
+    (lambda rag: detect_languages(MAPPING), InputError, "texts is a dict: give a list of strings, or one"),
     (lambda rag: rag.search(["a", "b"], language={"fr", "en"}), InputError, "language is a set, which has no order"),
     (lambda rag: rag.index(b"text"), InputError, "The collection is a bytes; give a list"),
     (lambda rag: rag.index(FRAME), InputError, "The collection is a DataFrame .* give a column of it"),
@@ -307,6 +311,10 @@ def test_missing_metadata_and_languages_of_a_frame(rag: RAGPretrainedModel) -> N
     found = {each["document_id"]: each for each in rag.get_passages(IDS)}
     assert [found[name].get("document_metadata") for name in IDS] == [{"n": 1}, None, None]
     assert [found[name]["language"] for name in IDS] == ["de", "fr", "de"]
+    for missing in (None, np.nan, pd.NA):  # of queries too
+        asked = rag.search(TEXTS[:2], k=1, language=pd.Series(["de", missing], dtype=object))
+        assert [results[0]["query_language"] for results in asked] == ["de", "fr"]
+        assert rag.search(TEXTS[1], k=1, language=missing)[0]["query_language"] == "fr"
 
 
 # values
