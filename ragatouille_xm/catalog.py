@@ -12,7 +12,7 @@ from .config import INDEXES_FOLDER, STORAGES, ClusterConfig
 from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
-from .files import absolute
+from .files import absolute, shown_place
 from .index.base import IndexBuild, PassageIndex
 from .index.local.gpu import search_device
 from .index.local.index import LocalIndex
@@ -233,7 +233,8 @@ class IndexCatalog:
             If `name` cannot be a folder's name.
         """
         if not isinstance(name, str) or not name.strip() or name in (".", "..") or any(map(_never_in_a_name, name)):
-            raise InputError(f"index_name={name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
+            shown = shown_place(name) if isinstance(name, str) else name
+            raise InputError(f"index_name={shown!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
         return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name
 
     def has(self, name: str, cluster: Cluster | None = None) -> bool:

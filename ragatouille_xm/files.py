@@ -51,6 +51,17 @@ def without_secrets(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
+def shown_place(place: str) -> str:
+    """Return a name or a path as messages show it: an address that was given in its place, without secrets.
+
+    Examples
+    --------
+    >>> shown_place("notes/me@home.txt"), shown_place("https://me:secret@host/notes.txt")
+    ('notes/me@home.txt', 'https://host/notes.txt')
+    """
+    return without_secrets(place) if "://" in place else place
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON as RFC 8259 has it, so without ``NaN`` and ``Infinity``. Raise `ValueError` for anything else.
 

@@ -455,8 +455,8 @@ class RAGPretrainedModel:
         -------
         list of dict, or list of lists for a list of queries
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
-            number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through, and
-            ``document_metadata`` if the document has any.
+            number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through (None for a blank
+            one), and ``document_metadata`` if the document has any.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -505,7 +505,7 @@ class RAGPretrainedModel:
             as documents that are added to that index.
         """
         counts = None if index_name is None else self.catalog.get(index_name).index.languages()
-        found = self.encoder.detect(list_of_strings(texts, "texts"), counts, together=together)
+        found = self.encoder.detect(list_of_strings(texts, "texts", in_order=True), counts, together=together)
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
 

@@ -15,7 +15,7 @@ from .config import SearchConfig
 from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
 from .corpus.metadata import check_unicode
 from .corpus.passages import Document, check_language, check_order, is_blank
-from .corpus.scalars import shown
+from .corpus.scalars import is_missing, shown, simplified
 from .encoder import Encoder
 from .errors import IndexDamagedError, InputError, PassageIndexError
 from .index.base import PassageIndex
@@ -138,7 +138,8 @@ class Retriever:
             if condition is None:
                 numbers = preview(blank)
                 logger.warning("%d of %d queries are blank and find nothing: %s", len(blank), len(queries), numbers)
-        return [[{**result, "query_language": chosen[i]} for result in found[i]] for i in range(len(queries))]
+        used = {i: chosen[i] for i in asked}  # a blank query went through no adapter
+        return [[{**result, "query_language": used.get(i)} for result in found[i]] for i in range(len(queries))]
 
     def _best(
         self,
@@ -205,7 +206,7 @@ class Retriever:
         if isinstance(languages, str) or not isinstance(languages, Iterable):
             languages = [languages] * len(queries)
         check_order(languages, "language")
-        given = list(languages)
+        given = [None if is_missing(simplified(language)) else language for language in languages]
         for language in given:
             check_language(language, "language")
         if len(given) != len(queries):

@@ -20,6 +20,7 @@ from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import CheckpointError, DuplicateDocumentError, InputError, LanguageError
+from ragatouille_xm.text.detect import detect_languages
 
 TEXTS = ["The library opens in the morning.", "La bibliothèque est au bord de la rivière.", "Das Buch ist im Garten."]
 IDS = ["en", "fr", "de"]
@@ -143,6 +144,10 @@ def test_an_address_with_a_secret_is_never_shown(rag: RAGPretrainedModel, caplog
     with pytest.raises(CheckpointError, match="'https://huggingface.co/me/mine'.* Give a hub id") as refused:
         RAGPretrainedModel.from_pretrained("https://me:S3CRET@huggingface.co/me/mine?token=S3CRET")
     assert "S3CRET" not in str(refused.value)
+    for call in (lambda: rag.index(TEXTS, index_name=f"{secret}/news"), lambda: rag.search("book", f"{secret}/news")):
+        with pytest.raises(InputError, match="'https://host:6333/news' cannot be a folder's name") as caught:
+            call()
+        assert "S3CRET" not in str(caught.value)
     with pytest.raises(InputError, match=r"give its name, 'news', and index_url='https://host:6333'"):
         RAGPretrainedModel.from_index("https://host:6333/news")
 
@@ -192,6 +197,9 @@ NOT_A_ROW = [
     (lambda rag: rag.rerank("book", set(TEXTS)), InputError, "set, which has no order"),
     (lambda rag: rag.encode(set(TEXTS), verbose=False), InputError, "set, which has no order"),
     (lambda rag: rag.search({"a", "b"}), InputError, "list of queries is a set, which has no order"),
+    (lambda rag: rag.detect_languages(MAPPING), InputError, "texts is a dict: give a list of strings, or one"),
+    (lambda rag: rag.detect_languages(set(TEXTS)), InputError, "texts is a set: give a list of strings, or one"),
+    (lambda rag: detect_languages(MAPPING), InputError, "texts is a dict: give a list of strings, or one"),
     (lambda rag: rag.search(["a", "b"], language={"fr", "en"}), InputError, "language is a set, which has no order"),
     (lambda rag: rag.index(b"text"), InputError, "The collection is a bytes; give a list"),
     (lambda rag: rag.index(FRAME), InputError, "The collection is a DataFrame .* give a column of it"),
@@ -303,6 +311,10 @@ def test_missing_metadata_and_languages_of_a_frame(rag: RAGPretrainedModel) -> N
     found = {each["document_id"]: each for each in rag.get_passages(IDS)}
     assert [found[name].get("document_metadata") for name in IDS] == [{"n": 1}, None, None]
     assert [found[name]["language"] for name in IDS] == ["de", "fr", "de"]
+    for missing in (None, np.nan, pd.NA):  # of queries too
+        asked = rag.search(TEXTS[:2], k=1, language=pd.Series(["de", missing], dtype=object))
+        assert [results[0]["query_language"] for results in asked] == ["de", "fr"]
+        assert rag.search(TEXTS[1], k=1, language=missing)[0]["query_language"] == "fr"
 
 
 # values
@@ -429,6 +441,7 @@ def test_a_blank_query_finds_what_the_filter_admits(rag: RAGPretrainedModel, bla
     assert ids(found) == ["fr", "de"]  # by passage id
     assert [(each["score"], each["relevance"], each["rank"]) for each in found] == [(0.0, 0.0, 1), (0.0, 0.0, 2)]
     assert found[0] | rag.get_passages("fr")[0] == found[0]
+    assert {each["query_language"] for each in [*found, *rag.search(blank, doc_ids="fr", language="de")]} == {None}
     assert ids(rag.search(blank, k=1, filter={"n": 2})) == ["fr"]
     assert [each["rank"] for each in rag.search(blank, filter={"n": 2}, zero_index_ranks=True)] == [0, 1]
     assert ids(rag.search(blank, doc_ids=["de", "en"])) == ["en", "de"]

@@ -640,6 +640,38 @@ def test_texts_together_have_the_languages_that_an_index_of_them_stores(rag: RAG
     assert told == [passage["language"] for passage in rag.get_passages(names)]
 
 
+def test_a_resumed_build_has_the_languages_of_one_that_was_not_broken_off(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 3)
+    texts = ["RTX 4090", "", "Das Buch ist im Garten.", "RTX 4090", "Le livre.", "RTX 4090", "Das Brot.", "RTX 4090"]
+    names = list("abcdefgh")
+    rag.index(texts, names, index_name="whole")
+
+    def broken() -> Iterator[str]:
+        yield from texts[:7]
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        rag.index(broken(), names, index_name="resumed")
+    encoded: list[str] = []
+    encode = rag.encoder.encode_documents
+
+    def note(those: list[str], *rest: Any, **options: Any) -> Any:
+        encoded.extend(those)
+        return encode(those, *rest, **options)
+
+    monkeypatch.setattr(rag.encoder, "encode_documents", note)
+    rag.index(texts, names, index_name="resumed", overwrite_index="resume")
+    assert encoded == texts[6:]
+    languages = [
+        [(each["document_id"], each["language"]) for each in rag.get_passages(names, index_name)]
+        for index_name in ("whole", "resumed")
+    ]
+    assert languages[0] == languages[1]
+    assert dict(languages[0])["a"] == "de"
+
+
 # odd text
 
 

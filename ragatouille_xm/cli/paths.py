@@ -10,6 +10,7 @@ import typer
 
 from ..config import INDEXES_FOLDER
 from ..errors import IndexNotFoundError, InputError
+from ..files import shown_place
 from ..shell import quoted, typed
 
 INDEX_FILES = ("index.db", "build.db", "plan.json")  # of our indexes, and of colbert-ai's
@@ -30,7 +31,8 @@ def index_folder(root: Path, name: str) -> Path:
         If `name` cannot be a folder's name.
     """
     if not name.strip() or not name.isprintable() or name in (".", "..") or any(c in name for c in "/\\"):
-        raise InputError(f"--name {quoted(name)} cannot be a folder's name. Use letters, digits, '-' and '_'.")
+        shown = quoted(shown_place(name))
+        raise InputError(f"--name {shown} cannot be a folder's name. Use letters, digits, '-' and '_'.")
     return _indexes_folder(root) / name
 
 
@@ -48,7 +50,8 @@ def find_index(index: str, root: Path) -> Path:
     names = sorted({path.parent.name for name in INDEX_FILES for path in _indexes_folder(root).glob(f"*/{name}")})
     there = f"There are: {', '.join(map(typed, names))}."
     hint = there if names else "Build one: ragatouille-xm index PATH --name NAME"
-    raise IndexNotFoundError(f"There is no index {quoted(index)}, neither below {quoted(root)} nor as a folder. {hint}")
+    shown = quoted(shown_place(index))
+    raise IndexNotFoundError(f"There is no index {shown}, neither below {quoted(root)} nor as a folder. {hint}")
 
 
 def _indexes_folder(root: Path) -> Path:

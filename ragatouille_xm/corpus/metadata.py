@@ -103,10 +103,8 @@ def _plain(given: object, where: str, depth: int) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str) or not storable(key):
-                kind = type(key).__name__
-                raise InputError(
-                    f"Metadata {where!r} has the key {key!r} ({kind}): keys must be valid Unicode strings."
-                )
+                kind, place = type(key).__name__, f" {where!r}" if where else ""
+                raise InputError(f"Metadata{place} has the key {key!r} ({kind}): keys must be valid Unicode strings.")
         prefix = f"{where}." if where else ""
         return {str.__str__(key): _plain(inner, prefix + key, depth + 1) for key, inner in value.items()}
     raise InputError(f"Metadata {where!r} has a value that cannot be stored: {_complaint(value)}")

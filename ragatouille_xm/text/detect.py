@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, ItemsView, Iterable, KeysView, Mapping, Sequence, Set
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..languages import ADAPTERS, LANGUAGES, AdapterTable
 from ..types import DetectedLanguage
+from .collection import CollectionLanguages
 from .detector import NO_LANGUAGE, Detector, LanguageDetector, labels_for, ordered, visible_prefix
 from .mixed import Reading, readings
 from .other_detectors import CallableDetector, LangdetectDetector
@@ -217,18 +218,21 @@ def detect_languages(
     """
     table = AdapterTable(ADAPTERS, "en_XX")
     allowed = None if candidates is None else tuple(dict.fromkeys(table.resolve(tag) for tag in ordered(candidates)))
-    found = make_detector(detector).detect(list_of_strings(texts, "texts"), allowed, together=together)
+    given, made = list_of_strings(texts, "texts", in_order=True), make_detector(detector)
+    found = CollectionLanguages(made, allowed or ()).detect(given) if together else made.detect(given, allowed)
     return [DetectedLanguage(each.language, table.adapter_for(each.language), each.confidence) for each in found]
 
 
-def list_of_strings(given: str | Iterable[str], name: str) -> list[str]:
+def list_of_strings(given: str | Iterable[str], name: str, *, in_order: bool = False) -> list[str]:
     """Return one string or several as a list; `name` is the parameter's name in messages.
 
     Raises
     ------
     InputError
-        If they are not strings.
+        If they are not strings; with `in_order`, if they are a set or a mapping.
     """
+    if in_order and isinstance(given, (Set, Mapping)) and not isinstance(given, (KeysView, ItemsView)):
+        raise InputError(f"{name} is a {type(given).__name__}: give a list of strings, or one string.")
     listed = [given] if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) else list(given)
     for each in listed:
         if not isinstance(each, str):

@@ -2,7 +2,7 @@
 
 Every word counts, those in Latin letters for less, since names, code and error messages are in Latin letters
 everywhere; the first and the last word count for more, since a quotation seldom frames a sentence. What stands in
-quotation marks, looks like code, or is a single letter does not count as a word.
+quotation marks, looks like code, or is a single letter does not count as a word; but "в" and "и" are words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .scripts import letters_of
 _LETTER = {"Hani": 1.0, "Kana": 0.5, "Hang": 0.75, "Thai": 0.25, "Laoo": 0.25, "Khmr": 0.25, "Mymr": 0.25}
 _LATIN, _LATIN_BESIDE_CODE = 0.75, 0.25
 _FIRST, _LAST = 1.0, 0.5
-_UNDECIDED = 0.75  # a smaller lead does not decide
+_UNDECIDED = 0.75  # a greater lead decides
 
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|`[^`]*`|「[^」]*」|『[^』]*』')
 _CODE = re.compile(r"[a-z][A-Z]|[A-Z]{2}|[0-9_=\\/<>{}()\[\]]|[A-Za-z]\.[A-Za-z]|^['‘].*['’][.,;:!?]?$")
@@ -59,7 +59,7 @@ def readings(text: str) -> list[Reading]:
         script = max(letters, key=lambda each: letters[each] * _LETTER.get(each, 0.25 if each == "Latn" else 1.0))
         return [Reading(script, text)]
     best, *others = sorted(worth, key=worth.__getitem__, reverse=True)
-    near = [script for script in others[:1] if worth[best] - worth[script] < _UNDECIDED]
+    near = [script for script in others[:1] if worth[best] - worth[script] <= _UNDECIDED]
     return [Reading(script, " ".join(word.text for word in words if word.script == script)) for script in (best, *near)]
 
 
@@ -90,10 +90,10 @@ def _worth(words: list[_Word]) -> dict[str, float]:
     """Return what the words of each script are worth together."""
     latin = _LATIN if all(word.script for word in words) else _LATIN_BESIDE_CODE
     worth: dict[str, float] = defaultdict(float)
-    for _, script, n_letters in words:
+    for text, script, n_letters in words:
         if script in _LETTER:
             worth[script] += n_letters * _LETTER[script]
-        elif n_letters > 1:
+        elif n_letters > 1 or (script == "Cyrl" and text.islower()):  # a capital is an initial
             worth[script] += latin if script == "Latn" else 1.0
     if len(words) > 1:
         worth[words[0].script] += _FIRST

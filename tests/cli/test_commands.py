@@ -297,6 +297,20 @@ def test_an_unknown_index_is_told_with_those_that_are_there(run: Run, shared: Pa
     assert "There is no index '図" in error(run("search", "図" * 200, "x", "--root", shared))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "https://me:S3CRET@host/a?key=S3CRET", "x"),
+        ("index", "https://me:S3CRET@host/a?key=S3CRET", "--name", "new"),
+        ("index", __file__, "--name", "https://me:S3CRET@host/a?key=S3CRET"),
+    ],
+)
+def test_an_address_in_the_place_of_a_name_is_shown_without_secrets(run: Run, arguments: tuple[str, ...]) -> None:
+    told = error(run(*arguments))
+    assert "'https://host/a'" in told
+    assert "S3CRET" not in told
+
+
 def test_a_damaged_index_is_told(run: Run, root: Path) -> None:
     (root / "colbert" / "indexes" / "mine" / "index.db").write_text("{", encoding="utf-8")
     assert "index.db' is damaged" in error(run("search", "mine", "x", "--root", root))

@@ -22,7 +22,15 @@ QUOTING = {  # sentences that quote a word, or name something, in another script
     "What is the difference between は and が?": "en",
     "how to pay with 微信 in Europe": "en",
     "β-carotene in the diet of children": "en",
+    "Who was А. С. Пушкин?": "en",
+    "Cosa vuol dire 侘寂 ?": "it",
+    "How do I say 감사합니다 in English?": "en",
+    "Meaning of नमस्ते": "en",
+    "¿Qué significa la palabra שלום en hebreo?": "es",
     "Что такое Python?": "ru",
+    "Как переводится слово Schadenfreude?": "ru",
+    "Schadenfreude 是什么意思": "zh",
+    "NullPointerException в Java": "ru",
     "Docker не запускается": "ru",
     "Как установить Visual Studio Code на Windows 11": "ru",
     "Что значит выражение “machine learning”?": "ru",
@@ -38,6 +46,8 @@ WITH_ERRORS = {  # an error message in Latin letters does not change the sentenc
     "Ошибка ImportError: cannot import name 'x' from 'torch' при запуске скрипта": "ru",
     "Почему падает с ошибкой: RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB": "ru",
     "Помогите, не работает: UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff": "ru",
+    "При запуске получаю Permission denied (publickey), что делать?": "ru",
+    "Грешка ImportError: cannot import name 'x' from 'torch' при покретању скрипте": "sr",
     "Помилка ModuleNotFoundError: No module named 'requests' під час запуску програми": "uk",
     "Error: Cannot find module 'express' 怎么解决": "zh",
     "TypeError: 'NoneType' object is not subscriptable 해결 방법": "ko",
@@ -59,7 +69,12 @@ def test_a_mixed_sentence_is_in_the_language_of_its_running_words(
 
 @pytest.mark.parametrize(
     ("text", "alone", "other"),
-    [("Define καθαρσις", "en", "el"), ("Windows запуск", "en", "ru")],
+    [
+        ("Define καθαρσις", "en", "el"),
+        ("Windows запуск", "en", "ru"),
+        ("Translate 谢谢", "zh", "en"),
+        ("import torch не работает в Docker", "en", "ru"),
+    ],
 )
 def test_two_words_in_two_scripts_are_left_to_the_collection(
     detector: Py3LangIdDetector, text: str, alone: str, other: str

@@ -165,6 +165,16 @@ def test_no_texts(checkpoints: dict[int, Path]) -> None:
         RAGPretrainedModel.from_index(RECORDED / "nbits-1", verbose=0, checkpoint=checkpoints[32])
 
 
+def test_a_collection_at_an_address(checkpoints: dict[int, Path]) -> None:
+    with pytest.raises(InputError, match="at an address, 'https://host/texts.tsv': give a local file") as caught:
+        RAGPretrainedModel.from_index(
+            RECORDED / "nbits-1",
+            checkpoint=checkpoints[32],
+            collection="https://me:S3CRET@host/texts.tsv?key=S3CRET",
+        )
+    assert "S3CRET" not in str(caught.value)
+
+
 def test_a_language_that_is_none(checkpoints: dict[int, Path]) -> None:
     with pytest.raises(LanguageError):
         opened("ragatouille", checkpoints, language="klingon")

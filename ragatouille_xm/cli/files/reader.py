@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...corpus.passages import Document, is_blank
 from ...errors import DuplicateDocumentError, InputError, MissingExtraError
+from ...files import shown_place
 from ...shell import quoted
 from .encoding import describe, open_bytes
 from .formats import RECORDS, format_of, parse
@@ -53,7 +54,7 @@ class FileReader:
         self._repeats: Counter[str] = Counter()
         for path in self._paths:
             if path != STDIN and not os.path.exists(path):  # Path.exists raises for a name that is too long
-                raise InputError(f"There is no file or folder {quoted(path)}.")
+                raise InputError(f"There is no file or folder {quoted(shown_place(path))}.")
 
     def __iter__(self) -> Iterator[Document]:
         """Yield the documents, once.

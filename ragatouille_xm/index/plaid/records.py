@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from ...corpus.metadata import check_metadata
 from ...corpus.passages import check_order, is_column
 from ...errors import IndexDamagedError, InputError
+from ...files import without_secrets
 from .files import (
     COLLECTION,
     DOCUMENT_IDS,
@@ -116,6 +117,8 @@ def _given(collection: Collection) -> list[str]:
         if not is_column(collection) or not all(isinstance(text, str) for text in texts):
             raise InputError("The collection must be a list of strings, or the path of a .tsv or .json file.")
         return texts
+    if "://" in str(collection):
+        raise InputError(f"The collection is at an address, {without_secrets(str(collection))!r}: give a local file.")
     path = Path(collection)
     try:
         return _strings(path) if path.suffix == ".json" else _lines(path)
