@@ -5,6 +5,8 @@ Importing it imports neither numpy nor torch, so ``--help`` answers at once; a c
 
 from __future__ import annotations
 
+import gc
+
 from . import demo, doctor, evaluate, index, languages, search, train, transfer  # each registers its commands
 from .app import app
 from .streams import guarded_streams
@@ -17,5 +19,8 @@ def main() -> None:
 
     And 141 if the reader of its output goes away, as ``head`` does.
     """
-    with guarded_streams():
-        app(prog_name="ragatouille-xm")
+    try:
+        with guarded_streams():
+            app(prog_name="ragatouille-xm")
+    finally:
+        gc.freeze()  # Python would look for garbage once more, in all that torch has imported: most of a second
