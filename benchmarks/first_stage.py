@@ -27,7 +27,7 @@ from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.quantization.codebook import Codebook
-from ragatouille_xm.index.quantization.scalar import dot_products
+from ragatouille_xm.index.quantization.products import dot_products
 from ragatouille_xm.types import Passage, TokenVectors
 
 K, PASSAGES_BATCH = 10, 512
@@ -135,7 +135,7 @@ def gflops() -> float:
 def int8_gops() -> float:
     """Return the rate of a product of 8-bit integers of a search's shape, in a core's cache, on one thread."""
     left, right = (np.random.default_rng(0).integers(-127, 128, (n, 128), np.int8) for n in (32, 8192))
-    best = min(_timed(lambda: dot_products(left, right)) for _ in range(50))
+    best = min(_timed(lambda: dot_products(right, left)) for _ in range(50))
     return 2 * left.size * len(right) / best / 1e9
 
 

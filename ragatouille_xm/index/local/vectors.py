@@ -20,7 +20,8 @@ from ..quantization.scalar import Codes, Floats, Quantized, dequantize
 from .folder import CODES, RESIDUALS, TABLE
 
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
-TOKENS_BLOCK = 16_384  # scored at once: codes and products stay in a core's cache
+TOKENS_BLOCK = 16_384  # read at once
+SCORED_BLOCK = 4_096  # scored at once: codes and products stay in a core's cache
 
 Rows: TypeAlias = NDArray[np.int64]
 
@@ -168,7 +169,7 @@ class Vectors:
             taken = self.take(block, residuals=False)
             return query.approximate_scores(taken.codes, self._starts_within(block), taken.scales)
 
-        return _concatenate(parallel_map(score, self.blocks(rows)))
+        return _concatenate(parallel_map(score, self.blocks(rows, SCORED_BLOCK)))
 
     def scores(self, query: Query, rows: Rows) -> Floats:
         """Score the passages in these rows by all that is stored of them: ``(n,)`` float32."""
@@ -176,7 +177,7 @@ class Vectors:
         def score(block: Rows) -> Floats:
             return query.scores(self.take(block), self._starts_within(block))
 
-        return _concatenate(parallel_map(score, self.blocks(rows)))
+        return _concatenate(parallel_map(score, self.blocks(rows, SCORED_BLOCK)))
 
     def _starts_within(self, rows: Rows) -> Rows:
         lengths = self.table.lengths[rows]

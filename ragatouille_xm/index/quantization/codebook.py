@@ -17,9 +17,10 @@ from ...config import EXACT_BELOW
 from ...errors import IndexDamagedError
 from ..files import write_file
 from .faiss_kmeans import faiss_kmeans
+from .products import dot_products
 from .query import Query
 from .rotation import unrotate
-from .scalar import Codes, dot_products, quantize, quantize_shared, round_to_codes
+from .scalar import Codes, quantize, quantize_shared, round_to_codes
 
 SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
@@ -241,10 +242,10 @@ class Codebook:
         """
         near = self._near(query.codes, -(-probes // PROBES_OF_CELL))
         codes = self._codes if near is None else np.concatenate([self._codes[first:last] for first, last in near])
-        similarities = dot_products(query.codes, codes)
+        similarities = np.ascontiguousarray(dot_products(codes, query.codes).T)
         last = len(codes) - 1 - min(probes, len(codes) - 1)  # the best that gets none is there once they are sorted
         above = np.maximum(similarities - np.partition(similarities, last, axis=1)[:, last, None], 0)
-        scales = torch.from_numpy((query.scales[:, 0] * self._scale).astype(np.float32))
+        scales = torch.from_numpy((query.scales * self._scale).astype(np.float32))
         # By torch, which keeps to this thread if it is told to: numpy's product takes threads of its own.
         weights = (scales @ torch.from_numpy(above.astype(np.float32))).numpy()
         chosen = np.flatnonzero(weights)

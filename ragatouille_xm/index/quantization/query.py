@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from .products import dot_products
 from .rotation import rotate
-from .scalar import LARGEST, STEPS, Codes, Floats, Quantized, dot_products, inverse_norms
+from .scalar import LARGEST, STEPS, Codes, Floats, Quantized, inverse_norms
 
 SIMILAR = 0.9  # cosine of rows of a query that are pooled
 DEVIATIONS = 3 / 12**0.5  # three standard deviations of a rounding error, in steps of a code
@@ -34,7 +35,7 @@ class Query:
         self.codes: Codes = codes.astype(np.int8)  # (q, dim)
         residuals = np.rint((scaled - codes) * STEPS)
         self._codes_and_residuals: Codes = np.concatenate([codes, residuals]).astype(np.int8)  # (2q, dim)
-        self.scales = scales.astype(np.float64)  # (q, 1)
+        self.scales = scales[:, 0].astype(np.float64)  # (q,)
         self._norm = float(np.linalg.norm(rows, axis=1).sum())
         self._error = DEVIATIONS * float(np.linalg.norm(scales))
 
@@ -79,26 +80,26 @@ class Query:
         numpy.ndarray
             Shape ``(n,)``, float32.
         """
-        best = np.maximum.reduceat(dot_products(self.codes, codes), starts, axis=1)
+        best = np.maximum.reduceat(dot_products(codes, self.codes), starts)
         return _sum_rows(best * self.scales, scales)
 
     def scores(self, passages: Quantized, starts: NDArray[np.int64]) -> Floats:
         """Score passages by all that is stored of them: ``(n,)`` float32. `starts` as for `approximate_scores`."""
-        similarities, low = np.split(dot_products(self._codes_and_residuals, passages.codes), 2)
+        similarities, low = np.split(dot_products(passages.codes, self._codes_and_residuals), 2, axis=1)
         if LARGEST**2 * STEPS * passages.codes.shape[1] >= 2**31:
             similarities = similarities.astype(np.int64)
         similarities *= STEPS
         similarities += low
         if passages.residuals is None:
-            best = np.maximum.reduceat(similarities * inverse_norms(passages.codes), starts, axis=1)
+            best = np.maximum.reduceat(similarities * inverse_norms(passages.codes)[:, None], starts)
             return _sum_rows(best * (self.scales / STEPS), np.ones_like(passages.scales))
-        high, low = np.split(dot_products(self._codes_and_residuals, passages.residuals), 2)
+        high, low = np.split(dot_products(passages.residuals, self._codes_and_residuals), 2, axis=1)
         similarities += high
         similarities += low // STEPS
-        best = np.maximum.reduceat(similarities, starts, axis=1)
+        best = np.maximum.reduceat(similarities, starts)
         return _sum_rows(best * (self.scales / STEPS), passages.scales)
 
 
 def _sum_rows(best: NDArray[np.float64], scales: Floats) -> Floats:
-    """Sum over the rows ``(q, n)``, one after the other: in the same order wherever a passage stands."""
-    return (np.add.reduce(best, axis=0) * scales).astype(np.float32)
+    """Sum over a query's rows ``(n, q)``, one after the other: in the same order whatever stands beside a passage."""
+    return (np.add.accumulate(best, axis=1)[:, -1] * scales).astype(np.float32)

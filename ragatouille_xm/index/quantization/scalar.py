@@ -1,14 +1,12 @@
 """Token vectors as whole numbers: each number of a rotated vector is ``scale · (code + residual / 254)``.
 
-Codes are 8-bit integers, which a CPU multiplies several times as fast as floats. Together with the residuals they are
-16-bit fixed-point numbers, closer to the vector than float16. Products of integers have no rounding error, so a score
-does not depend on what is scored beside it.
+Codes are 8-bit integers, which a CPU multiplies several times as fast as floats (`products.py`). Together with the
+residuals they are 16-bit fixed-point numbers, closer to the vector than float16. Products of integers have no rounding
+error, so a score does not depend on what is scored beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from ...scoring import seconds
 from .rotation import VECTORS_BLOCK, rotate, unrotate
 
 LARGEST = 127  # code or residual
@@ -128,32 +125,3 @@ def inverse_norms(codes: Codes) -> NDArray[np.float64]:
     """
     whole = codes.astype(np.int32)
     return np.asarray(np.maximum(np.einsum("td,td->t", whole, whole), 1), np.float64) ** -0.5
-
-
-def dot_products(left: Codes, right: Codes) -> NDArray[np.int32]:
-    """Return the inner products of all rows: ``(a, dim)``, ``(b, dim)`` → ``(a, b)`` int32."""
-    multiply = _fastest() if left.shape[1] > 1 else _as_floats  # torch's integer product is wrong for one column
-    return multiply(torch.from_numpy(left), torch.from_numpy(right)).numpy()
-
-
-def _as_integers(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    return torch._int_mm(left, right.T)
-
-
-def _as_floats(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    # Sums below 2^24 are exact in float32: to dimension 1,040.
-    dtype = torch.float32 if left.shape[1] * LARGEST**2 < 2**24 else torch.float64
-    return (left.to(dtype) @ right.to(dtype).T).to(torch.int32)
-
-
-@cache
-def _fastest() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Return the faster product on this machine; both give the same. Without 8-bit instructions, floats are faster."""
-    left, right = (torch.arange(n * 128).remainder(255).sub(LARGEST).to(torch.int8).view(n, 128) for n in (32, 2048))
-    expected = _as_floats(left, right)
-    try:
-        if not torch.equal(_as_integers(left, right), expected):
-            return _as_floats
-    except (AttributeError, RuntimeError):  # not in torch's stable interface
-        return _as_floats
-    return min((_as_integers, _as_floats), key=lambda multiply: seconds(lambda: multiply(left, right)))

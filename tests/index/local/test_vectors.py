@@ -84,8 +84,7 @@ def test_rows_of_pids_that_are_not_here_are_left_out(writer):
 
 @pytest.mark.parametrize("block", [1, 10, 10_000])
 def test_passages_are_scored_wherever_they_lie(writer, residuals, block, monkeypatch):
-    monkeypatch.setattr("ragatouille_xm.index.local.vectors.TOKENS_BLOCK", block)
-    monkeypatch.setattr(Vectors.blocks, "__defaults__", (block,))
+    monkeypatch.setattr("ragatouille_xm.index.local.vectors.SCORED_BLOCK", block)
     given = some(50)
     stored = write(writer, np.random.default_rng(0).permutation(50).tolist(), given)
     rows = torch.nn.functional.normalize(torch.randn(5, DIM, generator=torch.Generator().manual_seed(9)), dim=1)

@@ -6,10 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragatouille_xm.index.quantization import scalar
 from ragatouille_xm.index.quantization.query import Query
 from ragatouille_xm.index.quantization.rotation import rotate, unrotate
-from ragatouille_xm.index.quantization.scalar import Quantized, dequantize, dot_products, quantize, quantize_shared
+from ragatouille_xm.index.quantization.scalar import Quantized, dequantize, quantize, quantize_shared
 from ragatouille_xm.scoring import maxsim
 
 
@@ -84,6 +83,24 @@ def test_a_score_does_not_depend_on_what_stands_beside():
         assert query.scores(rest, firsts(lengths[first:])).tolist() == scores[first:].tolist()
 
 
+@pytest.mark.parametrize("residuals", [True, False])
+def test_nor_does_it_if_the_passage_is_alone_and_the_rows_nearly_cancel_out(residuals):
+    """Where the order in which rows are added shows."""
+    vectors, lengths = some(200, 16, 0)
+    rows = some(40, 16, 1)[0].numpy()[:32] * np.float32(10) ** np.arange(-6, 10, 0.5, np.float32)[:, None]
+    query, found = Query(np.concatenate([rows, -rows])), quantize(vectors, lengths, residuals=residuals)
+    together = (
+        query.scores(found, firsts(lengths)),
+        query.approximate_scores(found.codes, firsts(lengths), found.scales),
+    )
+    for one, length in enumerate(lengths.tolist()):
+        tokens, start = slice(int(firsts(lengths)[one]), int(firsts(lengths)[one]) + length), np.zeros(1, np.int64)
+        fine = found.residuals[tokens] if found.residuals is not None else None
+        alone = Quantized(found.codes[tokens], fine, found.scales[one : one + 1])
+        assert query.scores(alone, start) == together[0][one]
+        assert query.approximate_scores(alone.codes, start, alone.scales) == together[1][one]
+
+
 def test_a_brief_query_has_the_sum_of_rows_that_are_nearly_alike():
     one, other = np.eye(8, dtype=np.float32)[:2]
     near = np.float32([0.96, 0, 0.28, 0, 0, 0, 0, 0])
@@ -108,18 +125,3 @@ def test_zeros_are_no_trouble():
     assert query.scores(found, np.array([0, 1])).tolist() == [0, 0]
     assert len(quantize(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64), residuals=True).codes) == 0
     assert quantize_shared(torch.zeros(0, 8))[0].shape == (0, 8)
-
-
-@pytest.mark.parametrize("way", [scalar._as_integers, scalar._as_floats])
-def test_both_ways_to_multiply_give_the_same(way, monkeypatch):
-    for dim in (2, 128, 2000):
-        left, right = (np.random.default_rng(n).integers(-127, 128, (n, dim), np.int8) for n in (5, 70))
-        left[0], right[0] = 127, -127
-        monkeypatch.setattr(scalar, "_fastest", lambda: way)
-        assert dot_products(left, right).tolist() == (left.astype(int) @ right.T.astype(int)).tolist()
-
-
-@pytest.mark.parametrize("wrong", [lambda *_: torch.zeros(1), lambda *_: (_ for _ in ()).throw(RuntimeError("no"))])
-def test_torch_may_lack_products_as_integers(wrong, monkeypatch):
-    monkeypatch.setattr(torch, "_int_mm", wrong)
-    assert scalar._fastest.__wrapped__() is scalar._as_floats
