@@ -504,8 +504,12 @@ class RAGPretrainedModel:
             Detect them as documents of one collection: each also by what the others are written in. With `index_name`,
             as documents that are added to that index.
         """
-        counts = None if index_name is None else self.catalog.get(index_name).index.languages()
-        found = self.encoder.detect(list_of_strings(texts, "texts", in_order=True), counts, together=together)
+        listed = list_of_strings(texts, "texts", in_order=True)
+        if index_name is None or together:
+            counts = None if index_name is None else self.catalog.get(index_name).index.languages()
+            found = self.encoder.detect(listed, counts, together=together)
+        else:
+            found = self.catalog.get(index_name).detect(listed)
         adapter_for = self.encoder.adapters.adapter_for
         return [DetectedLanguage(each.language, adapter_for(each.language), each.confidence) for each in found]
 

@@ -21,7 +21,7 @@ from .errors import IndexDamagedError, InputError, PassageIndexError
 from .index.base import PassageIndex
 from .indexing import Indexer, preview
 from .text.detect import list_of_strings
-from .types import Hits, Passage
+from .types import Detection, Hits, Passage
 
 logger = logging.getLogger(__name__)
 
@@ -211,10 +211,14 @@ class Retriever:
             check_language(language, "language")
         if len(given) != len(queries):
             raise InputError(f"{len(queries)} queries came with {len(given)} languages; give one for each, or one.")
-        given = [self.query_language if language is None else language for language in given]
-        unknown = [query for query, language in zip(queries, given, strict=True) if language is None]
-        detected = iter(self.encoder.detect(unknown, self.index.languages()) if unknown else ())
+        detected = iter(self.detect([q for q, language in zip(queries, given, strict=True) if language is None]))
         return [next(detected).language if each is None else self.encoder.adapters.resolve(each) for each in given]
+
+    def detect(self, queries: Sequence[str]) -> list[Detection]:
+        """Return the language of each query, given what the index holds."""
+        if self.query_language is not None:
+            return [Detection(self.query_language, 1.0)] * len(queries)
+        return self.encoder.detect(queries, self.index.languages()) if queries else []
 
     def condition(self, filter: Mapping[str, Any] | None) -> Condition | None:
         """Parse a filter for the index; its languages may be written in any way that the encoder knows."""

@@ -70,10 +70,11 @@ def languages(
     than 40 documents are counted by language; --json lists them all.
     """
     counts: dict[str, int] = {}
+    fixed: str | None = None
     if index is not None:
         if paths:
             raise InputError("Give either --index or files, not both.")
-        counts = _languages_of_index(find_index(index, root))
+        counts, fixed = _languages_of_index(find_index(index, root))
         if not text:
             _show_counts(counts, "passages", as_json)
             return
@@ -91,7 +92,7 @@ def languages(
         exclude=exclude,
         strict=strict,
     )
-    rows = chain(_detect(text or [], counts), _detect_documents(reader if paths else []))
+    rows = chain(_detect(text or [], counts, fixed), _detect_documents(reader if paths else []))
     if as_json:
         show_json(rows)
     else:
@@ -119,12 +120,15 @@ def _show_rows(every: list[dict[str, Any]], n_texts: int) -> None:
     )
 
 
-def _detect(texts: list[str], counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """Yield the language of each text, as of a query to an index that has so many passages of each language."""
+def _detect(texts: list[str], counts: Mapping[str, int], fixed: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the language of each text, as of a query to an index that has so many passages of each language.
+
+    Or `fixed`, for an index all of whose texts went through one adapter.
+    """
     from ..text.detect import make_detector
 
     for text, found in zip(texts, make_detector().detect(texts, LANGUAGES, counts), strict=True):
-        yield _row(text, found.language, found.confidence)
+        yield _row(text, fixed or found.language, 1.0 if fixed else found.confidence)
 
 
 def _detect_documents(documents: Iterable[Document]) -> Iterator[dict[str, Any]]:
@@ -146,12 +150,13 @@ def _row(text: str, language: str, confidence: float | None) -> dict[str, Any]:
     return {"text": text, "language": language, "adapter": to_adapter(language), "confidence": confidence}
 
 
-def _languages_of_index(folder: Path) -> dict[str, int]:
+def _languages_of_index(folder: Path) -> tuple[dict[str, int], str | None]:
+    """Return how many passages each language has, and the language of all queries if the index has one."""
     from ..catalog import open_passages
 
     index = open_passages(folder)  # no checkpoint is needed
     try:
-        return index.languages()
+        return index.languages(), index.settings.get("query_language")
     finally:
         index.close()
 

@@ -242,6 +242,8 @@ def test_every_query_goes_through_the_adapter_that_encoded_all_texts(
     query = "Où est la bibliothèque de la ville ?"
     for rag in (opened("ragatouille", checkpoints), converted("ragatouille", checkpoints[32], tmp_path / "mine")):
         assert {result["query_language"] for result in rag.search(query, k=3)} == {"en"}
+        [told] = rag.detect_languages(query, index_name=rag.catalog.current)
+        assert (told.language, told.confidence) == ("en", 1.0)
         assert {result["query_language"] for result in rag.search(query, k=3, language="fr")} == {"fr"}
 
 
