@@ -8,7 +8,7 @@ process of its own, on one thread and one core, after one that is not counted; t
 medians, up to the first line of the answer, and (``end_``) up to the end of the process. CPU seconds are the kernel's
 for the process; they vary less than those that pass where the machine is shared.
 
-The parts are measured in further runs of the script, whose imports are counted apart from what they interrupt: torch,
+The stages are measured in further runs of the script, whose imports are counted apart from what they interrupt: torch,
 transformers, all others; then what is left of the start of Python, loading the checkpoint, opening the index, and the
 search.
 """
@@ -47,7 +47,7 @@ for result in RAG.search("{QUERY}", k=3):
 """
 COMMAND = ["-m", "ragatouille_xm.cli"]
 WAYS = {"command": [*COMMAND, "search", "small", QUERY], "script": ["-c", SCRIPT]}
-PARTS = ("Python", "torch", "transformers", "other imports", "checkpoint", "index", "search")
+STAGES = ("Python", "torch", "transformers", "other imports", "checkpoint", "index", "search")
 
 Row = dict[str, Any]
 
@@ -98,11 +98,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 class Clock:
-    """Counts seconds by part; imports apart from what they interrupt."""
+    """Counts seconds by stage; imports apart from what they interrupt."""
 
     def __init__(self) -> None:
         self.spent: dict[str, Counter[str]] = {"wall_s": Counter(), "cpu_s": Counter()}
-        self.part = PARTS[0]
+        self.stage = STAGES[0]
         self._last = self._now()
         self._import = builtins.__import__
         builtins.__import__ = self._counted
@@ -110,26 +110,26 @@ class Clock:
     def _now(self) -> dict[str, float]:
         return {"wall_s": time.perf_counter(), "cpu_s": time.process_time()}
 
-    def enter(self, part: str) -> str:
-        """Count for `part` from now on; return what was counted for until now."""
-        now, before = self._now(), self.part
+    def enter(self, stage: str) -> str:
+        """Count for `stage` from now on; return what was counted for until now."""
+        now, before = self._now(), self.stage
         for kind, value in now.items():
             self.spent[kind][before] += value - self._last[kind]
-        self._last, self.part = now, part
+        self._last, self.stage = now, stage
         return before
 
     def _counted(self, name: str, *arguments: Any, **options: Any) -> Any:
-        part = name.split(".")[0]
-        if self.part in ("torch", "transformers"):
+        stage = name.split(".")[0]
+        if self.stage in ("torch", "transformers"):
             return self._import(name, *arguments, **options)
-        before = self.enter(part if part in ("torch", "transformers") else "other imports")
+        before = self.enter(stage if stage in ("torch", "transformers") else "other imports")
         try:
             return self._import(name, *arguments, **options)
         finally:
             self.enter(before)
 
 
-def parts() -> None:
+def stages() -> None:
     """Do what the script does, in steps; print what each took. Runs in a process of its own."""
     started, cpu = time.time() - float(os.environ["STARTED"]), time.process_time()
     clock = Clock()
@@ -192,7 +192,7 @@ def main() -> None:
         "rounds": given.rounds,
         **{name: {"commit": side.commit()} for name, side in sides.items()},
     }
-    taken: dict[str, dict[str, list[Row]]] = {way: {name: [] for name in sides} for way in (*WAYS, "parts")}
+    taken: dict[str, dict[str, list[Row]]] = {way: {name: [] for name in sides} for way in (*WAYS, "stages")}
     with tempfile.TemporaryDirectory() as scratch:
         folders = {name: Path(scratch) / name for name in sides}
         for name, side in sides.items():
@@ -204,19 +204,19 @@ def main() -> None:
             for name in list(sides) if turn % 2 == 0 else reversed(sides):
                 side, folder = sides[name], folders[name]
                 rows = {way: side.run(arguments, folder)[0] for way, arguments in WAYS.items()}
-                spent = json.loads(side.run([str(Path(__file__).resolve()), "parts"], folder)[1])
-                rows["parts"] = {f"{part} {kind}": spent[kind].get(part, 0.0) for kind in spent for part in PARTS}
+                spent = json.loads(side.run([str(Path(__file__).resolve()), "stages"], folder)[1])
+                rows["stages"] = {f"{stage} {kind}": spent[kind].get(stage, 0.0) for kind in spent for stage in STAGES}
                 for way, row in rows.items():
                     taken[way][name] += [row] if turn else []
             print(f"{turn} of {given.rounds} rounds", flush=True)
     content |= {way: beside(taken[way]) for way in WAYS}
-    split = beside(taken["parts"])
-    content["parts"] = {part: {kind: split[f"{part} {kind}"] for kind in ("wall_s", "cpu_s")} for part in PARTS}
+    split = beside(taken["stages"])
+    content["stages"] = {stage: {kind: split[f"{stage} {kind}"] for kind in ("wall_s", "cpu_s")} for stage in STAGES}
     content["load_average"] = round(os.getloadavg()[0], 1)
     given.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for what, row in {**{way: content[way] for way in WAYS}, **content["parts"]}.items():
+    for what, row in {**{way: content[way] for way in WAYS}, **content["stages"]}.items():
         print(f"{what:14}", *(f"{kind} {row[kind]['before']:6.2f} → {row[kind]['after']:5.2f}" for kind in row))
 
 
 if __name__ == "__main__":
-    parts() if sys.argv[1:] == ["parts"] else main()
+    stages() if sys.argv[1:] == ["stages"] else main()

@@ -1,6 +1,6 @@
 """A checkpoint's tokeniser files → texts to ids.
 
-``tokenizer.json`` says everything by itself, and is read without transformers, whose import takes longer than torch's.
+``tokenizer.json`` says everything by itself, and is read without transformers, whose import takes a second.
 transformers reads what else there is: other files, and a ``tokenizer.json`` that ``tokenizer_config.json`` changes.
 """
 
