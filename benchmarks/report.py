@@ -15,15 +15,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import encoding, index, quality, search, start, steps
+from reporting import encoding, index, quality, search, start, steps, storage
 from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
 HERE = Path(__file__).parent
 PAGE, IMAGES = HERE.parent / "docs" / "benchmarks.md", HERE.parent / "docs" / "images" / "benchmarks"
 MAKERS: tuple[Maker, ...] = (
-    search.sections, steps.sections, index.sections, encoding.sections, start.sections, quality.sections,
-)  # fmt: skip
+    search.sections,
+    steps.sections,
+    storage.sections,
+    index.sections,
+    encoding.sections,
+    start.sections,
+    quality.sections,
+)
 INTRODUCTION = """\
 # Benchmarks
 

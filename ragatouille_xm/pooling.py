@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import ceil
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .types import TokenVectors
 
+LEAST_ROWS = 16  # that a passage has left, of those that may be merged: fewer lose much and save little
 CANCELLED = 1e-6  # a sum of unit vectors below this has no direction
 
 
@@ -31,8 +33,9 @@ def check_pooling(pooling: object) -> None:
 def pool_tokens(vectors: TokenVectors, kept: Sequence[bool], pooling: int) -> TokenVectors:
     """Merge similar token vectors of each passage.
 
-    The rows of a passage that are not `kept`, n of them, become n / `pooling`, rounded up. A merged row is the mean of
-    its members, scaled to unit length, and stands in the place of the first. Each passage is pooled by itself.
+    The rows of a passage that are not `kept`, n of them, become n / `pooling`, rounded up, but no fewer than 16: a
+    passage that is so short stays as it is. A merged row is the mean of its members, scaled to unit length, and stands
+    in the place of the first. Each passage is pooled by itself.
 
     Parameters
     ----------
@@ -49,12 +52,9 @@ def pool_tokens(vectors: TokenVectors, kept: Sequence[bool], pooling: int) -> To
 
     Examples
     --------
-    >>> rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [1.0, 0.0]])
-    >>> pooled = pool_tokens(TokenVectors(rows, torch.tensor([4])), [True, False, False, False], 2)
-    >>> pooled.vectors
-    tensor([[1.0000, 0.0000],
-            [0.3162, 0.9487],
-            [1.0000, 0.0000]])
+    >>> vectors = TokenVectors(torch.nn.functional.normalize(torch.randn(60, 8)), torch.tensor([42, 18]))
+    >>> pool_tokens(vectors, [True, True, *[False] * 58], 2).lengths
+    tensor([22, 16])
     """
     rows = vectors.vectors.detach().float().cpu()
     free = ~np.asarray(kept, dtype=bool)
@@ -62,7 +62,8 @@ def pool_tokens(vectors: TokenVectors, kept: Sequence[bool], pooling: int) -> To
     ends = vectors.lengths.cumsum(0).tolist()
     for start, end in pairwise([0, *ends]):
         poolable = start + np.flatnonzero(free[start:end])
-        group[poolable] = poolable[ward(rows.numpy()[poolable], -(-len(poolable) // pooling))]
+        clusters = max(ceil(len(poolable) / pooling), LEAST_ROWS)
+        group[poolable] = poolable[ward(rows.numpy()[poolable], clusters)]
     firsts, place, count = np.unique(group, return_inverse=True, return_counts=True)
     sums = torch.zeros(len(firsts), vectors.dim).index_add_(0, torch.from_numpy(place), rows)
     norms = sums.norm(dim=1, keepdim=True)
@@ -81,7 +82,7 @@ def ward(rows: NDArray[np.float32], clusters: int) -> NDArray[np.int64]:
     rows : numpy.ndarray
         Shape ``(n, dim)``, each of unit length.
     clusters : int
-        How many to stop at.
+        How many to stop at; as many as there are rows, if these are fewer.
 
     Returns
     -------

@@ -17,15 +17,20 @@ from reference.tiny import build_tiny_xmod
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.colbert import Indexer, Run, RunConfig
 from ragatouille_xm.errors import InputError
-from ragatouille_xm.pooling import pool_tokens, ward
+from ragatouille_xm.pooling import LEAST_ROWS, pool_tokens, ward
 from ragatouille_xm.types import TokenVectors
 
 DOCUMENTS = {
-    "en": "The library opens in the morning, and the book about the river is in the garden behind the house.",
-    "fr": "La bibliothèque est au bord de la rivière, et le livre est dans le jardin.",
+    "en": "The library opens in the morning, and the book about the river is in the garden behind the house. " * 2,
+    "fr": "La bibliothèque est au bord de la rivière, et le livre est dans le jardin. " * 3,
     "zh": "图书馆在北京市，今天有水和火，明年有雨雪。",
     "short": "Book",
 }
+
+
+def share(n: int, pooling: int) -> int:
+    """Return how many rows are left of `n` that may be merged."""
+    return max(ceil(n / pooling), min(n, LEAST_ROWS))
 
 
 def unit_rows(n: int, dim: int, seed: int) -> torch.Tensor:
@@ -36,7 +41,7 @@ def unit_rows(n: int, dim: int, seed: int) -> torch.Tensor:
 @st.composite
 def passages(draw: st.DrawFn) -> tuple[TokenVectors, list[bool]]:
     """Draw the token vectors of some passages, some rows alike, and which of them stay."""
-    lengths = draw(st.lists(st.integers(1, 24), min_size=1, max_size=4))
+    lengths = draw(st.lists(st.integers(1, 60), min_size=1, max_size=4))
     total = sum(lengths)
     rows = unit_rows(total, draw(st.sampled_from([2, 16])), draw(st.integers(0, 2**32)))
     alike = draw(st.lists(st.integers(0, total - 1), min_size=total, max_size=total))
@@ -51,7 +56,7 @@ def test_each_passage_keeps_its_share_of_unit_rows(given: tuple[TokenVectors, li
     start = 0
     for length, left in zip(vectors.lengths.tolist(), pooled.lengths.tolist(), strict=True):
         stay = sum(kept[start : start + length])
-        assert left == stay + ceil((length - stay) / pooling)
+        assert left == stay + share(length - stay, pooling)
         start += length
     assert len(pooled.vectors) == pooled.lengths.sum()
     torch.testing.assert_close(pooled.vectors.norm(dim=1), torch.ones(len(pooled.vectors)))
@@ -102,7 +107,8 @@ def test_clusters_are_those_of_wards_method(clusters: int, seed: int) -> None:
     assert all(min(each) == found[min(each)] for each in members), "named by the first"
 
 
-def test_a_merged_row_is_the_mean_of_its_members_at_the_place_of_the_first() -> None:
+def test_a_merged_row_is_the_mean_of_its_members_at_the_place_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragatouille_xm.pooling.LEAST_ROWS", 1)
     angles = torch.tensor([0.0, 90.0, 10.0, 180.0, 20.0, 100.0]).deg2rad()
     rows = torch.stack([angles.cos(), angles.sin()], 1)
     pooled = pool_tokens(TokenVectors(rows, torch.tensor([6]), torch.arange(6)), [False] * 6, 2).vectors
@@ -110,15 +116,16 @@ def test_a_merged_row_is_the_mean_of_its_members_at_the_place_of_the_first() -> 
     torch.testing.assert_close(pooled, torch.stack([expected.cos(), expected.sin()], 1))
 
 
-def test_rows_that_cancel_out_leave_the_first() -> None:
+def test_rows_that_cancel_out_leave_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragatouille_xm.pooling.LEAST_ROWS", 1)
     rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     assert pool_tokens(TokenVectors(rows, torch.tensor([2])), [False, False], 2).vectors.tolist() == [[1.0, 0.0]]
 
 
 def test_vectors_of_a_lower_precision_are_pooled_in_float32() -> None:
-    rows = unit_rows(8, 16, 0)
+    rows = unit_rows(40, 16, 0)
     half, full = (
-        pool_tokens(TokenVectors(each, torch.tensor([8])), [False] * 8, 2).vectors for each in (rows.bfloat16(), rows)
+        pool_tokens(TokenVectors(each, torch.tensor([40])), [False] * 40, 2).vectors for each in (rows.bfloat16(), rows)
     )
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full, atol=0.01, rtol=0)
@@ -154,8 +161,8 @@ def stored(rag: RAGPretrainedModel, name: str | None = None) -> dict[str, torch.
 def expected_rows(rag: RAGPretrainedModel, text: str, pooling: int) -> int:
     """Count what a passage keeps: what the tokeniser adds, and a share of the tokens of the text that are scored."""
     tokenizer = rag.encoder.tokenizer
-    (tokens,), overhead = tokenizer.documents([text], 256), tokenizer.overhead
-    return overhead + ceil(sum(tokens.scored[overhead - 1 : -1]) / pooling)
+    (tokens,), overhead = tokenizer.documents([text.strip()], 256), tokenizer.overhead
+    return overhead + share(sum(tokens.scored[overhead - 1 : -1]), pooling)
 
 
 @pytest.mark.parametrize("pooling", [1, 2, 3])
