@@ -235,7 +235,6 @@ class ClusterReader:
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
-
         return [stored.passage for stored in self._stored(pids, with_vectors=False)]
 
     def vectors(self, pids: Sequence[int]) -> TokenVectors:
