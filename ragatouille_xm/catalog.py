@@ -64,7 +64,7 @@ def open_index(path: str | Path, collection: Collection | None = None) -> LocalI
     return index
 
 
-def open_passages(path: str | Path) -> PassageIndex:
+def open_passages(path: str | Path) -> LocalIndex | PlaidIndex:
     """Open what is in an index folder, without its checkpoint; where colbert-ai tells no language, it is English."""
     index = open_index(path)
     return PlaidIndex(index, ENGLISH) if isinstance(index, PlaidFolder) else index

@@ -10,6 +10,7 @@ from .corpus.passages import read_documents
 from .corpus.splitting import whole
 from .encoder import Encoder
 from .errors import InputError
+from .evidence import Evidence
 from .index.exact import ExactIndex
 from .indexing import Indexer
 from .retriever import Result, Retriever, check_k, check_queries
@@ -50,11 +51,17 @@ class EncodedDocuments:
         self._count += len(checked)
 
     def search(
-        self, queries: Sequence[str], k: int, *, languages: Languages = None, filter: Mapping[str, Any] | None = None
+        self,
+        queries: Sequence[str],
+        k: int,
+        *,
+        languages: Languages = None,
+        filter: Mapping[str, Any] | None = None,
+        explain: bool = False,
     ) -> list[list[Result]]:
         """Return the best documents for each query, as `Retriever.search` does, with their ``result_index``."""
         retriever = Retriever(self._encoder, self._index, self._encoder.tokenizer.max_tokens)
-        found = retriever.search(queries, k, languages=languages, filter=filter)
+        found = retriever.search(queries, k, languages=languages, filter=filter, explain=explain)
         return [[_by_position(result) for result in results] for results in found]
 
 
@@ -74,6 +81,20 @@ def rerank(
     encoded = EncodedDocuments(encoder)
     encoded.add(documents, None, document_languages, batch_tokens=batch_tokens)
     return encoded.search(queries, k, languages=languages)
+
+
+def explain(
+    encoder: Encoder, query: str, text: str, language: str | None = None, text_language: str | None = None
+) -> Evidence:
+    """Say which words of a text the words of a query match."""
+    check_queries([query])
+    encoded = EncodedDocuments(encoder)
+    encoded.add([text], None, text_language)
+    [found] = encoded.search([query], 1, languages=language, explain=True)
+    if not found:
+        raise InputError("The text is blank: there is nothing to explain.")
+    evidence: Evidence = found[0]["evidence"]
+    return evidence
 
 
 def _by_position(result: Result) -> Result:

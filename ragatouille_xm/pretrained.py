@@ -17,7 +17,7 @@ from .corpus.splitting import SplitOptions, make_splitter
 from .encoder import Devices, Encoder
 from .errors import InputError, MissingExtraError
 from .files import absolute, without_secrets
-from .in_memory import EncodedDocuments, rerank
+from .in_memory import EncodedDocuments, explain, rerank
 from .indexing import Indexer
 from .retriever import Result, Retriever
 from .text.batching import batch_tokens_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
     from qdrant_client import QdrantClient
 
+    from .evidence import Evidence
     from .index.cluster.client import Cluster
     from .text.detect import LanguageDetector
 
@@ -424,6 +425,7 @@ class RAGPretrainedModel:
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
         exact: bool = False,
+        explain: bool = False,
     ) -> Results:
         """Search an index.
 
@@ -450,13 +452,16 @@ class RAGPretrainedModel:
             Omit results that score less.
         exact : bool
             Score every passage.
+        explain : bool
+            Say which words matched, from the vectors that the index has.
 
         Returns
         -------
         list of dict, or list of lists for a list of queries
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
             number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through (None for a blank
-            one), and ``document_metadata`` if the document has any.
+            one), and ``document_metadata`` if the document has any. With `explain`, ``evidence``, a
+            `ragatouille_xm.evidence.Evidence`; there is none for a blank query.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -464,6 +469,7 @@ class RAGPretrainedModel:
             languages=language,
             filter=_with_ids(filter, doc_ids),
             min_score=min_score,
+            explain=explain,
             config=SearchConfig(exact=exact, fast=force_fast),
         )
         return unwrap_single(found, query, zero_index_ranks)
@@ -471,6 +477,36 @@ class RAGPretrainedModel:
     async def asearch(self, query: str | list[str], *arguments: Any, **options: Any) -> Results:
         """Search in a thread, without blocking the event loop; parameters as for `search`."""
         return await asyncio.to_thread(self.search, query, *arguments, **options)
+
+    def explain(
+        self, query: str, text: str, *, language: str | None = None, text_language: str | None = None
+    ) -> Evidence:
+        """Say which words of a text the words of a query match, and where, without an index.
+
+        `search` with ``explain=True`` says it of what it finds.
+
+        Parameters
+        ----------
+        query : str
+        text : str
+            Truncated to what the model accepts.
+        language, text_language : str, optional
+            By default detected.
+
+        Raises
+        ------
+        InputError
+            If either is blank or not a string.
+        LanguageError
+            If a language is unknown.
+
+        Examples
+        --------
+        >>> found = RAG.explain("Where is the station?", "Der Bahnhof ist am Markt.")  # doctest: +SKIP
+        >>> [span.text for span in found.highlights]  # doctest: +SKIP
+        ['Der Bahnhof']
+        """
+        return explain(self.encoder, query, text, language, text_language)
 
     def get_passages(self, document_ids: str | Iterable[str], index_name: str | None = None) -> list[dict[str, Any]]:
         """Return the stored passages of documents, by document id.

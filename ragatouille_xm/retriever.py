@@ -18,6 +18,7 @@ from .corpus.passages import Document, check_language, check_order, is_blank
 from .corpus.scalars import is_missing, shown, simplified
 from .encoder import Encoder
 from .errors import IndexDamagedError, InputError, PassageIndexError
+from .evidence import Explainer
 from .index.base import PassageIndex
 from .indexing import Indexer, preview
 from .text.detect import list_of_strings
@@ -98,6 +99,7 @@ class Retriever:
         languages: str | Iterable[str | None] | None = None,
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
+        explain: bool = False,
         config: SearchConfig = SearchConfig(),
     ) -> list[list[Result]]:
         """Return the best `k` passages for each query, best first.
@@ -116,6 +118,8 @@ class Retriever:
             See `ragatouille_xm.corpus.filters`; applied before the best `k` are taken.
         min_score : float, optional
             Leave out what scores less.
+        explain : bool
+            Give each result its ``evidence``, from the vectors that the index has; queries must be texts.
 
         Raises
         ------
@@ -126,12 +130,17 @@ class Retriever:
         _check_score(min_score)
         condition = self.condition(filter)
         if isinstance(queries, torch.Tensor):
+            if explain:
+                raise InputError("explain=True needs the texts of the queries: the words of vectors are not known.")
             return self._best(queries, int(k), condition, min_score, config)
         check_queries(queries, filtered=condition is not None)
         chosen = self.query_languages(queries, languages)
         asked = [i for i, query in enumerate(queries) if not is_blank(query)]
         vectors = self.encoder.encode_queries([queries[i] for i in asked], [chosen[i] for i in asked])
         found = dict(zip(asked, self._best(vectors, int(k), condition, min_score, config), strict=True))
+        if explain:
+            for i, rows in zip(asked, vectors, strict=True):
+                found[i] = self._explained(queries[i], rows, found[i])
         blank = [i for i in range(len(queries)) if i not in found]
         if blank:
             found |= dict(zip(blank, self._unranked(len(blank), int(k), condition, min_score), strict=True))
@@ -163,6 +172,16 @@ class Retriever:
             ]
             for pids, scores, count in zip(hits.pids.tolist(), hits.scores.tolist(), counts, strict=True)
         ]
+
+    def _explained(self, query: str, rows: torch.Tensor, results: list[Result]) -> list[Result]:
+        """Return results with their evidence."""
+        try:
+            stored = list(self.index.vectors([result["passage_id"] for result in results]))
+        except KeyError:  # one was deleted since the search: they are explained by their texts
+            stored = [rows[:0]] * len(results)
+        texts, languages = ([result[key] for result in results] for key in ("content", "language"))
+        found = Explainer(self.encoder, self.max_document_length).explain(query, rows, texts, languages, stored)
+        return [{**result, "evidence": evidence} for result, evidence in zip(results, found, strict=True)]
 
     def _unranked(self, n: int, k: int, condition: Condition | None, min_score: float | None) -> list[list[Result]]:
         """Return the results of `n` blank queries: the first passages that the filter admits."""

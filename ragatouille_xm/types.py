@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,6 +90,14 @@ class TokenVectors:
     vectors: torch.Tensor
     lengths: torch.Tensor
     ids: torch.Tensor | None = None
+
+    @classmethod
+    def of_blocks(cls, blocks: Sequence[torch.Tensor], dim: int) -> TokenVectors:
+        """Return the vectors of passages, given one block ``(t_i, dim)`` for each."""
+        import torch
+
+        lengths = torch.tensor([len(block) for block in blocks], dtype=torch.int64)
+        return cls(torch.cat(list(blocks) or [torch.empty(0, dim)]), lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)

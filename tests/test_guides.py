@@ -24,6 +24,7 @@ if not PAGES:
     pytest.skip("the guide is not here", allow_module_level=True)
 NEEDS = {
     "cluster.md": ["qdrant_client"],
+    "evidence.md": ["langchain_ragatouille_xm"],
     "evaluation.md": ["bm25s", "ir_measures"],
     "files.md": ["inscriptis"],
     "inputs.md": ["pandas"],

@@ -37,9 +37,10 @@ def _pooling(result: Json) -> Section:
         "What does an index lose, and save, if similar token vectors of a passage are merged when it is built?",
         ("pooling.py", "pooling.json"),
         machine_of(result),
-        f"{passages['passages']:,} sections of LibreOffice's help in {result['languages']} languages in one index, cut at "
-        f"256 tokens ({number(passages['tokens_a_passage'])} vectors each), {passages['queries']} titles as queries, the "
-        f"default search; checkpoint: {result['checkpoint']}. Bytes are those of all files beside the database, for each "
+        f"{passages['passages']:,} sections of LibreOffice's help in {result['languages']} languages in one index, "
+        f"cut at 256 tokens ({number(passages['tokens_a_passage'])} vectors each), {passages['queries']} titles as "
+        f"queries, the default search; checkpoint: {result['checkpoint']}. Bytes are those of all files beside the "
+        "database, for each "
         "token vector before pooling. Overlap is with the ten best by exact MaxSim of the unpooled vectors in float32. "
         "† MRR@10 differs significantly from the same storage unpooled (paired randomisation, Holm's correction, p < "
         f"0.05). On the right, very short passages: {titles['passages']:,} titles "

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
 from .app import app, facade
-from .output import messages, plain, plural, results, say_waiting, show_results
+from .lines import plain
+from .output import messages, plural, results, say_waiting, show_results
 
 if TYPE_CHECKING:
     from ..demo import SampleDocument, SampleQuery

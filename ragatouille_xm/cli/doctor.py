@@ -24,7 +24,8 @@ from ..health import (
     examine_packages,
 )
 from .app import app
-from .output import plain, plural, results, say_waiting, show_json
+from .lines import plain
+from .output import plural, results, say_waiting, show_json
 from .paths import RootOption, find_index
 from .search import JsonOption
 

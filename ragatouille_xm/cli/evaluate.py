@@ -17,7 +17,8 @@ from rich.text import Text
 from ..errors import InputError
 from .app import app, quiet_libraries
 from .index import DeviceOption
-from .output import plain, results, say
+from .lines import plain
+from .output import results, say
 
 if TYPE_CHECKING:
     from ..evaluation.runner import Measured

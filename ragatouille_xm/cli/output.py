@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from ..shell import typed
+from .evidence import show_evidence
 from .files.skipped import Skipped
+from .lines import NARROWEST, first_lines, plain
 
 LINES = 2  # shown of a passage
-NARROWEST = 20  # characters of such a line
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tabs and line breaks
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")  # a passage must not control the terminal
 
 
 def messages() -> Console:
@@ -99,43 +99,11 @@ def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) 
             typed(result["document_id"]),
         )
         console.print(head, soft_wrap=True)  # an id is never cut: it may be typed back
-        for line in _lines(result["content"], max(console.width - 6, NARROWEST), LINES):
+        if "evidence" in result:
+            show_evidence(console, result["evidence"])
+            continue
+        for line in first_lines(result["content"], max(console.width - 6, NARROWEST), LINES):
             console.print(Text(f"      {line}"), no_wrap=True, overflow="ellipsis", crop=True)
     if not found:
         console.print(Text("no results", "dim"), soft_wrap=True)
     console.print()
-
-
-def plain(text: str) -> str:
-    r"""Return a text on one line, without control characters.
-
-    Examples
-    --------
-    >>> plain("one\n\x1b[31m two")
-    'one [31m two'
-    """
-    return " ".join(_CONTROLS.sub(" ", text).split())
-
-
-def _lines(text: str, width: int, n: int) -> list[str]:
-    """Return the first `n` lines of a text, with an ellipsis if there is more."""
-    rest = plain(text[: 4 * width * n])  # enough even if accents are separate characters
-    lines: list[str] = []
-    while rest and len(lines) < n:
-        end = _line_end(rest, width if len(lines) < n - 1 else width - 2)
-        lines.append(rest[:end].rstrip())
-        rest = rest[end:].lstrip()
-    if rest:
-        lines[-1] += " …"
-    return lines
-
-
-def _line_end(text: str, width: int) -> int:
-    """Return where a line of `width` cells ends: after a word, or, in scripts without spaces, after a character."""
-    cells = 0
-    for position, character in enumerate(text):
-        cells += cell_len(character)
-        if cells > width:
-            space = text.rfind(" ", 0, position + 1)
-            return space if space > position // 2 and cell_len(character) < 2 else position
-    return len(text)

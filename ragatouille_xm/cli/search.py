@@ -40,13 +40,16 @@ def search(
     ] = None,
     as_json: JsonOption = False,
     exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower on a large index.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which words matched, and what the score is made of.")
+    ] = False,
     root: RootOption = Path(".ragatouille"),
     device: DevicesOption = None,
 ) -> None:
     """Search an index.
 
     Shows rank, score, relevance (the score as a share of the maximum), language, document and two lines of each
-    passage. --json shows everything.
+    passage. --json shows everything. --explain marks the words that matched: in colour on a terminal, else in brackets.
     """
     folder = find_index(index, root)
     condition = _parse_filter(filter)
@@ -55,14 +58,18 @@ def search(
     languages = model.catalog.get().query_languages(queries, language)
     found = cast(
         "list[list[Result]]",  # as many as there are queries
-        model.search(queries, k=k, language=languages, filter=condition, exact=exact),
+        model.search(queries, k=k, language=languages, filter=condition, exact=exact, explain=explain),
     )
     model.close()
     for query, used, results in zip(queries, languages, found, strict=True):
         if as_json:
-            show_json({"query": query, **result} for result in results)
+            show_json({"query": query, **_plain_values(result)} for result in results)
         else:
             show_results(query, used, results)
+
+
+def _plain_values(result: Result) -> Result:
+    return {**result, "evidence": result["evidence"].as_dict()} if "evidence" in result else result
 
 
 def _parse_filter(filter: str | None) -> dict[str, Any] | None:

@@ -117,6 +117,10 @@ class PassageIndex(Protocol):
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
         ...
 
+    def vectors(self, pids: Sequence[int]) -> TokenVectors:
+        """Return the token vectors of `pids` as they are stored, in that order. Raise `KeyError` as `fetch` does."""
+        ...
+
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:

@@ -219,6 +219,14 @@ class ExactIndex:
         with self._lock:
             return [_copy(self._passages[pid]) for pid in pids]
 
+    def vectors(self, pids: Sequence[int]) -> TokenVectors:
+        """Return the token vectors of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
+        found: dict[int, torch.Tensor] = {}
+        for chunk in self._chunks:
+            wanted = chunk.select(torch.isin(chunk.pids, torch.tensor(list(pids), dtype=torch.int64)) & chunk.live)
+            found |= zip(wanted.pids.tolist(), torch.split(wanted.vectors, wanted.lengths.tolist()), strict=True)
+        return TokenVectors.of_blocks([found[pid] for pid in pids], self._dim)
+
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:

@@ -151,7 +151,7 @@ def is_character_break(text: str, i: int, start: int = 0) -> bool:
     before, after = text[i - 1], text[i]
     if unicodedata.category(after)[0] == "M" or after in _EXTENDING or before + after == "\r\n":
         return False
-    if before == "\u200d" or unicodedata.combining(before) == 9:  # a virama joins what follows
+    if before == "\u200d" or (unicodedata.combining(before) == 9 and after.isalpha()):  # a virama joins a letter
         return False
     if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
         return False

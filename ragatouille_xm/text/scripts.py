@@ -54,6 +54,7 @@ _WRITTEN_IN: dict[str, tuple[str, ...]] = {
         "Cyrl": "ru uk bg sr kk mk be mn ky tg tt ba cv os ab ce av sah rue",
     }.items()
 }  # fmt: skip
+_WITHOUT_SPACES = ("Hani", "Kana", "Thai", "Laoo", "Khmr", "Mymr")
 _NOT_LATIN = frozenset(code for languages in _WRITTEN_IN.values() for code in languages) - {"sr"}
 
 
@@ -85,6 +86,20 @@ def letters_of(text: str) -> dict[str, int]:
     found = {_SCRIPTS[i]: int(counts[i]) for i in np.flatnonzero(counts)}
     if "Kana" in found:
         found["Kana"] += found.pop("Hani", 0)
+    return found
+
+
+def in_scripts_without_spaces(text: str) -> list[bool]:
+    """Return for each character whether it is a letter of a script that puts no spaces between words.
+
+    Examples
+    --------
+    >>> in_scripts_without_spaces("a東ก가")
+    [False, True, True, False]
+    """
+    codepoints = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    numbers = [1 + _SCRIPTS.index(script) for script in _WITHOUT_SPACES]
+    found: list[bool] = np.isin(_table()[codepoints], numbers).tolist()
     return found
 
 

@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import CheckpointError, InputError
 from .tokenizer_files import known, load_vocabulary, tokeniser_errors
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+_BLANK = "▁"  # before a word that has no form with one
 _RARE = "\U0010fffd"  # in no vocabulary: one that has no token for the unknown fails when loaded, not at some text
 
 
@@ -34,6 +37,21 @@ class Tokens(NamedTuple):
 
     ids: list[int]
     attended: list[bool]
+    scored: list[bool]
+
+
+class Pieces(NamedTuple):
+    """Where the tokens of a text come from.
+
+    Attributes
+    ----------
+    spans : list of (tuple of (int, int) or None)
+        Of each token, start and end in the text as it was given; None for special tokens, the marker and what marks it.
+    scored : list of bool
+        Which tokens' vectors take part in MaxSim: the `i`-th vector of a text is that of the `i`-th of these.
+    """
+
+    spans: list[tuple[int, int] | None]
     scored: list[bool]
 
 
@@ -177,6 +195,35 @@ class ColBERTTokenizer:
             result.append(Tokens(ids + [self._mask] * fill, attended, [True] * len(attended)))
         return result
 
+    def document_pieces(self, text: str, max_length: int) -> Pieces:
+        """Return where the tokens come from that `documents` makes of a passage.
+
+        Raises
+        ------
+        CheckpointError
+            If the tokeniser is of a kind that does not say.
+        """
+        return self._pieces(text, self._doc_marker, max_length, self._skipped)
+
+    def query_pieces(self, text: str) -> Pieces:
+        """Return where the tokens come from that `queries` makes of a query, without the filling; errors as above."""
+        return self._pieces(text, self._query_marker, self.max_tokens, frozenset())
+
+    def _pieces(self, text: str, marker: int, max_length: int, skipped: frozenset[int]) -> Pieces:
+        before = len(self._prefix)
+        ids, spans = self._with_spans(self._prefix + text)
+        # A tokeniser that splits characters it does not know gives some of their parts no width.
+        inside = [(max(start - before, 0), end - before) if before < end > start else None for start, end in spans]
+        marked = self._cut(self._mark(ids, marker), max_length)
+        return Pieces(self._cut(self._mark(inside, None), max_length), [i not in skipped for i in marked])
+
+    def _with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        encoding = self._vocabulary.encoding(encodable(text))
+        if encoding is None:
+            raise CheckpointError("The tokeniser does not say where tokens come from. Add a tokenizer.json.")
+        pairs = zip(encoding.tokens, encoding.offsets, strict=True)
+        return encoding.ids, [(0, 0) if token == _BLANK else span for token, span in pairs]
+
     def room(self, max_length: int) -> int:
         """Return how many tokens of text fit into a passage of `max_length` tokens.
 
@@ -209,16 +256,24 @@ class ColBERTTokenizer:
         )
 
     def _marked(self, texts: Sequence[str], marker: int, max_length: int) -> list[list[int]]:
-        if self._settings.marker == "insert":
-            marked = [[ids[0], marker, *ids[1:]] for ids in self._ids(texts)]
-        else:
-            marked = [[ids[0], marker, *ids[2:]] for ids in self._ids([". " + text for text in texts])]
+        marked = [self._mark(ids, marker) for ids in self._ids([self._prefix + text for text in texts])]
         too_long = sum(len(ids) > max_length for ids in marked)
         if too_long:
             logger.warning(
                 "%d of %d texts longer than %d tokens: their ends are cut off", too_long, len(marked), max_length
             )
-        return [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in marked]
+        return [self._cut(ids, max_length) for ids in marked]
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self._settings.marker == "insert" else ". "
+
+    def _mark(self, tokens: list[T], marker: T) -> list[T]:
+        return [tokens[0], marker, *tokens[2 if self._prefix else 1 :]]
+
+    @staticmethod
+    def _cut(tokens: list[T], max_length: int) -> list[T]:
+        return tokens if len(tokens) <= max_length else [*tokens[: max_length - 1], tokens[-1]]
 
     def _ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         return self._vocabulary.ids([encodable(text) for text in texts], special=special) if texts else []

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 from tokenizers.models import Unigram
 
 from ..errors import CheckpointError, MissingExtraError, RagatouilleXMError
@@ -53,6 +53,10 @@ class Vocabulary(Protocol):
 
     def ids(self, texts: list[str], *, special: bool = True) -> list[list[int]]:
         """Return the ids of texts, with special tokens or without, neither cut off nor padded."""
+        ...
+
+    def encoding(self, text: str) -> Encoding | None:
+        """Return the tokens of a text, with special tokens, and where they stand; None if the library does not say."""
         ...
 
 
@@ -130,6 +134,10 @@ class JsonVocabulary:
         """Return the ids of texts, with special tokens or without, neither cut off nor padded."""
         return [each.ids for each in self._tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
 
+    def encoding(self, text: str) -> Encoding | None:
+        """Return the tokens of a text, with special tokens, and where they stand."""
+        return self._tokenizer.encode(text)
+
 
 class TransformersVocabulary:
     """Whatever transformers finds in a folder.
@@ -163,6 +171,11 @@ class TransformersVocabulary:
         """Return the ids of texts, with special tokens or without, neither cut off nor padded."""
         ids: list[list[int]] = self._tokenizer(texts, verbose=False, add_special_tokens=special)["input_ids"]
         return ids
+
+    def encoding(self, text: str) -> Encoding | None:
+        """Return the tokens of a text, with special tokens, and where they stand, if they are of a fast tokeniser."""
+        fast = getattr(self._tokenizer, "backend_tokenizer", None)
+        return None if fast is None else fast.encode(text)
 
 
 def known(value: object, field: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -12,9 +13,12 @@ from typing import Any
 import pytest
 from reference.tiny import build_tiny_xmod
 from rich.cells import cell_len
+from rich.console import Console
 from typer.testing import Result
 
+from ragatouille_xm.cli.evidence import show_evidence
 from ragatouille_xm.demo import demo_sample
+from ragatouille_xm.evidence import Evidence, Span, WordMatch
 from ragatouille_xm.languages import ADAPTERS
 
 Run = Callable[..., Result]
@@ -455,3 +459,40 @@ def test_demo_with_a_question_of_ones_own(run: Run, tiny_demo: Path) -> None:
     [database] = tiny_demo.glob("colbert/indexes/*/index.db")
     database.write_text("{", encoding="utf-8")
     assert "indexed in" in " ".join(good(run("demo", "again")).stdout.split()), "a damaged index is made again"
+
+
+def test_search_explains_what_was_found(run: Run, shared: Path) -> None:
+    query = "Où est la bibliothèque ?"
+    plain = good(run("search", "mine", query, "-k", 2, "--root", shared)).stdout.splitlines()
+    lines = good(run("search", "mine", query, "-k", 2, "--explain", "--root", shared)).stdout.splitlines()
+    assert lines[:3] == plain[:3]
+    found = records(run("search", "mine", query, "-k", 2, "--json", "--explain", "--root", shared))
+    evidence = found[0]["evidence"]
+    assert [word["text"] for word in evidence["words"]] == ["Où", "est", "la", "bibliothèque"]
+    marked = "".join(line.strip() for line in lines[3:] if line.strip())
+    for span in evidence["highlights"]:
+        assert found[0]["content"][span["start"] : span["end"]] == span["text"]
+        assert f"[{span['text']}]" in marked
+    assert f"bibliothèque → {evidence['words'][3]['matches'][0]['text']}" in marked
+    assert f"<mask> {evidence['mask_score']:.2f} ({evidence['mask_share']:.0%})" in marked
+
+
+def test_highlights_are_in_colour_on_a_terminal_and_cannot_steer_it() -> None:
+    text = "One sentence. The\x1b[31m  train\nleaves at " + "eight " * 100
+    start = text.index("train")
+    matched = Span(start, start + 5, "train", 0.9)
+    sentence = Span(14, len(text), text[14:], 0.5)
+    word = WordMatch(0, 3, "Zug", 0.9, (matched,))
+    evidence = Evidence("Zug", text, 1.3, (word,), (matched,), (sentence,), 0.4, (), 0.0)
+    shown = {}
+    for terminal in (True, False):
+        output = io.StringIO()
+        colours = "standard" if terminal else None
+        show_evidence(Console(file=output, force_terminal=terminal, width=60, color_system=colours), evidence)
+        shown[terminal] = output.getvalue().splitlines()
+    assert shown[False][0] == "      … The [31m [train] leaves at eight eight eight eight"
+    assert shown[False][3].endswith(" …")
+    assert shown[False][4] == "      Zug → train 0.90"
+    assert shown[False][5].startswith("      score 1.30: words 0.90, <mask> 0.40 (31%)")
+    assert "\x1b[1;35mtrain\x1b[0m" in shown[True][0]
+    assert "\x1b[31m" not in "".join(shown[True])

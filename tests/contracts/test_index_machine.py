@@ -20,7 +20,7 @@ from ragatouille_xm.corpus.filters import matches, parse_filter
 from ragatouille_xm.types import Passage
 
 from .conftest import ENGINES, examples, opened
-from .strategies import assert_search, everything, languages, plain, put, query
+from .strategies import assert_search, encode, everything, languages, plain, put, query
 
 NAMES = ["a", "b", "c", "é/日", "d 1"]
 documents = st.sampled_from(NAMES)
@@ -111,13 +111,17 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def fetch(self, data):
         pids = data.draw(st.lists(st.sampled_from(sorted(self.model)), max_size=5))
-        assert plain(self.engine.index.fetch(pids)) == plain(self.model[pid] for pid in pids)
+        expected = [self.model[pid] for pid in pids]
+        assert plain(self.engine.index.fetch(pids)) == plain(expected)
+        assert self.engine.index.vectors(pids).lengths.tolist() == encode(expected).lengths.tolist()
 
     @rule(data=st.data())
     def fetch_missing(self, data):
         pid = data.draw(st.integers(0, self.next_pid + 3).filter(lambda pid: pid not in self.model))
         with pytest.raises(KeyError):
             self.engine.index.fetch([pid])
+        with pytest.raises(KeyError):
+            self.engine.index.vectors([pid])
 
     @rule()
     def optimize(self):

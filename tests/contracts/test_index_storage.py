@@ -187,6 +187,21 @@ def test_fetch_keeps_the_order_and_names_what_is_missing(index):
             index.fetch([0, missing])
 
 
+def test_vectors_keep_the_order_and_name_what_is_missing(engine):
+    index = engine.index
+    passages = put(index, *(passage(i, f"d{i}") for i in range(6)))
+    put(index, passages[5], passage(6, "d6"))
+    asked = [4, 0, 5, 4, 6]
+    found, original = index.vectors(asked), encode(passage(i) for i in asked)
+    assert found.lengths.tolist() == original.lengths.tolist()
+    torch.testing.assert_close(found.vectors.float(), original.vectors, atol=max(1e-3, engine.tolerance / 10), rtol=0)
+    assert (len(index.vectors([])), index.vectors([]).dim) == (0, DIM)
+    index.delete(["d4"])
+    for missing in (4, 77, -1):
+        with pytest.raises(KeyError, match=str(missing)):
+            index.vectors([0, missing])
+
+
 def test_scroll_goes_by_growing_pid_in_batches_with_the_vectors(engine):
     index = engine.index
     pids = [int(pid) for pid in np.random.default_rng(0).permutation(60)]

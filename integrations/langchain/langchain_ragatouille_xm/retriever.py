@@ -59,6 +59,9 @@ class RagatouilleXMRetriever(BaseRetriever):
         Put ``score`` (MaxSim), ``rank``, ``relevance`` (0 to 1) and ``query_language``, whose adapter the query went
         through, into the metadata too. They depend on the query, so a document found by several queries is then several
         documents to LangChain.
+    explain : bool
+        Put ``evidence`` into the metadata too: which words of the document matched, where they stand in its text, and
+        which sentences answer best. See `ragatouille_xm.evidence.Evidence.as_dict`. It depends on the query as well.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     exact: bool = False
     force_fast: bool = False
     with_scores: bool = False
+    explain: bool = False
 
     @field_validator("k", mode="before")
     @classmethod
@@ -177,7 +181,10 @@ class RagatouilleXMRetriever(BaseRetriever):
             return [self._outcomes([query], options)[0] for query in queries]
 
     def _fields(self) -> dict[str, Any]:
-        names = ("index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast", "with_scores")
+        names = (
+            "index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast", "with_scores",
+            "explain",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def _manager(self, kind: type[Manager], config: RunnableConfig, options: dict[str, Any]) -> Manager:

@@ -153,9 +153,11 @@ class RagatouilleXMVectorStore(VectorStore):
         return [_document(each) for each in self.model.get_passages(ids, index_name=self.index_name)]
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
-        """Return the best `k` documents; `options` are ``filter, language, doc_ids, min_score, exact, force_fast``.
+        """Return the best `k` documents.
 
-        In a filter every bare name is a metadata key; ``passage.language`` is the language the document has here.
+        `options` are ``filter, language, doc_ids, min_score, exact, force_fast, explain``. In a filter every bare name
+        is a metadata key; ``passage.language`` is the language the document has here. With ``explain=True`` the
+        metadata have ``evidence``, as `RagatouilleXMRetriever` has it.
 
         Raises
         ------
@@ -271,6 +273,9 @@ def _listed(name: str, values: object) -> list[Any]:
 
 
 def _document(stored: dict[str, Any]) -> Document:
+    evidence = {"evidence": stored["evidence"].as_dict()} if "evidence" in stored else {}
     return Document(
-        id=stored["document_id"], page_content=stored["content"], metadata=stored.get("document_metadata", {})
+        id=stored["document_id"],
+        page_content=stored["content"],
+        metadata={**evidence, **stored.get("document_metadata", {})},
     )

@@ -80,6 +80,18 @@ def test_documents_carry_their_metadata_and_what_the_search_says(
     assert json.loads(found[0].model_dump_json())["metadata"]["score"] == pytest.approx(expected[0]["score"])
 
 
+def test_documents_carry_evidence_that_can_be_cited(rag: RAGPretrainedModel, retriever: RagatouilleXMRetriever) -> None:
+    expected = rag.search(TEXTS[1], k=2, explain=True)
+    for found in (retriever.invoke(TEXTS[1], explain=True), retriever.batch([TEXTS[1]], explain=True)[0]):
+        for document, result in zip(found, expected, strict=True):
+            evidence = document.metadata["evidence"]
+            assert evidence == result["evidence"].as_dict()
+            assert json.loads(document.model_dump_json())["metadata"]["evidence"].keys() == evidence.keys()
+            for span in evidence["sentences"] + evidence["highlights"]:
+                assert document.page_content[span["start"] : span["end"]] == span["text"]
+    assert "evidence" not in retriever.invoke(TEXTS[1])[0].metadata
+
+
 def test_a_documents_own_metadata_is_never_overwritten(empty: RAGPretrainedModel) -> None:
     empty.index(TEXTS[:1], document_metadatas=[{"score": "A+", "language": "British English"}], index_name="own")
     (found,) = empty.as_langchain_retriever(with_scores=True).invoke("book")

@@ -43,6 +43,17 @@ def names(documents: list[Document]) -> list[str | None]:
 # what goes in and comes out
 
 
+def test_evidence_is_in_the_metadata_if_asked_for(store: RagatouilleXMVectorStore) -> None:
+    store.add_texts(["La bibliothèque ouvre le matin."], [{"year": 2024}], ids=["a"])
+    (plain,) = store.similarity_search("library", k=1, doc_ids=["a"])
+    assert plain.metadata == {"year": 2024}
+    (found,) = store.similarity_search("library", k=1, doc_ids=["a"], explain=True)
+    assert found.metadata.pop("evidence")["query"] == "library"
+    assert found == plain
+    (found,) = store.as_retriever(search_kwargs={"k": 1, "doc_ids": ["a"], "explain": True}).invoke("library")
+    assert "evidence" in found.metadata
+
+
 def test_documents_come_back_as_they_went_in(store: RagatouilleXMVectorStore) -> None:
     assert store.get_by_ids(["ja", "absent", "en"]) == [DOCUMENTS[4], DOCUMENTS[0]]
     for document in DOCUMENTS:

@@ -90,6 +90,11 @@ def test_filters_and_doc_ids(index: RagatouilleXMIndex) -> None:
         index.as_retriever(filters=words)
 
 
+def test_whole_nodes_are_not_explained(index: RagatouilleXMIndex) -> None:
+    with pytest.raises(ValueError, match="explain= says where words stand in a passage"):
+        index.as_retriever(explain=True)
+
+
 def test_the_async_retriever_finds_the_same(index: RagatouilleXMIndex) -> None:
     retriever = index.as_retriever(similarity_top_k=3)
     assert asyncio.run(retriever.aretrieve("book")) == retriever.retrieve("book")

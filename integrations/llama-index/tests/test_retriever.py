@@ -53,6 +53,19 @@ def test_the_llm_sees_the_users_metadata_alone(rag: RAGPretrainedModel) -> None:
     assert node.get_content(MetadataMode.LLM) == node.get_content(MetadataMode.EMBED) == expected
 
 
+def test_evidence_is_metadata_that_the_llm_does_not_see(rag: RAGPretrainedModel) -> None:
+    found = RagatouilleXMRetriever(rag, similarity_top_k=2, explain=True).retrieve(TEXTS[1])
+    results = rag.search(TEXTS[1], k=2, explain=True)
+    for each, result in zip(found, results, strict=True):
+        evidence = each.node.metadata["evidence"]
+        assert evidence == result["evidence"].as_dict()
+        assert json.loads(each.model_dump_json())["node"]["metadata"]["evidence"].keys() == evidence.keys()
+        for span in evidence["sentences"] + evidence["highlights"]:
+            assert each.node.text[span["start"] : span["end"]] == span["text"]
+        assert "evidence" not in each.node.get_content(MetadataMode.LLM)
+        assert "evidence" not in each.node.get_content(MetadataMode.EMBED)
+
+
 def test_metadata_of_the_user_comes_before_that_of_the_index(empty: RAGPretrainedModel) -> None:
     empty.index(TEXTS[:1], ["a"], [{"language": "English", "passage_id": "p. 7"}], index_name="own")
     node = RagatouilleXMRetriever(empty).retrieve("library")[0].node

@@ -261,7 +261,7 @@ class ClusterIndex(ClusterReader):
         for start in range(0, len(chosen), POINT_BATCH):
             self._held().renew()
             found = dict(now.points.retrieve(batch := chosen[start : start + POINT_BATCH]))
-            blocks.append(concat_vectors([found[each] for each in batch]).vectors)
+            blocks.append(concat_vectors([found[each] for each in batch], self.dim).vectors)
         sample = torch.cat(blocks)[:wanted].float()
         logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
         self.use_codebook(Codebook.fit(sample, size, use_faiss=uses_faiss(now.state.meta.settings)), tokens)

@@ -42,10 +42,9 @@ class Stored(NamedTuple):
     vectors: NDArray[np.float16] | None  # (t, dim)
 
 
-def concat_vectors(batch: Sequence[Stored]) -> TokenVectors:
+def concat_vectors(batch: Sequence[Stored], dim: int) -> TokenVectors:
     """Return the vectors of passages that were read with their vectors."""
-    blocks = [stored.vectors for stored in batch if stored.vectors is not None]
-    return TokenVectors(torch.from_numpy(np.concatenate(blocks)), torch.tensor([len(block) for block in blocks]))
+    return TokenVectors.of_blocks([torch.from_numpy(each.vectors) for each in batch if each.vectors is not None], dim)
 
 
 def point_id(pid: int, generation: int) -> str:

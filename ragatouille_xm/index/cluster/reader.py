@@ -235,13 +235,21 @@ class ClusterReader:
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
+        return [stored.passage for stored in self._stored(pids, with_vectors=False)]
 
-        def read(view: ClusterView) -> dict[int, Passage]:
+    def vectors(self, pids: Sequence[int]) -> TokenVectors:
+        """Return the token vectors of `pids` as they are stored, in that order. Raise `KeyError` as `fetch` does."""
+        return concat_vectors(self._stored(pids, with_vectors=True), self._dim)
+
+    def _stored(self, pids: Sequence[int], *, with_vectors: bool) -> list[Stored]:
+        size = POINT_BATCH if with_vectors else PASSAGE_BATCH
+
+        def read(view: ClusterView) -> dict[int, Stored]:
             found = (
-                view.points.stored(all_of(view.everything, condition), PASSAGE_BATCH, with_vectors=False)
+                view.points.stored(all_of(view.everything, condition), size, with_vectors=with_vectors)
                 for condition in any_of("pid", (pid for pid in pids if pid >= 0))
             )
-            return {stored.passage.pid: stored.passage for batch in found for stored in batch}
+            return {stored.passage.pid: stored for batch in found for stored in batch}
 
         found = self._reading(read)
         return [found[pid] for pid in pids]
@@ -276,7 +284,7 @@ class ClusterReader:
         size = POINT_BATCH if with_vectors else PASSAGE_BATCH
         stream = view.points.stored(view.where(filter), size, with_vectors=with_vectors, after=after)
         while batch := self._checked(view, list(islice(stream, batch_size))):
-            yield [stored.passage for stored in batch], concat_vectors(batch) if with_vectors else None
+            yield [stored.passage for stored in batch], concat_vectors(batch, self._dim) if with_vectors else None
 
     def _checked(self, view: ClusterView, batch: list[Stored]) -> list[Stored]:
         now = self.state

@@ -233,6 +233,10 @@ class LocalReader:
             found = self._read(read)
         return [found[pid] for pid in pids]
 
+    def vectors(self, pids: Sequence[int]) -> TokenVectors:
+        """Return the token vectors of `pids` as they are stored, in that order. Raise `KeyError` as `fetch` does."""
+        return self._read(lambda _, snapshot: _vectors_of(snapshot, np.asarray(pids, np.int64)))
+
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
@@ -286,12 +290,11 @@ def _batches(
 
 
 def _vectors_of(snapshot: Snapshot, pids: Pids) -> TokenVectors:
-    """Return the token vectors of live passages, in the order of growing pids."""
+    """Return the token vectors of passages, in the order of `pids`. Raise `KeyError` for one that is not live."""
     found: dict[int, torch.Tensor] = {}
     for view in snapshot.views:
         rows = view.segment.table.rows_of(pids)
         rows = rows if view.live is None else rows[view.live[rows]]
         blocks = iter(view.segment.vectors.vectors_of(rows))
         found |= zip(view.segment.table.pids[rows].tolist(), blocks, strict=True)
-    blocks_in_order = [found[pid] for pid in pids.tolist()]
-    return TokenVectors(torch.cat(blocks_in_order), torch.tensor([len(block) for block in blocks_in_order]))
+    return TokenVectors.of_blocks([found[pid] for pid in pids.tolist()], snapshot.state.meta.dim)

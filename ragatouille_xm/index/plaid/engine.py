@@ -141,6 +141,14 @@ class PlaidIndex:
                 raise KeyError(pid)
         return [_copy(passage) for passage in found if passage is not None]
 
+    def vectors(self, pids: Sequence[int]) -> TokenVectors:
+        """Return the decoded token vectors of `pids`, in that order. Raise `KeyError` as `fetch` does."""
+        opened = self._open()
+        self.fetch(pids)
+        growing = sorted(set(pids))
+        found = dict(zip(growing, opened.vectors(torch.tensor(growing, dtype=torch.int64)), strict=True))
+        return TokenVectors.of_blocks([found[pid] for pid in pids], self._dim)
+
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:

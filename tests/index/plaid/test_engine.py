@@ -158,6 +158,16 @@ def test_scroll_and_fetch(index: PlaidIndex) -> None:
     assert index.fetch([0])[0].metadata == {"n": 0}
 
 
+def test_vectors_of_some_passages_in_any_order(index: PlaidIndex) -> None:
+    blocks = [block for _, vectors in index.scroll(with_vectors=True) for block in vectors]
+    asked = [59, 3, 17, 16, 3]
+    assert all(torch.equal(one, blocks[pid]) for one, pid in zip(index.vectors(asked), asked, strict=True))
+    assert index.vectors([]).vectors.shape == (0, index.dim)
+    for missing in (60, -1):
+        with pytest.raises(KeyError, match=str(missing)):
+            index.vectors([0, missing])
+
+
 def test_one_language_for_all(folder: Path) -> None:
     index = PlaidIndex(PlaidFolder.open(folder), "en", "de")
     assert index.languages() == {"de": 60}

@@ -311,7 +311,8 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         ----------
         **kwargs
             ``similarity_top_k, filters, doc_ids, language, min_score, exact, callback_manager, verbose`` as for
-            `RagatouilleXMRetriever`. Others are ignored, since query and chat engines pass theirs too.
+            `RagatouilleXMRetriever`; ``explain`` is refused, since it is about passages. Others are ignored: query and
+            chat engines pass theirs too.
         """
         options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
         options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}

@@ -10,6 +10,7 @@ from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.storage.docstore.types import BaseDocumentStore
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.errors import InputError
 
 from .filters import Filters, compile_filters
 from .nodes import NAMES, REF_DOC_ID, best_nodes
@@ -18,7 +19,7 @@ from .retriever import RagatouilleXMRetriever, restrict_to
 logger = logging.getLogger(__name__)
 
 RETRIEVER_OPTIONS = (
-    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact",
+    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain",
     "callback_manager", "object_map", "objects", "verbose",
 )  # fmt: skip
 
@@ -32,11 +33,21 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
         As for `RagatouilleXMRetriever`.
     docstore : BaseDocumentStore
         Holds the nodes.
+
+    Raises
+    ------
+    ragatouille_xm.errors.InputError
+        A `ValueError`: if a parameter is invalid, or `explain` is given.
     """
 
     def __init__(
         self, model: RAGPretrainedModel, index_name: str, *, docstore: BaseDocumentStore, **options: Any
     ) -> None:
+        if options.get("explain"):
+            raise InputError(
+                "explain= says where words stand in a passage, and this retriever returns whole nodes. Use "
+                "RagatouilleXMRetriever on the same index."
+            )
         self._docstore = docstore
         super().__init__(model, index_name, **options)
 

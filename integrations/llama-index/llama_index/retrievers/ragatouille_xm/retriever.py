@@ -57,6 +57,9 @@ class RagatouilleXMRetriever(BaseRetriever):
         Omit nodes that score less, 0 to 1.
     exact : bool
         Score every passage.
+    explain : bool
+        Put ``evidence`` into the metadata too: which words of the passage matched, where they stand in its text, and
+        which sentences answer best. See `ragatouille_xm.evidence.Evidence.as_dict`.
     callback_manager : CallbackManager, optional
         By default ``Settings.callback_manager``.
     object_map : dict, optional
@@ -91,6 +94,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         language: str | None = None,
         min_score: float | None = None,
         exact: bool = False,
+        explain: bool = False,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
@@ -104,6 +108,7 @@ class RagatouilleXMRetriever(BaseRetriever):
             "filter": self._restrict(filters, None if doc_ids is None else as_list(doc_ids)),
             "language": language,
             "exact": exact,
+            "explain": explain,
         }
         check_min_score(min_score)
         self._min_score = min_score
@@ -148,6 +153,8 @@ class RagatouilleXMRetriever(BaseRetriever):
         metadata = result.get("document_metadata", {})
         document_id = result["document_id"]
         own = {key: result[key] for key in OWN_KEYS if key not in metadata}
+        if "evidence" in result and "evidence" not in metadata:
+            own["evidence"] = result["evidence"].as_dict()
         source = RelatedNodeInfo(node_id=document_id, node_type=ObjectType.DOCUMENT, metadata=dict(metadata))
         fields: dict[str, Any] = {
             "id_": _node_id(result),
