@@ -43,7 +43,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # after PYTHONPATH, which names
 from ragatouille_xm.languages import ADAPTERS, LANGUAGES, to_adapter, to_language
 from ragatouille_xm.text.detect import make_detector
 
-MMARCO = "ar zh nl en fr de hi id it ja pt ru es vi".split()
+MMARCO = ["ar", "zh", "nl", "en", "fr", "de", "hi", "id", "it", "ja", "pt", "ru", "es", "vi"]
 RELATIVES = (
     "id-ms da-no sv-no pt-gl es-gl es-ca it-es hr-sr hr-sl cs-sk bg-mk ru-uk ru-be ru-bg nl-af hi-ne hi-mr mr-sa az-tr "
     "kk-ky et-fi lt-lv fa-ps fa-ur"

@@ -13,7 +13,7 @@ from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
 from .files import absolute, shown_place
-from .index.base import IndexBuild, PassageIndex
+from .index.base import IndexBuild
 from .index.local.gpu import search_device
 from .index.local.index import LocalIndex
 from .index.plaid.engine import PlaidIndex
