@@ -15,16 +15,8 @@ def sections(results: Results) -> Iterator[Section]:
 
 def _pooling(result: Json) -> Section:
     passages, titles = result["collections"]["passages"], result["collections"]["titles"]
-    header = [
-        "",
-        "bytes a token",
-        "overlap@10",
-        "MRR@10, %",
-        "CPU ms a query",
-        "titles: bytes",
-        "overlap@10",
-        "MRR@10, %",
-    ]
+    shown = ("bytes a token", "overlap@10", "MRR@10, %")
+    header = ["", *shown, "CPU ms a query", *(f"titles: {what}" for what in shown)]
     body = [
         [f"`pooling={row['pooling']}, storage=\"{row['storage']}\"`",
          number(row["bytes_a_token"]), f"{row['overlap']:.3f}", _mrr(row), number(row["ms"]),
@@ -37,16 +29,14 @@ def _pooling(result: Json) -> Section:
         "What does an index lose, and save, if similar token vectors of a passage are merged when it is built?",
         ("pooling.py", "pooling.json"),
         machine_of(result),
-        f"{passages['passages']:,} sections of LibreOffice's help in {result['languages']} languages in one index, "
-        f"cut at 256 tokens ({number(passages['tokens_a_passage'])} vectors each), {passages['queries']} titles as "
-        f"queries, the default search; checkpoint: {result['checkpoint']}. Bytes are those of all files beside the "
-        "database, for each "
-        "token vector before pooling. Overlap is with the ten best by exact MaxSim of the unpooled vectors in float32. "
-        "† MRR@10 differs significantly from the same storage unpooled (paired randomisation, Holm's correction, p < "
-        f"0.05). On the right, very short passages: {titles['passages']:,} titles "
-        f"({number(titles['tokens_a_passage'])} vectors each), found by the beginnings of their sections.\n\n"
-        + table(header, body)
-        + f"\n\nPooling takes up to {number(slowest, 2)} ms a passage, encoding "
+        f"{passages['passages']:,} sections of LibreOffice's help in {result['languages']} languages in one index, cut "
+        f"at 256 tokens ({number(passages['tokens_a_passage'])} vectors each); {passages['queries']} queries, their "
+        f"titles; the default search; the checkpoint {result['checkpoint']}. Bytes are those of all files beside the "
+        "database, for each token vector before pooling. Overlap is with the ten best by exact MaxSim of the unpooled "
+        "vectors in float32. † MRR@10 differs significantly from the same storage unpooled (paired randomisation, "
+        "Holm's correction, p < 0.05). On the right, very short passages, which pooling leaves nearly as they are: "
+        f"{titles['passages']:,} titles ({number(titles['tokens_a_passage'])} vectors each), found by beginnings of "
+        "sections.\n\n" + table(header, body) + f"\n\nPooling takes up to {number(slowest, 2)} ms a passage, encoding "
         f"{number(passages['encoding_ms_a_passage'])} ms, both on one thread.",
         missed=("Other work ran beside it on the machine: of the times, only large ratios mean something.",),
     )
