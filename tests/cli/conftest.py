@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,13 @@ def run() -> Run:
     runner = CliRunner(env={"COLUMNS": "100", "RAGATOUILLE_XM_DEBUG": None})
 
     def invoke(*arguments: object) -> Result:
-        return runner.invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        try:
+            return runner.invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        finally:  # a command sets up the logging of its process, which here is that of other tests
+            for name in ("ragatouille_xm", "ragatouille_xm.indexing"):
+                logger = logging.getLogger(name)
+                logger.handlers.clear()
+                logger.setLevel(logging.NOTSET)
 
     return invoke
 
