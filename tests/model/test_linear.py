@@ -109,4 +109,5 @@ def test_packing_lets_go_of_the_originals(tmp_path: Path) -> None:
     assert 0 < mapped(folder) <= 3  # words and head, positions, types: the layers and adapters have gone
     before = mapped(folder)
     plain = Encoder(load_checkpoint(folder), device="cpu")
-    assert mapped(folder) >= before + 3 + 2 * len(plain.model.backbone.layers)  # type: ignore[attr-defined]
+    # The file is mapped once for what comes before the layers, and once for each of them.
+    assert mapped(folder) >= before + 1 + len(plain.model.backbone.layers)  # type: ignore[attr-defined]

@@ -25,10 +25,11 @@ def tiny_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def large_index() -> Iterator[Path]:
-    with scratch() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ragatouille_xm.index.quantization.codebook.EXACT_BELOW", 500)
-        patch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 100)
-        build(place / "index", LARGE)
+    with scratch() as place:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ragatouille_xm.index.quantization.codebook.EXACT_BELOW", 500)
+            patch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 100)
+            build(place / "index", LARGE)
         yield place / "index"
 
 
