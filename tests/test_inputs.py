@@ -27,16 +27,6 @@ IDS = ["en", "fr", "de"]
 BLANK = ["", "  \n\t", "\ufeff\u200b"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> RAGPretrainedModel:
-    return RAGPretrainedModel.from_pretrained(folder, verbose=0, device="cpu")
-
-
 @pytest.fixture
 def rag(model: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
     return RAGPretrainedModel(model.encoder, tmp_path / "root", verbose=0)

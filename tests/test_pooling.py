@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.colbert import Indexer, Run, RunConfig
@@ -132,16 +131,6 @@ def test_vectors_of_a_lower_precision_are_pooled_in_float32() -> None:
 
 
 # through an index
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> RAGPretrainedModel:
-    return RAGPretrainedModel.from_pretrained(folder, verbose=0, device="cpu")
 
 
 @pytest.fixture

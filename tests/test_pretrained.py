@@ -38,16 +38,6 @@ IDS = ["en", "fr", "zh", "de", "ja"]
 METADATAS = [{"year": 2018 + i, "tags": ["a", "b"][: i % 3]} for i in range(5)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_xmod(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> RAGPretrainedModel:
-    return RAGPretrainedModel.from_pretrained(folder, verbose=0, device="cpu")
-
-
 @pytest.fixture
 def rag(model: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
     """Return a model with one index, ``first``, sharing the encoder between tests."""
