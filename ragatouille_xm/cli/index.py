@@ -15,6 +15,7 @@ from ..errors import DuplicateDocumentError, InputError
 from ..shell import quoted, typed
 from .app import app, facade
 from .files.names import file_id
+from .files.options import ReadingOptions
 from .files.reader import FileReader
 from .inputs import (
     DelimiterOption,
@@ -27,7 +28,6 @@ from .inputs import (
     StrictOption,
     TextFieldOption,
     base_of,
-    make_reader,
 )
 from .output import plural, say, say_skipped, say_waiting
 from .paths import IndexArgument, RootOption, find_index, index_folder
@@ -95,19 +95,18 @@ def index(
     folder = index_folder(root, name)
     if not overwrite and (folder / "index.db").exists():
         raise InputError(f"There is an index {name!r} already ({folder}). Leave out --no-overwrite to replace it.")
-    reader = make_reader(
-        paths,
-        base_of(folder),
+    options = ReadingOptions(
         text_field=text_field,
         id_field=id_field,
         format=format,
         encoding=encoding,
         delimiter=delimiter,
-        include=include,
-        exclude=exclude,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
         strict=strict,
         language=language,
     )
+    reader = FileReader(paths, options, base_of(folder))
     documents = _read_first(reader)
     say_waiting(f"Loading {checkpoint}")
     model = facade().from_pretrained(checkpoint, index_root=str(root), device=parse_devices(device))
@@ -157,19 +156,18 @@ def add(
 ) -> None:
     """Add documents to an index; with --update, replace those with the same id."""
     folder = find_index(index, root)
-    reader = make_reader(
-        paths,
-        base_of(folder),
+    options = ReadingOptions(
         text_field=text_field,
         id_field=id_field,
         format=format,
         encoding=encoding,
         delimiter=delimiter,
-        include=include,
-        exclude=exclude,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
         strict=strict,
         language=language,
     )
+    reader = FileReader(paths, options, base_of(folder))
     documents = list(reader)
     ids = [document.document_id for document in documents]
     say_waiting("Loading the checkpoint")

@@ -1,4 +1,4 @@
-"""Options of the commands that read files, and the reader that they make."""
+"""Options of the commands that read files, and where the ids of files begin."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import typer
 
 from ..config import INDEXES_FOLDER
 from .files.names import locate
-from .files.options import Format, ReadingOptions
-from .files.reader import FileReader
+from .files.options import Format
 
 PathsArgument = Annotated[
     list[str],
@@ -47,35 +46,6 @@ ExcludeOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Stop at a file of a folder that cannot be read, instead of skipping it.")
 ]
-
-
-def make_reader(
-    paths: list[str],
-    base: Path,
-    *,
-    text_field: str | None,
-    id_field: str | None,
-    format: Format | None,
-    encoding: str | None,
-    delimiter: str | None,
-    include: list[str] | None,
-    exclude: list[str] | None,
-    strict: bool,
-    language: str | None = None,
-) -> FileReader:
-    """Return a reader of the given files, whose ids begin at `base`."""
-    options = ReadingOptions(
-        text_field=text_field,
-        id_field=id_field,
-        language=language,
-        encoding=encoding,
-        delimiter=delimiter,
-        format=format,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        strict=strict,
-    )
-    return FileReader(paths, options, base)
 
 
 def base_of(folder: Path) -> Path:

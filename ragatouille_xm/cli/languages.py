@@ -16,6 +16,8 @@ from ..languages import ADAPTERS, LANGUAGES, AdapterTable, to_adapter
 from ..shell import typed
 from .app import app
 from .files.names import locate
+from .files.options import ReadingOptions
+from .files.reader import FileReader
 from .inputs import (
     DelimiterOption,
     EncodingOption,
@@ -25,7 +27,6 @@ from .inputs import (
     IncludeOption,
     StrictOption,
     TextFieldOption,
-    make_reader,
 )
 from .output import plural, say, say_skipped, show_json, show_table
 from .paths import RootOption, find_index
@@ -80,18 +81,17 @@ def languages(
             return
     if not paths and not text:
         raise InputError("Give files or folders, --text or --index.")
-    reader = make_reader(
-        paths or [],
-        locate(root).parent,
+    options = ReadingOptions(
         text_field=text_field,
         id_field=id_field,
         format=format,
         encoding=encoding,
         delimiter=delimiter,
-        include=include,
-        exclude=exclude,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
         strict=strict,
     )
+    reader = FileReader(paths or [], options, locate(root).parent)
     rows = chain(_detect(text or [], counts, fixed), _detect_documents(reader if paths else []))
     if as_json:
         show_json(rows)
