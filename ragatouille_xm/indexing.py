@@ -20,9 +20,9 @@ from .errors import DuplicateDocumentError
 from .index.base import IndexBuild, IndexWriter
 from .pooling import check_pooling, pool_tokens
 from .text.ahead import map_ahead
-from .text.collection import BATCH, CollectionLanguages
+from .text.collection import CollectionLanguages
 from .text.tokenizer import Tokens
-from .types import Detection, Passage
+from .types import Passage
 
 logger = logging.getLogger(__name__)
 
@@ -206,19 +206,12 @@ class Indexer:
         A document's language is the user's, or detected once for all its passages. A blank document has none.
         """
         resolve = self.encoder.adapters.resolve
-        found: dict[int, Detection] = {}
-        for start in range(0, len(documents), BATCH):  # the same texts together on any number of devices
-            batch = documents[start : start + BATCH]
-            with_text = [i for i, each in enumerate(batch, start) if not is_blank(each.text)]
-            stated = [documents[i].language for i in with_text]
-            given = [None if each is None else resolve(each) for each in stated]
-            detected = languages.detect([documents[i].text for i in with_text], given)
-            found.update(zip(with_text, detected, strict=True))
+        texts = [None if is_blank(each.text) else each.text for each in documents]
+        stated = [each.language if text is not None else None for each, text in zip(documents, texts, strict=True)]
+        found = languages.detect(texts, [None if each is None else resolve(each) for each in stated])
         chunks = self.split(documents)
         tokens = self.encoder.tokenise([text for _, text in chunks], self.max_document_length)
-        return Prepared(
-            documents, [found[i].language if i in found else "" for i in range(len(documents))], chunks, tokens
-        )
+        return Prepared(documents, [each.language for each in found], chunks, tokens)
 
     def _store_batch(self, writer: IndexWriter, prepared: Prepared, bar: tqdm[Any]) -> int:
         documents, languages, chunks, tokens = prepared

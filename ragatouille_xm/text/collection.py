@@ -50,23 +50,28 @@ class CollectionLanguages:
         self.decided: Counter[str] = Counter()
         self.uncertain = 0
 
-    def detect(self, texts: Sequence[str], given: Sequence[str | None] | None = None) -> list[Detection]:
-        """Return the language of each text; one in `given` is kept, with the confidence 1."""
+    def detect(self, texts: Sequence[str | None], given: Sequence[str | None] | None = None) -> list[Detection]:
+        """Return the language of each text; one in `given` is kept, with the confidence 1.
+
+        None stands for a document without text: it has the language ``""``, and counts for nothing but its place among
+        the 512.
+        """
         stated = given if given is not None else [None] * len(texts)
         found: list[Detection] = []
         for start in range(0, len(texts), BATCH):
             found += self._detect_batch(texts[start : start + BATCH], stated[start : start + BATCH])
         return found
 
-    def _detect_batch(self, texts: Sequence[str], stated: Sequence[str | None]) -> list[Detection]:
-        known = Counter(language for language in stated if language is not None)
-        unknown = [text for text, language in zip(texts, stated, strict=True) if language is None]
+    def _detect_batch(self, texts: Sequence[str | None], given: Sequence[str | None]) -> list[Detection]:
+        stated = ["" if text is None else language for text, language in zip(texts, given, strict=True)]
+        known = Counter(filter(None, stated))
+        unknown = [text for text, language in zip(texts, stated, strict=True) if text is not None and language is None]
         counts = self._held + self.decided + known
         detected = self._detector.detect(unknown, self._languages, counts, together=True) if unknown else []
         self.uncertain += sum(each.confidence < UNCERTAIN for each in detected)
         rest = iter(detected)
         found = [next(rest) if language is None else Detection(language, 1.0) for language in stated]
-        self.decided.update(each.language for each in found)
+        self.decided.update(each.language for each in found if each.language)
         return found
 
     def summary(self) -> str:

@@ -122,8 +122,8 @@ def test_an_error_of_one_replica_surfaces_and_leaves_the_encoder_usable(
 def test_languages_do_not_depend_on_the_number_of_devices(
     one: Encoder, two: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("BATCH", "DOCUMENT_BATCH"):
-        monkeypatch.setattr(f"ragatouille_xm.indexing.{name}", 2)
+    for name in ("text.collection.BATCH", "indexing.DOCUMENT_BATCH"):
+        monkeypatch.setattr(f"ragatouille_xm.{name}", 2)
     texts = ["RTX 4090", "", "Das Buch ist im Garten.", "Die Bibliothek öffnet am Morgen.", "RTX 4090"]
     found = []
     for name, encoder in (("one", one), ("two", two)):
