@@ -13,7 +13,9 @@ from .errors import InputError
 from .evidence import Evidence
 from .index.exact import ExactIndex
 from .indexing import Indexer
-from .retriever import Result, Retriever, check_k, check_queries
+from .queries import check_k, check_queries
+from .results import Result
+from .retriever import Retriever
 from .types import Languages
 
 

@@ -19,7 +19,8 @@ from .errors import InputError, MissingExtraError
 from .files import absolute, without_secrets
 from .in_memory import EncodedDocuments, explain, rerank
 from .indexing import Indexer
-from .retriever import Result, Retriever
+from .results import Result
+from .retriever import Retriever
 from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings
 from .types import DetectedLanguage, Languages

@@ -5,30 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from math import isnan
-from numbers import Integral, Real
 from typing import Any
 
 import torch
 
 from .config import SearchConfig
-from .corpus.filters import And, Compare, Condition, Not, Or, parse_filter
-from .corpus.metadata import check_unicode
+from .corpus.filters import Compare, Condition, parse_filter
 from .corpus.passages import Document, check_language, check_order, is_blank
-from .corpus.scalars import is_missing, shown, simplified
+from .corpus.scalars import is_missing, simplified
 from .encoder import Encoder
 from .errors import IndexDamagedError, InputError, PassageIndexError
 from .evidence import Explainer
 from .index.base import PassageIndex
 from .indexing import Indexer, preview
+from .queries import check_k, check_queries, check_score, with_languages
+from .results import Result, described, make_result
 from .text.detect import list_of_strings
 from .types import Detection, Hits, Passage
 
 logger = logging.getLogger(__name__)
 
 FIND_ATTEMPTS = 20  # while others delete what was found
-
-Result = dict[str, Any]
 
 
 class Retriever:
@@ -127,7 +124,7 @@ class Retriever:
             If a query is not usable, `k` is not a positive integer, or `min_score` is not a number.
         """
         check_k(k)
-        _check_score(min_score)
+        check_score(min_score)
         condition = self.condition(filter)
         if isinstance(queries, torch.Tensor):
             if explain:
@@ -166,7 +163,7 @@ class Retriever:
         hits, passages = self._find(vectors, min(k, n_passages), condition, config)  # engines make room for k
         return [
             [
-                _result(passages[pid], score, rank, count)
+                make_result(passages[pid], score, rank, count)
                 for rank, (pid, score) in enumerate(zip(pids, scores, strict=True), start=1)
                 if pid >= 0 and (min_score is None or score >= min_score)
             ]
@@ -189,7 +186,7 @@ class Retriever:
             return [[] for _ in range(n)]
         admitted = (passage for passages, _ in self.index.scroll(condition) for passage in passages)
         first = list(islice(admitted, k))
-        return [[_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in range(n)]
+        return [[make_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in range(n)]
 
     def _find(
         self, vectors: torch.Tensor, k: int, condition: Condition | None, config: SearchConfig
@@ -242,24 +239,7 @@ class Retriever:
     def condition(self, filter: Mapping[str, Any] | None) -> Condition | None:
         """Parse a filter for the index; its languages may be written in any way that the encoder knows."""
         parsed = parse_filter(filter)
-        return None if parsed is None else self._normalise(parsed)
-
-    def _normalise(self, condition: Condition) -> Condition:
-        """Write the languages of a filter as the index does: ``pt-BR`` is ``pt`` there."""
-        resolve = self.encoder.adapters.resolve
-        if isinstance(condition, (And, Or)):
-            return type(condition)(tuple(self._normalise(part) for part in condition.parts))
-        if isinstance(condition, Not):
-            return Not(self._normalise(condition.part))
-        if condition.field != "language":
-            return condition
-        if isinstance(condition.value, str):
-            return Compare("language", condition.op, resolve(condition.value))
-        if isinstance(condition.value, tuple):
-            return Compare(
-                "language", condition.op, tuple(resolve(v) if isinstance(v, str) else v for v in condition.value)
-            )
-        return condition
+        return None if parsed is None else with_languages(parsed, self.encoder.adapters.resolve)
 
     def passages_of(self, document_ids: str | Iterable[str]) -> list[Result]:
         """Return all passages of documents, in the order of the ids and of the text; unknown ids are passed over."""
@@ -270,7 +250,7 @@ class Retriever:
         for passages, _ in self.index.scroll(Compare("document_id", "$in", tuple(ids))):
             for passage in passages:
                 found.setdefault(passage.document_id, []).append(passage)
-        return [_described(passage) for document_id in dict.fromkeys(ids) for passage in found.get(document_id, ())]
+        return [described(passage) for document_id in dict.fromkeys(ids) for passage in found.get(document_id, ())]
 
     def delete(self, document_ids: str | Iterable[str]) -> int:
         """Remove documents; return how many passages went. Ids that the index does not have are warned of."""
@@ -285,44 +265,3 @@ class Retriever:
     def close(self) -> None:
         """Release the index."""
         self.index.close()
-
-
-def _result(passage: Passage, score: float, rank: int, query_tokens: int) -> Result:
-    relevance = min(max(score / max(query_tokens, 1), 0.0), 1.0)
-    return {"content": passage.text, "score": score, "rank": rank, **_described(passage), "relevance": relevance}
-
-
-def _described(passage: Passage) -> Result:
-    """Return what users see of a passage."""
-    described: Result = {
-        "content": passage.text,
-        "document_id": passage.document_id,
-        "passage_id": passage.pid,
-        "language": passage.language,
-    }
-    if passage.metadata is not None:
-        described["document_metadata"] = dict(passage.metadata)
-    return described
-
-
-def check_k(k: object, name: str = "k") -> None:
-    """Raise `InputError` unless `k`, which users know as `name`, is a positive whole number, of whatever type."""
-    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-        raise InputError(f"{name}={k!r} is not usable: give a whole number of at least 1.")
-
-
-def _check_score(min_score: object) -> None:
-    if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, Real) or isnan(min_score)):
-        raise InputError(f"min_score={min_score!r} is not usable: give a number.")
-
-
-def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:
-    """Raise `InputError` unless queries are strings, of which one at least is not blank if they are not `filtered`."""
-    for i, query in enumerate(queries):
-        named = "A query" if len(queries) == 1 else f"Query {i}"
-        if not isinstance(query, str):
-            way_out = " Decode it: query.decode()." if isinstance(query, bytes) else ""
-            raise InputError(f"{named} is a {type(query).__name__}, not a string: {shown(query)}.{way_out}")
-        check_unicode(query, named)
-    if queries and not filtered and all(is_blank(str(query)) for query in queries):
-        raise InputError("A query is blank. Give at least one word, or a filter.")

@@ -22,7 +22,7 @@ from .output import messages, plural, results, say_waiting, show_results
 if TYPE_CHECKING:
     from ..demo import SampleDocument, SampleQuery
     from ..pretrained import RAGPretrainedModel
-    from ..retriever import Result
+    from ..results import Result
 
 K = 3
 WIDTH = 80

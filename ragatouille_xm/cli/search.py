@@ -16,7 +16,7 @@ from .output import say_waiting, show_json, show_results
 from .paths import IndexArgument, RootOption, find_index
 
 if TYPE_CHECKING:
-    from ..retriever import Result
+    from ..results import Result
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 

@@ -18,7 +18,8 @@ from ..files import absolute
 from ..index.base import PassageIndex
 from ..index.local.index import LocalIndex
 from ..pretrained import RAGPretrainedModel, check_index_path, list_of_queries
-from ..retriever import Result, check_k, check_queries
+from ..queries import check_k, check_queries
+from ..results import Result
 from ..text.tokenizer import ColBERTTokenizer
 from ..types import Languages
 from .data import Collection, Queries, Ranking

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.retriever import check_k
+from ragatouille_xm.queries import check_k
 
 
 class RagatouilleXMCompressor(BaseDocumentCompressor):

@@ -20,7 +20,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import METADATA_FIRST, parse_filter, rename_fields
-from ragatouille_xm.retriever import check_k
+from ragatouille_xm.queries import check_k
 
 from .document import found_document
 

@@ -16,7 +16,7 @@ from langchain_core.vectorstores import VectorStore
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import METADATA_FIRST, Compare, rename_fields
 from ragatouille_xm.errors import IndexNotFoundError, InputError
-from ragatouille_xm.retriever import check_k
+from ragatouille_xm.queries import check_k
 
 from .diversity import maximal_marginal_relevance, similarities
 

@@ -13,7 +13,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
-from ragatouille_xm.retriever import check_k
+from ragatouille_xm.queries import check_k
 
 from .retriever import cannot_be_pickled
 

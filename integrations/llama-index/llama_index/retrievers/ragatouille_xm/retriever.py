@@ -23,7 +23,7 @@ from llama_index.core.settings import Settings
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
-from ragatouille_xm.retriever import check_k
+from ragatouille_xm.queries import check_k
 
 from .filters import Filters, compile_filters
 

@@ -20,7 +20,7 @@ from llama_index.core.vector_stores.types import (
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import IndexNotFoundError, InputError
-from ragatouille_xm.retriever import check_k
+from ragatouille_xm.queries import check_k
 
 from .filters import Filters, compile_filters
 from .nodes import NAMES, REF_DOC_ID, Language, best_nodes, columns_of, last_of_each
