@@ -427,6 +427,8 @@ class RAGPretrainedModel:
         min_score: float | None = None,
         exact: bool = False,
         explain: bool = False,
+        group_by_document: bool = False,
+        context: int = 0,
     ) -> Results:
         """Search an index.
 
@@ -455,6 +457,11 @@ class RAGPretrainedModel:
             Score every passage.
         explain : bool
             Say which words matched, from the vectors that the index has.
+        group_by_document : bool
+            Return `k` documents instead of passages: each as its best passage, with its others that rank above the best
+            one of the last document.
+        context : int
+            Give each result the texts of so many passages before and after it in its document.
 
         Returns
         -------
@@ -462,7 +469,9 @@ class RAGPretrainedModel:
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
             number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through (None for a blank
             one), and ``document_metadata`` if the document has any. With `explain`, ``evidence``, a
-            `ragatouille_xm.evidence.Evidence`; there is none for a blank query.
+            `ragatouille_xm.evidence.Evidence`; there is none for a blank query. With `group_by_document`,
+            ``other_passages``, a list of the same. With `context`, ``context_before`` and ``context_after``, lists of
+            str in the order of the text; `ragatouille_xm.grouping.with_context` joins them.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -471,6 +480,8 @@ class RAGPretrainedModel:
             filter=_with_ids(filter, doc_ids),
             min_score=min_score,
             explain=explain,
+            group_by_document=group_by_document,
+            context=context,
             config=SearchConfig(exact=exact, fast=force_fast),
         )
         return unwrap_single(found, query, zero_index_ranks)
@@ -718,7 +729,8 @@ def unwrap_single(found: list[list[Result]], query: object, zero_index_ranks: bo
     if zero_index_ranks:
         for results in found:
             for result in results:
-                result["rank"] -= 1
+                for each in (result, *result.get("other_passages", ())):
+                    each["rank"] -= 1
     return found[0] if isinstance(query, str) else found
 
 

@@ -19,6 +19,12 @@ def check_k(k: object, name: str = "k") -> None:
         raise InputError(f"{name}={k!r} is not usable: give a whole number of at least 1.")
 
 
+def check_context(context: object) -> None:
+    """Raise `InputError` unless `context` is a whole number from 0, of whatever type."""
+    if isinstance(context, bool) or not isinstance(context, Integral) or context < 0:
+        raise InputError(f"context={context!r} is not usable: give a number of passages, 0 for none.")
+
+
 def check_score(min_score: object) -> None:
     """Raise `InputError` unless `min_score` is None or a number."""
     if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, Real) or isnan(min_score)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -16,9 +17,10 @@ from .corpus.scalars import is_missing, simplified
 from .encoder import Encoder
 from .errors import IndexDamagedError, InputError, PassageIndexError
 from .evidence import Explainer
+from .grouping import add_context, by_document, down_to_document, down_to_passage
 from .index.base import PassageIndex
 from .indexing import Indexer, preview
-from .queries import check_k, check_queries, check_score, with_languages
+from .queries import check_context, check_k, check_queries, check_score, with_languages
 from .results import Result, described, make_result
 from .text.detect import list_of_strings
 from .types import Detection, Hits, Passage
@@ -97,6 +99,8 @@ class Retriever:
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
         explain: bool = False,
+        group_by_document: bool = False,
+        context: int = 0,
         config: SearchConfig = SearchConfig(),
     ) -> list[list[Result]]:
         """Return the best `k` passages for each query, best first.
@@ -117,35 +121,57 @@ class Retriever:
             Leave out what scores less.
         explain : bool
             Give each result its ``evidence``, from the vectors that the index has; queries must be texts.
+        group_by_document : bool
+            Return the best passage of each of the best `k` documents: see `ragatouille_xm.grouping`.
+        context : int
+            Give each result the texts of so many passages before and after it in its document.
 
         Raises
         ------
         InputError
-            If a query is not usable, `k` is not a positive integer, or `min_score` is not a number.
+            If a query is not usable, `k` is not a positive integer, `min_score` is not a number, or `context` is not an
+            integer from 0.
         """
         check_k(k)
         check_score(min_score)
+        check_context(context)
         condition = self.condition(filter)
+        down_to = down_to_document if group_by_document else down_to_passage
+
+        def ranked(vectors: torch.Tensor) -> list[list[Result]]:
+            def best(rows: Sequence[int], depth: int) -> list[list[Result]]:
+                return self._best(vectors[list(rows)], depth, condition, min_score, config)
+
+            return down_to(best, len(vectors), int(k), len(self.index))  # engines make room for what is asked for
+
         if isinstance(queries, torch.Tensor):
             if explain:
                 raise InputError("explain=True needs the texts of the queries: the words of vectors are not known.")
-            return self._best(queries, int(k), condition, min_score, config)
+            return self._shown(ranked(queries), group_by_document, int(context))
         check_queries(queries, filtered=condition is not None)
         chosen = self.query_languages(queries, languages)
         asked = [i for i, query in enumerate(queries) if not is_blank(query)]
         vectors = self.encoder.encode_queries([queries[i] for i in asked], [chosen[i] for i in asked])
-        found = dict(zip(asked, self._best(vectors, int(k), condition, min_score, config), strict=True))
+        found = dict(zip(asked, ranked(vectors), strict=True))
         if explain:
             for i, rows in zip(asked, vectors, strict=True):
                 found[i] = self._explained(queries[i], rows, found[i])
         blank = [i for i in range(len(queries)) if i not in found]
         if blank:
-            found |= dict(zip(blank, self._unranked(len(blank), int(k), condition, min_score), strict=True))
+            first = partial(self._unranked, condition=condition, min_score=min_score)
+            found |= dict(zip(blank, down_to(first, len(blank), int(k), len(self.index)), strict=True))
             if condition is None:
                 numbers = preview(blank)
                 logger.warning("%d of %d queries are blank and find nothing: %s", len(blank), len(queries), numbers)
         used = {i: chosen[i] for i in asked}  # a blank query went through no adapter
-        return [[{**result, "query_language": used.get(i)} for result in found[i]] for i in range(len(queries))]
+        every = [[{**result, "query_language": used.get(i)} for result in found[i]] for i in range(len(queries))]
+        return self._shown(every, group_by_document, int(context))
+
+    def _shown(self, found: list[list[Result]], grouped: bool, context: int) -> list[list[Result]]:
+        """Return the results of queries in the form that was asked for."""
+        if context:
+            add_context([result for results in found for result in results], self.index, context)
+        return [by_document(results) for results in found] if grouped else found
 
     def _best(
         self,
@@ -156,11 +182,10 @@ class Retriever:
         config: SearchConfig,
     ) -> list[list[Result]]:
         """Return the results of queries that are encoded."""
-        n_passages = len(self.index)
-        if not len(vectors) or not n_passages:
+        if not len(vectors) or not k:
             return [[] for _ in vectors]
         counts = vectors.any(dim=2).sum(dim=1).tolist()
-        hits, passages = self._find(vectors, min(k, n_passages), condition, config)  # engines make room for k
+        hits, passages = self._find(vectors, k, condition, config)
         return [
             [
                 make_result(passages[pid], score, rank, count)
@@ -180,13 +205,15 @@ class Retriever:
         found = Explainer(self.encoder, self.max_document_length).explain(query, rows, texts, languages, stored)
         return [{**result, "evidence": evidence} for result, evidence in zip(results, found, strict=True)]
 
-    def _unranked(self, n: int, k: int, condition: Condition | None, min_score: float | None) -> list[list[Result]]:
-        """Return the results of `n` blank queries: the first passages that the filter admits."""
+    def _unranked(
+        self, queries: Sequence[int], k: int, *, condition: Condition | None, min_score: float | None
+    ) -> list[list[Result]]:
+        """Return the results of blank queries: the first passages that the filter admits."""
         if condition is None or (min_score is not None and min_score > 0):
-            return [[] for _ in range(n)]
+            return [[] for _ in queries]
         admitted = (passage for passages, _ in self.index.scroll(condition) for passage in passages)
         first = list(islice(admitted, k))
-        return [[make_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in range(n)]
+        return [[make_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in queries]
 
     def _find(
         self, vectors: torch.Tensor, k: int, condition: Condition | None, config: SearchConfig

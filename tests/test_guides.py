@@ -25,6 +25,7 @@ if not PAGES:
 NEEDS = {
     "cluster.md": ["qdrant_client"],
     "evidence.md": ["langchain_ragatouille_xm"],
+    "long-documents.md": ["langchain_ragatouille_xm"],
     "evaluation.md": ["bm25s", "ir_measures"],
     "files.md": ["inscriptis"],
     "inputs.md": ["pandas"],

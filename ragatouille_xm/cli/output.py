@@ -85,6 +85,11 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Seq
         results().print(Text(line.rstrip(), "dim" if row is names else ""), soft_wrap=True)
 
 
+def _show_text(console: Console, text: str, style: str = "") -> None:
+    for line in first_lines(text, max(console.width - 6, NARROWEST), LINES):
+        console.print(Text(f"      {line}", style), no_wrap=True, overflow="ellipsis", crop=True)
+
+
 def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) -> None:
     """Print a query and its results, as `RAGPretrainedModel.search` returns them."""
     console = results()
@@ -99,11 +104,17 @@ def show_results(query: str, language: str, found: Sequence[Mapping[str, Any]]) 
             typed(result["document_id"]),
         )
         console.print(head, soft_wrap=True)  # an id is never cut: it may be typed back
+        for text in result.get("context_before", ()):
+            _show_text(console, text, "dim")
         if "evidence" in result:
             show_evidence(console, result["evidence"])
-            continue
-        for line in first_lines(result["content"], max(console.width - 6, NARROWEST), LINES):
-            console.print(Text(f"      {line}"), no_wrap=True, overflow="ellipsis", crop=True)
+        else:
+            _show_text(console, result["content"])
+        for text in result.get("context_after", ()):
+            _show_text(console, text, "dim")
+        for other in result.get("other_passages", ()):
+            [line] = first_lines(other["content"], max(console.width - 13, NARROWEST), 1)
+            console.print(Text.assemble((f"      {other['score']:5.2f}  ", "green"), line), no_wrap=True, crop=True)
     if not found:
         console.print(Text("no results", "dim"), soft_wrap=True)
     console.print()

@@ -43,6 +43,12 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which words matched, and what the score is made of.")
     ] = False,
+    group: Annotated[
+        bool, typer.Option("--group", help="Find documents instead of passages: the best passage of each.")
+    ] = False,
+    context: Annotated[
+        int, typer.Option(min=0, help="Show so many passages before and after each in its document.")
+    ] = 0,
     root: RootOption = Path(".ragatouille"),
     device: DevicesOption = None,
 ) -> None:
@@ -50,6 +56,7 @@ def search(
 
     Shows rank, score, relevance (the score as a share of the maximum), language, document and two lines of each
     passage. --json shows everything. --explain marks the words that matched: in colour on a terminal, else in brackets.
+    --group shows a document's other passages that were found as a line each, with their scores.
     """
     folder = find_index(index, root)
     condition = _parse_filter(filter)
@@ -58,7 +65,16 @@ def search(
     languages = model.catalog.get().query_languages(queries, language)
     found = cast(
         "list[list[Result]]",  # as many as there are queries
-        model.search(queries, k=k, language=languages, filter=condition, exact=exact, explain=explain),
+        model.search(
+            queries,
+            k=k,
+            language=languages,
+            filter=condition,
+            exact=exact,
+            explain=explain,
+            group_by_document=group,
+            context=context,
+        ),
     )
     model.close()
     for query, used, results in zip(queries, languages, found, strict=True):
@@ -69,7 +85,12 @@ def search(
 
 
 def _plain_values(result: Result) -> Result:
-    return {**result, "evidence": result["evidence"].as_dict()} if "evidence" in result else result
+    plain = dict(result)
+    if "evidence" in result:
+        plain["evidence"] = result["evidence"].as_dict()
+    if "other_passages" in result:
+        plain["other_passages"] = [_plain_values(each) for each in result["other_passages"]]
+    return plain
 
 
 def _parse_filter(filter: str | None) -> dict[str, Any] | None:

@@ -121,6 +121,13 @@ class PassageIndex(Protocol):
         """Return the token vectors of `pids` as they are stored, in that order. Raise `KeyError` as `fetch` does."""
         ...
 
+    def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
+        """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it.
+
+        They are in the order of pids, that is, of the text.
+        """
+        ...
+
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..scoring import maxsim, top_k
 from ..types import Hits, Passage, TokenVectors
 from .base import IndexWriter
+from .hits import near
 from .validation import PidSequence, check_add, check_search
 
 QUERY_BLOCK = 64
@@ -226,6 +227,16 @@ class ExactIndex:
             wanted = chunk.select(torch.isin(chunk.pids, torch.tensor(list(pids), dtype=torch.int64)) & chunk.live)
             found |= zip(wanted.pids.tolist(), torch.split(wanted.vectors, wanted.lengths.tolist()), strict=True)
         return TokenVectors.of_blocks([found[pid] for pid in pids], self._dim)
+
+    def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
+        """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it."""
+        with self._lock:
+            documents = {pid: self._passages[pid].document_id for pid in pids if pid in self._passages}
+            growing = {document_id: sorted(self._documents[document_id]) for document_id in set(documents.values())}
+            return {
+                pid: [_copy(self._passages[each]) for each in near(growing[document_id], pid, n)]
+                for pid, document_id in documents.items()
+            }
 
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256

@@ -1,7 +1,8 @@
-"""From the rows of queries to hits: what engines share of a search."""
+"""From the rows of queries to hits, and from hits to their neighbours: what engines share of a search."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -28,3 +29,15 @@ def to_hits(found: Sequence[Scored], k: int) -> Hits:
         hits.pids[i, : len(scored)] = [pid for pid, _ in scored]
         hits.scores[i, : len(scored)] = [score for _, score in scored]
     return hits
+
+
+def near(pids: Sequence[int], pid: int, n: int) -> Sequence[int]:
+    """Return the pids from `n` before to `n` after one of `pids`, which are growing.
+
+    Examples
+    --------
+    >>> near([2, 3, 5, 8, 9], 3, 2)
+    [2, 3, 5, 8]
+    """
+    place = bisect_left(pids, pid)
+    return pids[max(place - n, 0) : place + n + 1]

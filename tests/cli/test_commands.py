@@ -477,6 +477,35 @@ def test_search_explains_what_was_found(run: Run, shared: Path) -> None:
     assert f"<mask> {evidence['mask_score']:.2f} ({evidence['mask_share']:.0%})" in marked
 
 
+def test_search_shows_documents_and_what_stands_around_a_passage(
+    run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sentences = [f"The library number {i} opens in the morning, and the train is in the garden." for i in range(6)]
+    Path("long.txt").write_text(" ".join(sentences), encoding="utf-8")
+    Path("short.txt").write_text("The river.", encoding="utf-8")
+    good(run("index", "long.txt", "short.txt", "--name", "long", "--checkpoint", checkpoint, "--max-length", 32))
+    query = "library number 3"
+    found = records(run("search", "long", query, "-k", 2, "--group", "--context", 1, "--explain", "--json"))
+    assert [each["document_id"] for each in found] == ["long.txt", "short.txt"]
+    best = found[0]
+    around = [*best["context_before"], best["content"], *best["context_after"]]
+    assert len(around) >= 2
+    assert " ".join(around) in " ".join(sentences)
+    assert len(best["other_passages"]) == 5
+    assert all(other["evidence"]["highlights"] is not None for other in best["other_passages"])
+    shown = good(run("search", "long", query, "-k", 2, "--group", "--context", 1)).stdout.splitlines()
+    assert [line.split()[-1] for line in shown[2:] if line.startswith("   ") and line[3].isdigit()] == [
+        "long.txt",
+        "short.txt",
+    ]
+    for other in best["other_passages"]:
+        assert any(line.strip().startswith(f"{other['score']:.2f}  {other['content'][:20]}") for line in shown)
+    for text in around:
+        assert any(line.strip().startswith(text[:30]) for line in shown)
+    assert run("search", "long", query, "--context", -1).exit_code == 2
+
+
 def test_highlights_are_in_colour_on_a_terminal_and_cannot_steer_it() -> None:
     text = "One sentence. The\x1b[31m  train\nleaves at " + "eight " * 100
     start = text.index("train")

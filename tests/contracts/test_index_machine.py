@@ -115,6 +115,15 @@ class IndexMachine(RuleBasedStateMachine):
         assert plain(self.engine.index.fetch(pids)) == plain(expected)
         assert self.engine.index.vectors(pids).lengths.tolist() == encode(expected).lengths.tolist()
 
+    @rule(pids=st.lists(st.integers(-1, 30), max_size=4), n=st.integers(0, 3))
+    def around(self, pids, n):
+        expected = {}
+        for pid in self.model.keys() & set(pids):
+            own = sorted(p for p in self.model if self.model[p].document_id == self.model[pid].document_id)
+            place = own.index(pid)
+            expected[pid] = plain(self.model[p] for p in own[max(place - n, 0) : place + n + 1])
+        assert {pid: plain(near) for pid, near in self.engine.index.around(pids, n).items()} == expected
+
     @rule(data=st.data())
     def fetch_missing(self, data):
         pid = data.draw(st.integers(0, self.next_pid + 3).filter(lambda pid: pid not in self.model))

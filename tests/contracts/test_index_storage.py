@@ -202,6 +202,25 @@ def test_vectors_keep_the_order_and_name_what_is_missing(engine):
             index.vectors([0, missing])
 
 
+def test_around_is_what_stands_beside_a_passage_in_its_document(index):
+    put(index, *(passage(pid, "ab"[pid % 2], metadata={"n": pid}) for pid in range(10)))
+    put(index, passage(10, "alone"))
+    found = index.around([4, 1, 9, 10, 4], 2)
+    assert {pid: [p.pid for p in near] for pid, near in found.items()} == {
+        4: [0, 2, 4, 6, 8],
+        1: [1, 3, 5],
+        9: [5, 7, 9],
+        10: [10],
+    }
+    assert plain(found[1]) == plain(index.fetch([1, 3, 5]))
+    assert index.around([4], 0) == {4: index.fetch([4])}
+    assert index.around([], 1) == {}
+    put(index, passage(11, "a"), passage(12, "a"), replace=True)  # an updated document has new pids
+    index.delete(["b"])
+    found = index.around([4, 1, 11, 12, 77, -1], 2**62)
+    assert {pid: [p.pid for p in near] for pid, near in found.items()} == {11: [11, 12], 12: [11, 12]}
+
+
 def test_scroll_goes_by_growing_pid_in_batches_with_the_vectors(engine):
     index = engine.index
     pids = [int(pid) for pid in np.random.default_rng(0).permutation(60)]

@@ -8,6 +8,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from langchain_core.documents import Document
 
+from ragatouille_xm.grouping import with_context
+
 OWN_KEYS = ("document_id", "passage_id", "language")
 SCORE_KEYS = ("score", "rank", "relevance", "query_language")
 
@@ -15,14 +17,19 @@ SCORE_KEYS = ("score", "rank", "relevance", "query_language")
 def found_document(result: dict[str, Any], with_scores: bool) -> Document:
     """Return a search result as a document with a stable id; without scores it is the same for every query.
 
-    Evidence, if the result has some, goes into the metadata as plain values; it depends on the query too.
+    Its content is the passage with its context, if the result has one; the passage alone is in the metadata then.
+    Evidence and other passages, if the result has some, go into the metadata too; they depend on the query.
     """
     what = [result["document_id"], result["passage_id"], result["content"]]
     own = {key: result[key] for key in (OWN_KEYS + SCORE_KEYS if with_scores else OWN_KEYS)}
     if "evidence" in result:
         own["evidence"] = result["evidence"].as_dict()
+    if "context_before" in result:
+        own["passage"] = result["content"]
+    if "other_passages" in result:
+        own["other_passages"] = [each["content"] for each in result["other_passages"]]
     return Document(
         id=str(uuid5(NAMESPACE_URL, f"ragatouille_xm:{json.dumps(what)}")),
-        page_content=result["content"],
+        page_content=with_context(result),
         metadata={**own, **result.get("document_metadata", {})},
     )

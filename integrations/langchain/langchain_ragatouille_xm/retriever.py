@@ -20,7 +20,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import METADATA_FIRST, parse_filter, rename_fields
-from ragatouille_xm.queries import check_k
+from ragatouille_xm.queries import check_context, check_k
 
 from .document import found_document
 
@@ -60,8 +60,14 @@ class RagatouilleXMRetriever(BaseRetriever):
         through, into the metadata too. They depend on the query, so a document found by several queries is then several
         documents to LangChain.
     explain : bool
-        Put ``evidence`` into the metadata too: which words of the document matched, where they stand in its text, and
+        Put ``evidence`` into the metadata too: which words of the passage matched, where they stand in its text, and
         which sentences answer best. See `ragatouille_xm.evidence.Evidence.as_dict`. It depends on the query as well.
+    context : int
+        Let the content of a document be the passage with so many before and after it, as one text; the passage alone is
+        in the metadata, as ``passage``.
+    group_by_document : bool
+        Find the best passage of each of `k` documents. The texts of its others that were found are in the metadata, as
+        ``other_passages``; they depend on the query too.
 
     Raises
     ------
@@ -90,12 +96,20 @@ class RagatouilleXMRetriever(BaseRetriever):
     force_fast: bool = False
     with_scores: bool = False
     explain: bool = False
+    context: int = 0
+    group_by_document: bool = False
 
     @field_validator("k", mode="before")
     @classmethod
     def _check_k(cls, k: Any) -> Any:
         check_k(k)
         return k
+
+    @field_validator("context", mode="before")
+    @classmethod
+    def _check_context(cls, context: Any) -> Any:
+        check_context(context)
+        return context
 
     @field_validator("filter", mode="before")
     @classmethod
@@ -183,7 +197,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     def _fields(self) -> dict[str, Any]:
         names = (
             "index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast", "with_scores",
-            "explain",
+            "explain", "context", "group_by_document",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

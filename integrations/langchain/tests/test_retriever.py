@@ -24,6 +24,7 @@ from reference.five import IDS, METADATAS, TEXTS
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import FilterError, IndexNotFoundError, InputError
+from ragatouille_xm.grouping import with_context
 
 from .conftest import ids
 
@@ -90,6 +91,33 @@ def test_documents_carry_evidence_that_can_be_cited(rag: RAGPretrainedModel, ret
             for span in evidence["sentences"] + evidence["highlights"]:
                 assert document.page_content[span["start"] : span["end"]] == span["text"]
     assert "evidence" not in retriever.invoke(TEXTS[1])[0].metadata
+
+
+def test_a_document_has_the_passages_around_it_and_the_others_of_its_document(empty: RAGPretrainedModel) -> None:
+    texts = {"a": "The book.|The library opens.|The garden.|The library.", "b": "The train.|The library is closed."}
+    empty.index(texts, None, [{"passage": "own"}, {}], index_name="long", document_splitter_fn=lambda t: t.split("|"))
+    retriever = empty.as_langchain_retriever(k=2, context=1)
+    plain = {each.id for each in empty.as_langchain_retriever(k=6).invoke("library")}
+    for each, result in zip(retriever.invoke("library"), empty.search("library", k=2, context=1), strict=True):
+        assert each.page_content == with_context(result)
+        assert each.page_content in texts[result["document_id"]].replace("|", "\n")
+        assert each.metadata["passage"] == ("own" if result["document_id"] == "a" else result["content"])
+        assert each.id in plain  # the passage's, whatever is around it
+    found = retriever.invoke("library", group_by_document=True, context=0)
+    results = empty.search("library", k=2, group_by_document=True)
+    assert sorted(each.metadata["document_id"] for each in found) == ["a", "b"]
+    for each, result in zip(found, results, strict=True):
+        assert each.page_content == result["content"]
+        assert each.metadata["other_passages"] == [other["content"] for other in result["other_passages"]]
+    assert any(each.metadata["other_passages"] for each in found)
+
+
+@pytest.mark.parametrize("context", [-1, True, 1.5, None])
+def test_a_context_that_is_no_number_of_passages(rag: RAGPretrainedModel, context: Any) -> None:
+    with pytest.raises(ValidationError, match=r"context=.* is not usable"):
+        rag.as_langchain_retriever(context=context)
+    with pytest.raises(InputError, match=r"context=.* is not usable"):
+        rag.as_langchain_retriever().invoke("library", context=context)
 
 
 def test_a_documents_own_metadata_is_never_overwritten(empty: RAGPretrainedModel) -> None:

@@ -95,6 +95,12 @@ def test_whole_nodes_are_not_explained(index: RagatouilleXMIndex) -> None:
         index.as_retriever(explain=True)
 
 
+@pytest.mark.parametrize("options", [{"context": 1}, {"group_by_document": True}])
+def test_whole_nodes_need_no_context_and_no_grouping(index: RagatouilleXMIndex, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}= .* returns whole nodes"):
+        index.as_retriever(**options)
+
+
 def test_the_async_retriever_finds_the_same(index: RagatouilleXMIndex) -> None:
     retriever = index.as_retriever(similarity_top_k=3)
     assert asyncio.run(retriever.aretrieve("book")) == retriever.retrieve("book")

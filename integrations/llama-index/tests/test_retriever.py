@@ -21,6 +21,7 @@ from llama_index.core.settings import Settings
 from llama_index.retrievers.ragatouille_xm import RagatouilleXMRetriever
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.grouping import with_context
 
 from .conftest import IDS, METADATAS, TEXTS
 
@@ -64,6 +65,32 @@ def test_evidence_is_metadata_that_the_llm_does_not_see(rag: RAGPretrainedModel)
             assert each.node.text[span["start"] : span["end"]] == span["text"]
         assert "evidence" not in each.node.get_content(MetadataMode.LLM)
         assert "evidence" not in each.node.get_content(MetadataMode.EMBED)
+
+
+def test_a_node_has_the_passages_around_it_and_the_others_of_its_document(empty: RAGPretrainedModel) -> None:
+    texts = {"a": "The book.|The library opens.|The garden.|The library.", "b": "The train.|The library is closed."}
+    empty.index(texts, None, [{"passage": "own"}, {}], index_name="long", document_splitter_fn=lambda t: t.split("|"))
+    options = {"context": 1, "group_by_document": True, "explain": True}
+    found = RagatouilleXMRetriever(empty, similarity_top_k=2, **options).retrieve("library")
+    results = empty.search("library", k=2, **options)
+    assert documents(found) == [result["document_id"] for result in results]
+    assert sorted(documents(found)) == ["a", "b"]
+    for each, result in zip(found, results, strict=True):
+        node = each.node
+        assert node.text == with_context(result)
+        assert node.text in texts[result["document_id"]].replace("|", "\n")
+        assert node.metadata["passage"] == ("own" if node.ref_doc_id == "a" else result["content"])
+        assert node.metadata["other_passages"] == [other["content"] for other in result["other_passages"]]
+        for span in node.metadata["evidence"]["sentences"]:
+            assert result["content"][span["start"] : span["end"]] == span["text"]
+        assert "other_passages" not in node.get_content(MetadataMode.LLM)
+        assert node.get_content(MetadataMode.NONE) == node.text
+
+
+@pytest.mark.parametrize("context", [-1, True, 1.5, None])
+def test_a_context_that_is_no_number_of_passages(rag: RAGPretrainedModel, context: Any) -> None:
+    with pytest.raises(ValueError, match=r"context=.* is not usable"):
+        RagatouilleXMRetriever(rag, context=context)
 
 
 def test_metadata_of_the_user_comes_before_that_of_the_index(empty: RAGPretrainedModel) -> None:

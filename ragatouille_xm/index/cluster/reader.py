@@ -20,14 +20,14 @@ from ...config import EXACT_BELOW, SearchConfig
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Hits, Passage, TokenVectors
-from ..hits import Scored, query_rows, to_hits
+from ..hits import Scored, near, query_rows, to_hits
 from ..meta import IndexMeta
 from ..quantization.codebook import Codebook
 from ..quantization.query import Query
 from ..validation import check_search
 from .client import Cluster
 from .filters import compile_filter
-from .points import PASSAGE_BATCH, POINT_BATCH, Points, Stored, all_of, any_of, concat_vectors, slot
+from .points import PASSAGE_BATCH, POINT_BATCH, Points, Stored, all_of, any_of, concat_vectors, pid_of, slot
 from .state import State, read_state, visible
 
 SLACK = 16  # hits asked for beyond k, to see whether others score as the k-th does
@@ -81,6 +81,15 @@ class ClusterView:
             if len(found) < limit or found[-1][1] < best[-1][1]:
                 return best
             limit *= 4
+
+    def stored(self, pids: Sequence[int], *, with_vectors: bool) -> dict[int, Stored]:
+        """Return those of the passages that are here, by pid."""
+        size = POINT_BATCH if with_vectors else PASSAGE_BATCH
+        found = (
+            self.points.stored(all_of(self.everything, condition), size, with_vectors=with_vectors)
+            for condition in any_of("pid", (pid for pid in pids if pid >= 0))
+        )
+        return {stored.passage.pid: stored for batch in found for stored in batch}
 
     def of_documents(self, document_ids: Sequence[str], fields: Sequence[str]) -> Iterator[Any]:
         """Yield the points of all passages of the documents, with some of their payload."""
@@ -241,17 +250,25 @@ class ClusterReader:
         """Return the token vectors of `pids` as they are stored, in that order. Raise `KeyError` as `fetch` does."""
         return concat_vectors(self._stored(pids, with_vectors=True), self._dim)
 
+    def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
+        """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it.
+
+        The server is asked for the ids of all passages of the documents, and for the texts of those that are wanted.
+        """
+
+        def read(view: ClusterView) -> dict[int, list[Passage]]:
+            here = {pid: stored.passage.document_id for pid, stored in view.stored(pids, with_vectors=False).items()}
+            growing: dict[str, list[int]] = {}
+            for record in view.of_documents(list(here.values()), ["document_id"]):
+                growing.setdefault(record.payload["document_id"], []).append(pid_of(record.id))
+            wanted = {pid: near(growing[document_id], pid, n) for pid, document_id in here.items()}
+            found = view.stored(sorted({each for some in wanted.values() for each in some}), with_vectors=False)
+            return {pid: [found[each].passage for each in some] for pid, some in wanted.items()}
+
+        return self._reading(read)
+
     def _stored(self, pids: Sequence[int], *, with_vectors: bool) -> list[Stored]:
-        size = POINT_BATCH if with_vectors else PASSAGE_BATCH
-
-        def read(view: ClusterView) -> dict[int, Stored]:
-            found = (
-                view.points.stored(all_of(view.everything, condition), size, with_vectors=with_vectors)
-                for condition in any_of("pid", (pid for pid in pids if pid >= 0))
-            )
-            return {stored.passage.pid: stored for batch in found for stored in batch}
-
-        found = self._reading(read)
+        found = self._reading(lambda view: view.stored(pids, with_vectors=with_vectors))
         return [found[pid] for pid in pids]
 
     def scroll(

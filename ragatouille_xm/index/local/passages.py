@@ -127,6 +127,22 @@ def fetch_passages(connection: sqlite3.Connection, pids: Sequence[int]) -> dict[
     return {passage.pid: passage for passage in _select(connection, where, (json.dumps(list(pids)),))}
 
 
+def pids_around(connection: sqlite3.Connection, pid: int, n: int) -> list[int]:
+    """Return the pids of a passage's document from `n` before to `n` after it, itself among them, if it is here.
+
+    The index by document has them in order: what it takes does not grow with the document.
+    """
+    sql = """
+        WITH own AS (SELECT document_id FROM passage WHERE pid = :pid)
+        SELECT pid FROM (SELECT pid FROM passage WHERE document_id = (SELECT document_id FROM own) AND pid <= :pid
+                         ORDER BY pid DESC LIMIT :n + 1)
+        UNION ALL
+        SELECT pid FROM (SELECT pid FROM passage WHERE document_id = (SELECT document_id FROM own) AND pid > :pid
+                         ORDER BY pid LIMIT :n)
+    """
+    return sorted(found for (found,) in connection.execute(sql, {"pid": pid, "n": n}))
+
+
 def passages_of(connection: sqlite3.Connection, document_ids: Iterable[str]) -> list[Passage]:
     """Return all passages of documents, by growing pid."""
     found = [

@@ -25,7 +25,7 @@ from .database import Database
 from .filters import Pids
 from .folder import WAY_OUT
 from .gpu import GpuCache, search_device
-from .passages import count_languages, fetch_passages, known_documents
+from .passages import count_languages, fetch_passages, known_documents, pids_around
 from .search import Search
 from .snapshot import Snapshot
 from .state import State, read_state, read_version
@@ -236,6 +236,16 @@ class LocalReader:
     def vectors(self, pids: Sequence[int]) -> TokenVectors:
         """Return the token vectors of `pids` as they are stored, in that order. Raise `KeyError` as `fetch` does."""
         return self._read(lambda _, snapshot: _vectors_of(snapshot, np.asarray(pids, np.int64)))
+
+    def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
+        """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it."""
+
+        def read(connection: sqlite3.Connection) -> dict[int, list[Passage]]:
+            near = {pid: pids_around(connection, pid, n) for pid in set(pids)}
+            found = fetch_passages(connection, sorted({each for some in near.values() for each in some}))
+            return {pid: [found[each] for each in some] for pid, some in near.items() if some}
+
+        return self._database.read(read)
 
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256

@@ -16,6 +16,7 @@ from ...corpus.filters import Condition, matches
 from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
 from ...scoring import maxsim, top_k
 from ...types import Hits, Passage, TokenVectors
+from ..hits import near
 from ..validation import check_search
 from .folder import PlaidFolder
 
@@ -55,7 +56,10 @@ class PlaidIndex:
             self.settings = {**self.settings, "query_language": language or default}
         self._living = torch.tensor([p is not None for p in self._passages], dtype=torch.bool)
         self._languages = Counter(p.language for p in self._passages if p is not None)
-        self._documents = {p.document_id for p in self._passages if p is not None}
+        self._documents: dict[str, list[int]] = {}
+        for passage in self._passages:
+            if passage is not None:
+                self._documents.setdefault(passage.document_id, []).append(passage.pid)
 
     @property
     def dim(self) -> int:
@@ -71,7 +75,7 @@ class PlaidIndex:
 
     def contains(self, document_ids: Sequence[str]) -> set[str]:
         """Return those of `document_ids` that have passages here."""
-        return self._documents.intersection(document_ids)
+        return {document_id for document_id in document_ids if document_id in self._documents}
 
     def reserve(self, n: int) -> NoReturn:
         """Raise `ReadOnlyIndexError`."""
@@ -148,6 +152,16 @@ class PlaidIndex:
         growing = sorted(set(pids))
         found = dict(zip(growing, opened.vectors(torch.tensor(growing, dtype=torch.int64)), strict=True))
         return TokenVectors.of_blocks([found[pid] for pid in pids], self._dim)
+
+    def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
+        """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it."""
+        self._open()
+        here = [self._passages[pid] for pid in pids if 0 <= pid < len(self._passages)]
+        return {
+            passage.pid: self.fetch(near(self._documents[passage.document_id], passage.pid, n))
+            for passage in here
+            if passage is not None
+        }
 
     def scroll(
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256

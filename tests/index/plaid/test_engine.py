@@ -54,6 +54,13 @@ def test_it_is_a_passage_index(index: PlaidIndex) -> None:
     assert index.contains(["d0", "d29", "d30", "x"]) == {"d0", "d29"}
 
 
+def test_around_is_what_stands_beside_a_passage_in_its_document(index: PlaidIndex) -> None:
+    document = [p for p in everything(index) if p.document_id == "d3"]
+    assert len(document) > 1
+    found = index.around([document[0].pid, 60, -1], 1)
+    assert {pid: plain(near) for pid, near in found.items()} == {document[0].pid: plain(document[:2])}
+
+
 @pytest.mark.parametrize("written", FILTERS)
 @pytest.mark.parametrize("k", [1, 7, 100])
 @pytest.mark.parametrize("config", [SearchConfig(), SearchConfig(exact=True)])

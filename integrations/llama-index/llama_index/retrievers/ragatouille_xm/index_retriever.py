@@ -19,9 +19,14 @@ from .retriever import RagatouilleXMRetriever, restrict_to
 logger = logging.getLogger(__name__)
 
 RETRIEVER_OPTIONS = (
-    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain",
-    "callback_manager", "object_map", "objects", "verbose",
+    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain", "context",
+    "group_by_document", "callback_manager", "object_map", "objects", "verbose",
 )  # fmt: skip
+OF_PASSAGES = {
+    "explain": "says where words stand in a passage",
+    "context": "adds the passages around one",
+    "group_by_document": "picks the best passage of each document",
+}
 
 
 class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
@@ -37,17 +42,18 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
     Raises
     ------
     ragatouille_xm.errors.InputError
-        A `ValueError`: if a parameter is invalid, or `explain` is given.
+        A `ValueError`: if a parameter is invalid; if `explain`, `context` or `group_by_document` is given.
     """
 
     def __init__(
         self, model: RAGPretrainedModel, index_name: str, *, docstore: BaseDocumentStore, **options: Any
     ) -> None:
-        if options.get("explain"):
-            raise InputError(
-                "explain= says where words stand in a passage, and this retriever returns whole nodes. Use "
-                "RagatouilleXMRetriever on the same index."
-            )
+        for name, does in OF_PASSAGES.items():
+            if options.get(name):
+                raise InputError(
+                    f"{name}= {does}, and this retriever returns whole nodes, each once. Use RagatouilleXMRetriever on "
+                    "the same index."
+                )
         self._docstore = docstore
         super().__init__(model, index_name, **options)
 

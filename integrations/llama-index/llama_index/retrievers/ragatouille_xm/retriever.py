@@ -23,7 +23,8 @@ from llama_index.core.settings import Settings
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
-from ragatouille_xm.queries import check_k
+from ragatouille_xm.grouping import with_context
+from ragatouille_xm.queries import check_context, check_k
 
 from .filters import Filters, compile_filters
 
@@ -60,6 +61,12 @@ class RagatouilleXMRetriever(BaseRetriever):
     explain : bool
         Put ``evidence`` into the metadata too: which words of the passage matched, where they stand in its text, and
         which sentences answer best. See `ragatouille_xm.evidence.Evidence.as_dict`.
+    context : int
+        Let the text of a node be the passage with so many before and after it, as one; the passage alone is in the
+        metadata, as ``passage``.
+    group_by_document : bool
+        Find the best passage of each of `similarity_top_k` documents. The texts of its others that were found are in
+        the metadata, as ``other_passages``.
     callback_manager : CallbackManager, optional
         By default ``Settings.callback_manager``.
     object_map : dict, optional
@@ -95,6 +102,8 @@ class RagatouilleXMRetriever(BaseRetriever):
         min_score: float | None = None,
         exact: bool = False,
         explain: bool = False,
+        context: int = 0,
+        group_by_document: bool = False,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
@@ -109,7 +118,10 @@ class RagatouilleXMRetriever(BaseRetriever):
             "language": language,
             "exact": exact,
             "explain": explain,
+            "context": context,
+            "group_by_document": group_by_document,
         }
+        check_context(context)
         check_min_score(min_score)
         self._min_score = min_score
         super().__init__(
@@ -152,13 +164,18 @@ class RagatouilleXMRetriever(BaseRetriever):
     def _node(self, result: dict[str, Any]) -> TextNode:
         metadata = result.get("document_metadata", {})
         document_id = result["document_id"]
-        own = {key: result[key] for key in OWN_KEYS if key not in metadata}
-        if "evidence" in result and "evidence" not in metadata:
+        own = {key: result[key] for key in OWN_KEYS}
+        if "evidence" in result:
             own["evidence"] = result["evidence"].as_dict()
+        if "context_before" in result:
+            own["passage"] = result["content"]
+        if "other_passages" in result:
+            own["other_passages"] = [each["content"] for each in result["other_passages"]]
+        own = {key: value for key, value in own.items() if key not in metadata}
         source = RelatedNodeInfo(node_id=document_id, node_type=ObjectType.DOCUMENT, metadata=dict(metadata))
         fields: dict[str, Any] = {
             "id_": _node_id(result),
-            "text": result["content"],
+            "text": with_context(result),
             "metadata": {**metadata, **own},
             "excluded_llm_metadata_keys": list(own),
             "excluded_embed_metadata_keys": list(own),
