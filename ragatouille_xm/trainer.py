@@ -35,6 +35,15 @@ class RAGTrainer:
     n_usable_gpus : int
         0 uses only the CPU; -1 uses a GPU if there is one. Several GPUs need ``accelerate launch``.
 
+    Attributes
+    ----------
+    collection : list of str
+        Passages that negatives are drawn from.
+    queries : list of str or None
+        Those of the prepared training data.
+    training_triplets : list of TrainingExample
+        The prepared training data.
+
     Raises
     ------
     InputError
@@ -63,6 +72,7 @@ class RAGTrainer:
         self.pretrained_model_name = str(pretrained_model_name)
         self.language_code = language_code
         self.collection: list[str] = []
+        self.queries: list[str] | None = None
         self.training_triplets: list[TrainingExample] = []
         self._device = "cpu" if n_usable_gpus == 0 else None
 
@@ -136,7 +146,7 @@ class RAGTrainer:
         triplets = make_triplets(judged, new_negatives if num_new_negatives else None)
         random.Random(42).shuffle(triplets)
         export(triplets, corpus, Path(data_out_path))
-        self.collection, self.training_triplets = corpus, triplets
+        self.collection, self.queries, self.training_triplets = corpus, list(judged), triplets
         return str(data_out_path)
 
     def _mine(

@@ -14,7 +14,17 @@ import torch
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.colbert import ColBERTConfig, Collection, Indexer, Queries, Ranking, Run, RunConfig, Searcher
+from ragatouille_xm.colbert import (
+    Checkpoint,
+    ColBERTConfig,
+    Collection,
+    Indexer,
+    Queries,
+    Ranking,
+    Run,
+    RunConfig,
+    Searcher,
+)
 from ragatouille_xm.colbert.data import Queries as QueriesOfData
 from ragatouille_xm.colbert.infra import Run as RunOfInfra
 from ragatouille_xm.errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
@@ -415,6 +425,71 @@ def test_options_that_change_nothing_are_taken_and_others_are_not(checkpoint: Pa
         Indexer(checkpoint, {"nbits": 2})  # type: ignore[arg-type]
 
 
+def test_configurations_are_changed_joined_and_read(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    config = ColBERTConfig(nbits=2)
+    config.configure(nbits=4, ncells=3)
+    assert config == ColBERTConfig(nbits=4, ncells=3)
+    with pytest.raises(TypeError, match="'nbitz'"):
+        config.configure(nbitz=2)
+    both = ColBERTConfig.from_existing(config, None, RunConfig(experiment="x"), ColBERTConfig(ncells=5))
+    assert both == ColBERTConfig(nbits=4, ncells=5, experiment="x")
+    assert ColBERTConfig.load_from_checkpoint(checkpoint) == ColBERTConfig(
+        checkpoint=str(checkpoint), dim=32, doc_maxlen=256, query_maxlen=32, mask_punctuation=True,
+        attend_to_mask_tokens=True, similarity="cosine",
+    )  # fmt: skip
+    folder = root / "colbert" / "indexes" / "mine"
+    export_index(folder, tmp_path / "theirs")
+    for index in (folder, tmp_path / "theirs"):
+        assert ColBERTConfig.load_from_index(index) == ColBERTConfig(checkpoint=str(checkpoint), dim=32)
+    with pytest.raises(IndexNotFoundError):
+        ColBERTConfig.load_from_index(tmp_path / "absent")
+    with pytest.raises(CheckpointError):
+        ColBERTConfig.load_from_checkpoint(tmp_path / "absent")
+
+
+# Checkpoint
+
+
+def test_a_checkpoint_encodes_as_the_model_does(checkpoint: Path) -> None:
+    texts = [DOCUMENTS[1], "Das Buch, das Brot."]
+    ours = Checkpoint(checkpoint, ColBERTConfig(doc_maxlen=16))
+    expected = ours.encoder.encode_documents(texts, ["fr", "de"], max_length=16)
+    kept = ours.docFromText(texts, keep_dims=False)
+    assert [block.tolist() for block in kept] == [block.tolist() for block in expected]
+    (padded,) = ours.docFromText(texts, bsize=2)
+    assert padded.shape == (2, 16, 32)
+    for tokens, row, block in zip(ours.encoder.tokenise(texts, 16), padded, expected, strict=True):
+        assert [bool(vector.any()) for vector in row[: len(tokens.ids)]] == tokens.scored
+        torch.testing.assert_close(row[row.any(dim=1)], block)
+    assert torch.equal(ours.docFromText(texts), padded)
+    flat, lengths = ours.docFromText(texts, bsize=1, keep_dims="flatten", languages=["fr", "de"])
+    torch.testing.assert_close(flat, expected.vectors)
+    assert lengths == expected.lengths.tolist()
+    german = ours.docFromText(texts, languages="de")
+    assert not torch.allclose(german[0], padded[0])
+    assert ours.docFromText([]).shape == (0, 0, 32)
+    queries = ours.queryFromText(["Où est le livre ?", "Buch"], languages=["fr", "de"], to_cpu=True)
+    torch.testing.assert_close(queries, ours.encoder.encode_queries(["Où est le livre ?", "Buch"], ["fr", "de"]))
+    ours.configure(query_maxlen=40)
+    assert ours.queryFromText("Buch").shape == (1, 40, 32)
+    with pytest.raises(InputError, match="dim=128 is not what the checkpoint"):
+        ours.configure(dim=128)
+    assert ours.colbert_config.dim is None
+    for wrong in (lambda: ours.docFromText(texts, keep_dims="flatten"), lambda: ours.docFromText(texts, keep_dims=3)):
+        with pytest.raises(InputError, match="keep_dims="):
+            wrong()
+    for blank in ([" "], [5]):
+        with pytest.raises(InputError):
+            ours.queryFromText(blank)
+
+
+def test_a_searchers_checkpoint_makes_what_it_searches_with(searcher: Searcher) -> None:
+    query = searcher.checkpoint.queryFromText([DOCUMENTS[2]])
+    assert searcher.dense_search(query, k=1)[0] == [2]
+    assert searcher.checkpoint.encoder is searcher.model.encoder
+    assert searcher.checkpoint.colbert_config == searcher.config
+
+
 # Run
 
 
@@ -426,7 +501,7 @@ def test_contexts_nest_and_end() -> None:
         with Run().context(RunConfig(experiment="y"), inherit_config=False):
             assert Run().config.index_folder == Path("experiments/y/indexes")
         with pytest.raises(InputError), Run().context(RunConfig(index_root="/b")):
-            Ranking({}).save("all.json")
+            Ranking(data={}).save("all.json")
         assert Run().config.index_folder == Path("/a/x/indexes")
     assert Run().config == RunConfig()
 
@@ -489,11 +564,70 @@ def test_queries_from_files(tmp_path: Path) -> None:
             nothing()
 
 
+def test_collections_queries_and_rankings_are_read_as_they_were_saved(inside: Path) -> None:
+    texts = ["The book.", "a tab\tand\r\na line"]
+    path = Collection(data=texts).save("texts.tsv")
+    assert list(Collection(path)) == ["The book.", "a tab and  a line"]
+    assert Collection(path).provenance() == path
+    queries = Queries(data={7: {"question": "Où ?", "answers": ["là"]}, 3: "Quand ?"})
+    assert dict(Queries(queries.save("queries.tsv"))) == dict(queries) == {7: "Où ?", 3: "Quand ?"}
+    assert queries.qas() == {7: {"question": "Où ?", "answers": ["là"]}}
+    (inside.parent / "q.json").write_text('{"qid": 1, "question": "Où ?", "answers": ["là"]}\n', encoding="utf-8")
+    assert Queries(inside.parent / "q.json").qas() == {1: {"qid": 1, "question": "Où ?", "answers": ["là"]}}
+    ranking = Ranking(data={7: [(3, 1, 21.5), (0, 2, 19.0)], "x": [(1, 1, -0.25)]})
+    again = Ranking.cast(ranking.save("all.tsv"))
+    assert again.todict() == ranking.todict() == Ranking.cast(ranking.tolist()).todict()
+    assert again.provenance() == str(inside.parent / "all.tsv")
+    assert Ranking.cast(again) is again
+    (inside.parent / "bad.tsv").write_text("7\t3\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1: expected 'query id<tab>pid<tab>rank<tab>score'"):
+        Ranking(inside.parent / "bad.tsv")
+    for wrong in (lambda: Ranking({7: []}), lambda: Ranking.cast(5), Ranking):
+        with pytest.raises(InputError, match="The ranking is"):
+            wrong()
+
+
+def test_a_ranking_says_where_it_comes_from(searcher: Searcher) -> None:
+    provenance = {"source": "Searcher.search_all", "index": searcher.index, "queries": None, "k": 2}
+    assert searcher.search_all([DOCUMENTS[0]], k=2).provenance() == provenance
+    assert searcher.search_all([DOCUMENTS[0]], k=2, qid_to_pids={0: [1]}).provenance() == provenance
+
+
+def test_passages_are_dealt_to_ranks_in_chunks() -> None:
+    passages = [str(i) for i in range(7)]
+    collection = Collection(data=passages)
+    assert list(collection.enumerate(rank=0)) == list(enumerate(passages))
+    assert Collection(data=[]).get_chunksize() == 1
+    with Run().context(RunConfig(nranks=2)):
+        assert list(collection.enumerate_batches(1, chunksize=2)) == [(1, 2, ["2", "3"]), (3, 6, ["6"])]
+        dealt = [pair for rank in (0, 1) for pair in collection.enumerate(rank)]
+        assert collection.get_chunksize() == 4
+    assert sorted(dealt) == list(enumerate(passages))
+
+
+def test_files_of_an_experiment(inside: Path) -> None:
+    assert (Run().root, Run().experiment) == (str(inside.parents[1]), "colbert")
+    with Run().open("notes/a.txt", "w") as file:
+        file.write("été")
+    with Run().open("notes/a.txt") as file:
+        assert file.read() == "été"
+    with Run().open("notes/a.txt", "rb") as file:
+        assert file.name == str(inside.parent / "notes" / "a.txt")
+    for mode in ("w", "a", "x", "r+"):
+        with pytest.raises(InputError, match="There is a file"):
+            Run().open("notes/a.txt", mode)
+    with Run().context(RunConfig(overwrite=True)), Run().open("notes/a.txt", "w") as file:
+        file.write("")
+    for path, mode in (("absent.txt", "r"), ("notes", "r"), ("notes/b.txt", "?")):
+        with pytest.raises(InputError, match="cannot be opened"):
+            Run().open(path, mode)
+
+
 def test_a_ranking_is_saved_beside_the_indexes(inside: Path) -> None:
-    path = Ranking({7: [(3, 1, 21.5), (0, 2, 19.0)], 8: []}).save("rankings/all.tsv")
+    path = Ranking(data={7: [(3, 1, 21.5), (0, 2, 19.0)], 8: []}).save("rankings/all.tsv")
     assert path == str(inside.parent / "rankings" / "all.tsv")
     assert Path(path).read_text(encoding="utf-8") == "7\t3\t1\t21.5\n7\t0\t2\t19.0\n"
     with pytest.raises(InputError, match="There is a file"):
-        Ranking({}).save("rankings/all.tsv")
+        Ranking(data={}).save("rankings/all.tsv")
     with pytest.raises(InputError, match=r"saved as \.tsv"):
-        Ranking({}).save("all.json")
+        Ranking(data={}).save("all.json")

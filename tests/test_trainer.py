@@ -55,7 +55,9 @@ def test_every_method_has_ragatouilles_parameters(name: str) -> None:
 
 def test_pairs_to_a_model(trainer: RAGTrainer) -> None:
     options = {"all_documents": MORE, "num_new_negatives": 3, "hard_negative_minimum_rank": 2}
+    assert trainer.queries is None
     assert trainer.prepare_training_data(PAIRS, **options) == "./data/"
+    assert trainer.queries == [query for query, _ in PAIRS]
     data = Path("data")
     texts = {"queries": data / "queries.train.colbert.tsv", "collection": data / "corpus.train.colbert.tsv"}
     found = read_examples(data / "triples.train.colbert.jsonl", **texts)

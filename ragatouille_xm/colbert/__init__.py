@@ -9,6 +9,17 @@ from __future__ import annotations
 from .data import Collection, Queries, Ranking
 from .indexer import Indexer
 from .infra import ColBERTConfig, Run, RunConfig
+from .modeling.checkpoint import Checkpoint
 from .searcher import Searcher
 
-__all__ = ["ColBERTConfig", "Collection", "Indexer", "Queries", "Ranking", "Run", "RunConfig", "Searcher"]
+__all__ = [
+    "Checkpoint",
+    "ColBERTConfig",
+    "Collection",
+    "Indexer",
+    "Queries",
+    "Ranking",
+    "Run",
+    "RunConfig",
+    "Searcher",
+]

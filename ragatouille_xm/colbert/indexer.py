@@ -18,7 +18,8 @@ from ..pretrained import OVERWRITE
 from ..text.batching import batch_tokens_of
 from ..types import Languages
 from .data import Collection
-from .infra import ColBERTConfig, resolve_config
+from .infra.config import ColBERTConfig
+from .infra.run import resolve_config
 
 
 class Indexer:
@@ -52,6 +53,7 @@ class Indexer:
         self.config = resolve_config(config)
         self.verbose = verbose
         self.index_path: str | None = None
+        self.checkpoint = str(checkpoint)
         self.encoder = Encoder.from_pretrained(checkpoint, device=self.config.device)
         self.config.check(self.encoder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from operator import index as whole_number
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 
 from ..config import SearchConfig
 from ..corpus.passages import is_blank
-from ..encoder import Encoder
 from ..errors import InputError
 from ..files import absolute
 from ..index.base import PassageIndex
@@ -20,10 +18,11 @@ from ..index.local.index import LocalIndex
 from ..pretrained import RAGPretrainedModel, check_index_path, list_of_queries
 from ..queries import check_k, check_queries
 from ..results import Result
-from ..text.tokenizer import ColBERTTokenizer
 from ..types import Languages
 from .data import Collection, Queries, Ranking
-from .infra import ColBERTConfig, resolve_config
+from .infra.config import ColBERTConfig
+from .infra.run import resolve_config
+from .modeling.checkpoint import Checkpoint
 
 Filter = Callable[[torch.Tensor], torch.Tensor]
 
@@ -76,8 +75,8 @@ class Searcher:
         verbose: int = 3,
     ) -> None:
         check_index_path(index)
-        self.config = resolve_config(config, index_root=None if index_root is None else str(index_root))
-        named = self.config.index_folder / index
+        config = resolve_config(config, index_root=None if index_root is None else str(index_root))
+        named = config.index_folder / index
         path = named if named.is_dir() or not Path(index).is_dir() else Path(index)
         self.index = str(absolute(path))
         given = None if collection is None else Collection.cast(collection)
@@ -85,20 +84,22 @@ class Searcher:
         self.model = RAGPretrainedModel.from_index(
             self.index,
             verbose=0,
-            device=self.config.device,
+            device=config.device,
             checkpoint=checkpoint,
             collection=None if has_texts or given is None else list(given),
         )
         self._retriever = self.model.catalog.get()
         self.collection = IndexCollection(self._retriever.index) if given is None else given
-        self.configure()
+        self.checkpoint = Checkpoint(self._retriever.encoder, config)
+
+    @property
+    def config(self) -> ColBERTConfig:
+        """The configuration of searching."""
+        return self.checkpoint.colbert_config
 
     def configure(self, **options: Any) -> None:
         """Change configuration options."""
-        self.config = self.config.updated(ColBERTConfig(**options))
-        self.config.check(self._retriever.encoder)
-        if self.config.query_maxlen is not None:
-            _fill_queries_to(self.config.query_maxlen, self._retriever.encoder)
+        self.checkpoint.configure(**options)
 
     def encode(
         self, text: str | Sequence[str], full_length_search: bool = False, *, language: Languages = None
@@ -190,20 +191,20 @@ class Searcher:
         """
         asked = Queries.cast(queries)
         texts = list(asked.values())
+        origin = {"source": "Searcher.search_all", "index": self.index, "queries": asked.provenance(), "k": k}
         if filter_fn is None and qid_to_pids is None:  # in one pass through the model
             found = self._retriever.search(texts, k, languages=languages, config=self._search_config)
-            return Ranking(dict(zip(asked.keys(), map(self._triples, found), strict=True)))
+            return Ranking(data=dict(zip(asked.keys(), map(self._triples, found), strict=True)), provenance=origin)
         check_queries(texts)
         chosen = self._retriever.query_languages(texts, languages)
         among = qid_to_pids or {}
-        return Ranking(
-            {
-                qid: []
-                if is_blank(text)
-                else self._search_one(self.encode([text], language=language), k, filter_fn, among.get(qid))
-                for (qid, text), language in zip(asked.items(), chosen, strict=True)
-            }
-        )
+        answers = {
+            qid: []
+            if is_blank(text)
+            else self._search_one(self.encode([text], language=language), k, filter_fn, among.get(qid))
+            for (qid, text), language in zip(asked.items(), chosen, strict=True)
+        }
+        return Ranking(data=answers, provenance=origin)
 
     def close(self) -> None:
         """Release the index."""
@@ -280,12 +281,3 @@ def _check_pids(pids: Iterable[int]) -> set[int]:
 def first_pid(index: PassageIndex) -> int:
     """Return the pid of the collection's first passage. Not cached, since an index may be replaced."""
     return int(getattr(index, "first_pid", 0))
-
-
-def _fill_queries_to(length: int, encoder: Encoder) -> None:
-    """Make an encoder fill queries up to another length than its checkpoint's."""
-    most = encoder.tokenizer.max_tokens
-    if isinstance(length, bool) or not isinstance(length, int) or not 3 <= length <= most:
-        raise InputError(f"query_maxlen={length!r} is not usable: give a whole number from 3 to {most}.")
-    checkpoint = encoder.checkpoint
-    encoder.tokenizer = ColBERTTokenizer(checkpoint.folder, replace(checkpoint.settings, query_maxlen=length), most)

@@ -1,21 +1,21 @@
-"""colbert-ai's configuration: the place of an experiment's indexes, and the options of indexing and searching."""
+"""The options of indexing and searching, and the place of an experiment's indexes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..encoder import Encoder
-from ..errors import InputError
+from ...catalog import open_passages
+from ...encoder import Encoder
+from ...errors import InputError
+from ...model.checkpoint import load_checkpoint
 
 C = TypeVar("C", bound="RunConfig")
+ROOT, EXPERIMENT = "experiments", "default"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class RunConfig:
     """Folders and devices. None means "not given".
 
@@ -27,8 +27,12 @@ class RunConfig:
         Folder for indexes, instead of the above.
     gpus : int or None
         0 uses only the CPU; otherwise a GPU is used if there is one.
-    nranks, rank, name, amp, overwrite, avoid_fork_if_possible
-        Accepted for compatibility, without effect: nothing is forked here.
+    overwrite : bool or None
+        Whether `Run.open` and what is saved through it may replace a file.
+    nranks : int or None
+        Ranks that `Collection.enumerate_batches` deals chunks to. Indexing takes no notice: nothing is forked here.
+    rank, name, amp, avoid_fork_if_possible
+        Accepted for compatibility, without effect.
     """
 
     root: str | None = None
@@ -45,8 +49,8 @@ class RunConfig:
     @property
     def folder(self) -> Path:
         """The folder of the experiment."""
-        root = "experiments" if self.root is None else self.root
-        return Path(root) / ("default" if self.experiment is None else self.experiment)
+        root = ROOT if self.root is None else self.root
+        return Path(root) / (EXPERIMENT if self.experiment is None else self.experiment)
 
     @property
     def index_folder(self) -> Path:
@@ -58,18 +62,39 @@ class RunConfig:
         """The device to run on; None chooses automatically."""
         return "cpu" if self.gpus == 0 else None
 
+    @classmethod
+    def from_existing(cls: type[C], *sources: RunConfig | None) -> C:
+        """Return a configuration with the values given in `sources`, of which the last wins.
+
+        Examples
+        --------
+        >>> both = RunConfig.from_existing(RunConfig(root="a", nranks=1), None, RunConfig(root="b"))
+        >>> both == RunConfig(root="b", nranks=1)
+        True
+        """
+        result = cls()
+        for source in sources:
+            result = result.updated(source)
+        return result
+
+    def configure(self, **options: Any) -> None:
+        """Change options of this configuration; `TypeError` for one that does not exist."""
+        vars(self).update(vars(self.updated(type(self)(**options))))
+
     def updated(self: C, other: RunConfig | None) -> C:
         """Return this configuration, updated with the values given in `other`."""
         given = {} if other is None else {f.name: getattr(other, f.name) for f in fields(other)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ColBERTConfig(RunConfig):
     """Options of indexing and searching. None means "not given".
 
     Attributes
     ----------
+    checkpoint : str or None
+        What `load_from_checkpoint` and `load_from_index` have read; `Indexer` and `Searcher` go by their own argument.
     doc_maxlen : int or None
         Maximum tokens per passage, including special tokens; the rest is truncated. By default the checkpoint's.
     query_maxlen : int or None
@@ -87,6 +112,7 @@ class ColBERTConfig(RunConfig):
         Accepted for compatibility, without effect on our indexes.
     """
 
+    checkpoint: str | None = None
     doc_maxlen: int | None = None
     query_maxlen: int | None = None
     index_bsize: int | None = None
@@ -101,6 +127,47 @@ class ColBERTConfig(RunConfig):
     kmeans_niters: int | None = None
     centroid_score_threshold: float | None = None
     load_index_with_mmap: bool | None = None
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path) -> ColBERTConfig:
+        """Return what a checkpoint was trained with.
+
+        Parameters
+        ----------
+        checkpoint_path : str or Path
+            Hub id, local folder, or ``"demo"``.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be found, is damaged, or has no head.
+        """
+        checkpoint = load_checkpoint(checkpoint_path)
+        settings = checkpoint.settings
+        return cls(
+            checkpoint=str(checkpoint_path),
+            dim=len(checkpoint.linear),
+            doc_maxlen=settings.doc_maxlen,
+            query_maxlen=settings.query_maxlen,
+            mask_punctuation=settings.mask_punctuation,
+            attend_to_mask_tokens=settings.attend_to_mask_tokens,
+            similarity="cosine",
+        )
+
+    @classmethod
+    def load_from_index(cls, index_path: str | Path) -> ColBERTConfig:
+        """Return what an index, in a folder of ours or of colbert-ai's, says of itself: its checkpoint and width.
+
+        Raises
+        ------
+        IndexNotFoundError, IndexDamagedError, IndexFormatError
+            If there is no usable index.
+        """
+        index = open_passages(index_path)
+        try:
+            return cls(checkpoint=index.checkpoint or None, dim=index.dim)
+        finally:
+            index.close()
 
     def check(self, encoder: Encoder) -> None:
         """Raise `InputError` if this contradicts the checkpoint of `encoder`."""
@@ -117,49 +184,3 @@ class ColBERTConfig(RunConfig):
                     f"{name}={getattr(self, name)!r} is not what the checkpoint {encoder.checkpoint.name!r} was "
                     f"trained with ({value!r}). Leave it out."
                 )
-
-
-_CURRENT: ContextVar[RunConfig] = ContextVar("ragatouille_xm.colbert.run", default=RunConfig())  # noqa: B039 (frozen)
-
-
-class Run:
-    """The current configuration.
-
-    It belongs to the thread or task that entered `context`; others start with the defaults.
-
-    Examples
-    --------
-    >>> with Run().context(RunConfig(experiment="news", nranks=1)):
-    ...     with Run().context(RunConfig(root="/data")):
-    ...         Run().config.index_folder.as_posix()
-    '/data/news/indexes'
-    >>> Run().config.index_folder.as_posix()
-    'experiments/default/indexes'
-    """
-
-    @property
-    def config(self) -> RunConfig:
-        """The current configuration."""
-        return _CURRENT.get()
-
-    @contextmanager
-    def context(self, runconfig: RunConfig, inherit_config: bool = True) -> Iterator[None]:
-        """Apply `runconfig`, on top of the current configuration unless `inherit_config` is off."""
-        token = _CURRENT.set((self.config if inherit_config else RunConfig()).updated(runconfig))
-        try:
-            yield
-        finally:
-            _CURRENT.reset(token)
-
-
-def resolve_config(config: ColBERTConfig | None, **options: Any) -> ColBERTConfig:
-    """Return the configuration of an indexer or a searcher. As in colbert-ai, `Run` overrides `config`.
-
-    Raises
-    ------
-    InputError
-        If `config` is not a configuration.
-    """
-    if config is not None and not isinstance(config, RunConfig):
-        raise InputError(f"config is a {type(config).__name__}; give a ColBERTConfig.")
-    return ColBERTConfig().updated(config).updated(Run().config).updated(ColBERTConfig(**options))
