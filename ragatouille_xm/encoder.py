@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +20,7 @@ from .text.ahead import map_ahead
 from .text.batching import plan_batches
 from .text.collection import CollectionLanguages
 from .text.detect import LanguageDetector, make_detector
+from .text.token_settings import WHOLE
 from .text.tokenizer import ColBERTTokenizer, TokenBatch, Tokens
 from .types import Detection, TokenVectors
 
@@ -69,12 +71,12 @@ class Encoder:
     ) -> None:
         devices = _devices(device)
         dtype = _dtype(dtype, devices[0])
-        self.checkpoint = checkpoint
         self.adapters = AdapterTable(checkpoint.adapters, checkpoint.default_adapter)
         self.detector = make_detector(language_detector)
         self.replicas = [ColBERT.load(checkpoint, each, dtype) for each in devices]
+        self.checkpoint = _with_lengths(checkpoint, self.model.backbone.max_tokens)
         self.tokenizer = ColBERTTokenizer(checkpoint.folder, checkpoint.settings, self.model.backbone.max_tokens)
-        rows = checkpoint.config["vocab_size"]
+        rows = self.model.backbone.vocab_size
         if len(self.tokenizer) > rows:
             raise CheckpointError(
                 f"The tokeniser of {checkpoint.name!r} has {len(self.tokenizer)} ids, but the model only {rows}: they "
@@ -149,8 +151,8 @@ class Encoder:
         length = self.checkpoint.settings.doc_maxlen if max_length is None else max_length
         if max_length is None and not 8 <= length <= self.tokenizer.max_tokens:
             raise CheckpointError(
-                f"{self.checkpoint.folder / 'artifact.metadata'} has doc_maxlen={length}, but the model takes passages "
-                f"of 8 to {self.tokenizer.max_tokens} tokens. Give max_document_length."
+                f"{self.checkpoint.settings_file} has doc_maxlen={length}, but the model takes passages of 8 to "
+                f"{self.tokenizer.max_tokens} tokens. Give max_document_length."
             )
         return self.tokenizer.documents(texts, length)
 
@@ -209,10 +211,12 @@ class Encoder:
             which add nothing to a MaxSim score.
         """
         tokens = self.tokenizer.queries(texts)
-        width = max((len(each.ids) for each in tokens), default=self.checkpoint.settings.query_maxlen)
+        width = max((sum(each.scored) for each in tokens), default=self.checkpoint.settings.query_maxlen)
         result = torch.zeros(len(tokens), width, self.dim, device=self.model.device)
         for positions, vectors, scored in self._forward(tokens, languages, None):
-            result[positions, : vectors.shape[1]] = vectors * scored.to(vectors.device)[:, :, None]
+            dropped, order = (each.to(vectors.device)[:, :width, None] for each in (~scored).sort(dim=1, stable=True))
+            rows = vectors.gather(1, order.expand(-1, -1, self.dim)) * ~dropped  # what is scored, first
+            result[positions, : rows.shape[1]] = rows
         return result
 
     def _forward(
@@ -244,6 +248,19 @@ class Encoder:
             each.pin_memory() for each in (batch.input_ids, batch.attention_mask, batch.scoring_mask)
         )
         return TokenBatch(ids, attended, scored)
+
+
+def _with_lengths(checkpoint: Checkpoint, max_tokens: int) -> Checkpoint:
+    """Check the length of queries against what the model takes; set that of passages where the checkpoint has none."""
+    settings = checkpoint.settings
+    if settings.expand_queries and settings.query_maxlen > max_tokens:
+        raise CheckpointError(
+            f"{checkpoint.settings_file}: query_maxlen={settings.query_maxlen}, but the model of config.json accepts "
+            f"{max_tokens} tokens. The two do not belong together."
+        )
+    if settings.doc_maxlen < WHOLE:
+        return checkpoint
+    return replace(checkpoint, settings=replace(settings, doc_maxlen=max_tokens))
 
 
 def _devices(device: Devices | None) -> list[torch.device]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import is_file_name, lacks_memory, open_regular, parse_json
+from ..text.token_settings import WHOLE
 from .report import FAULT, NOTE, Check, attempt, command, describe_error
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def open_checkpoint(name: str) -> Checkpoint | Check:
         folder = _cached(name) if _is_hub_id(name) else locate(name)
         if folder is None:
             return _not_here(name)
-        if not list(folder.glob("model*.safetensors*")) and list(folder.glob("pytorch_model*.bin*")):
+        if not list(folder.glob("model*.safetensors*")) and list(folder.glob("**/pytorch_model*.bin*")):
             found = f"{folder} has only pickled weights, which the first use converts into our cache; not checked"
             return Check("checkpoint", found, NOTE)
         return load_checkpoint(folder)
@@ -100,14 +101,18 @@ def remedy_for(name: str) -> str:
 
 
 def _settings(checkpoint: Checkpoint, remedy: str) -> Check:
-    if not (checkpoint.folder / "artifact.metadata").exists():
-        found = f"{checkpoint.model_type}; no artifact.metadata, so ColBERT's default settings are used"
+    if not checkpoint.settings_file.exists():
+        found = f"{checkpoint.model_type}; no {checkpoint.settings_file.name}, so ColBERT's default settings are used"
         return Check("settings", found, NOTE, remedy)
     languages = len(checkpoint.adapters)
     adapters = f"{languages} language adapters" if languages else "no language adapters"
     settings = checkpoint.settings
-    lengths = f"queries of {settings.query_maxlen} and passages of {settings.doc_maxlen} tokens"
-    return Check("settings", f"{checkpoint.model_type}, {adapters}, {lengths}")
+    queries = (
+        f"queries {'filled to' if settings.expand_queries else 'as long as they are, up to'} {settings.query_maxlen}"
+    )
+    passages = "as many as the model takes" if settings.doc_maxlen >= WHOLE else str(settings.doc_maxlen)
+    lengths = f"{queries} tokens, passages of {passages}"
+    return Check("settings", f"{checkpoint.format}'s format, {checkpoint.model_type}, {adapters}, {lengths}")
 
 
 def _tokeniser(checkpoint: Checkpoint, remedy: str) -> Check:

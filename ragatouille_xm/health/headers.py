@@ -25,12 +25,12 @@ class Headers(Weights):
     ----------
     shapes : mapping of str to tuple of int
         Shape of each tensor.
-    files : mapping of str to Path
-        File of each tensor.
+    places : dict of str to (Path, str)
+        File of each tensor, and its name there.
     """
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]], files: dict[str, Path]) -> None:
-        super().__init__(files)
+    def __init__(self, shapes: dict[str, tuple[int, ...]], places: dict[str, tuple[Path, str]]) -> None:
+        super().__init__(places)
         self._shapes = shapes
         self._device = META
         self._requested: set[str] = set()
@@ -38,12 +38,12 @@ class Headers(Weights):
     @classmethod
     def of(cls, weights: Weights) -> Headers:
         """Read the headers of the files behind `weights`."""
-        files = dict(weights._files)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for path in sorted(set(files.values())):
+        places = dict(weights._places)
+        stored: dict[tuple[Path, str], tuple[int, ...]] = {}
+        for path in sorted({path for path, _ in places.values()}):
             with safe_open(path, framework="pt", device="cpu") as file:
-                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        return cls(shapes, files)
+                stored |= {(path, name): tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return cls({name: stored[place] for name, place in places.items()}, places)
 
     @property
     def requested(self) -> int:
@@ -78,4 +78,4 @@ class Headers(Weights):
 
     def not_finite(self) -> list[str]:
         """Read all tensors; return the names of those that contain NaN or infinity."""
-        return [name for name in self._files if not bool(torch.isfinite(Weights.get(self, name).float()).all())]
+        return [name for name in self._places if not bool(torch.isfinite(Weights.get(self, name).float()).all())]

@@ -1,32 +1,26 @@
-"""Checkpoint folders: locating them, and reading their settings and weights."""
+"""Checkpoints: locating their folders, and opening what these hold, whatever the format."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..demo import demo_checkpoint
 from ..errors import CheckpointError, InputError
-from ..files import absolute, lacks_memory, open_regular, parse_json, without_secrets
-from ..text.tokenizer import TokenSettings
-from .settings import check_sizes, read_fields
+from ..files import absolute, without_secrets
+from ..text.token_settings import TokenSettings
+from .formats import PICKLES, SAFETENSORS, SMALL_FILES, read_layout
+from .formats.layout import Dense, read_object
+from .settings import check_sizes
 from .weights import Weights
 from .xmod import XmodConfig
-
-logger = logging.getLogger(__name__)
 
 DEMO = "demo"
 UNTRAINED = "demo-untrained"
 DEMOS = (DEMO, UNTRAINED)
-_SMALL_FILES = ["*.json", "artifact.metadata", "sentencepiece.bpe.model", "vocab.txt", "merges.txt"]
-_SAFETENSORS = ["model*.safetensors"]
-_PICKLES = ["pytorch_model*.bin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +31,30 @@ class Checkpoint:
     ----------
     name : str
         As given by the user: a hub id, a folder, or ``"demo"``.
+    format : str
+        Name of its format.
     folder : Path
+        Where its ``config.json`` and its tokeniser are.
     config : dict
         ``config.json``.
     settings : TokenSettings
+    settings_file : Path
+        Where they stand.
+    head : tuple of Dense
+        The layers after the backbone, the first one first.
     weights : Weights
-        Tensors by name, read on demand.
+        Tensors by name, of backbone and head, read on demand.
     fingerprint : str
         Equal for equal checkpoints; stored in indexes.
     """
 
     name: str
+    format: str
     folder: Path
     config: dict[str, Any]
     settings: TokenSettings
+    settings_file: Path
+    head: tuple[Dense, ...]
     weights: Weights
     fingerprint: str
 
@@ -65,21 +69,11 @@ class Checkpoint:
         return XmodConfig.from_dict(self.config).languages if self.model_type == "xmod" else ()
 
     @property
-    def linear(self) -> torch.Tensor:
-        """The head, shape ``(dim, hidden)``, in its stored dtype.
-
-        Raises
-        ------
-        CheckpointError
-            If it is missing, or of another shape.
-        """
-        linear, hidden = self.weights.get("linear.weight"), self.config["hidden_size"]
-        if linear.ndim != 2 or linear.shape[1] != hidden or not len(linear) or not linear.is_floating_point():
-            raise CheckpointError(
-                f"Tensor 'linear.weight' has shape {tuple(linear.shape)} and type {linear.dtype}, but config.json "
-                f"requires (dim, {hidden}) and floating-point numbers."
-            )
-        return linear
+    def dim(self) -> int:
+        """Width of a token vector."""
+        if not self.head:
+            return int(self.config["hidden_size"])
+        return len(self.weights.get(f"{self.head[-1].name}linear.weight"))
 
     @property
     def default_adapter(self) -> str | None:
@@ -101,12 +95,23 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
         If it cannot be found, or one of its files is missing or unreadable.
     """
     folder = locate(name)
-    config, config_bytes = read_config(folder)
-    settings, settings_bytes = _read_settings(folder)
-    weights = Weights.open(folder)
-    digest = hashlib.sha256(config_bytes + settings_bytes + weights.digest())
-    full_name = str(folder.resolve()) if name not in DEMOS and os.path.isdir(absolute(name)) else str(name)
-    return Checkpoint(full_name, folder, config, settings, weights, digest.hexdigest()[:16])
+    layout = read_layout(folder)
+    config, config_bytes = read_config(layout.backbone)
+    weights = Weights.open(layout.backbone)
+    for prefix, tensors in layout.head_weights.items():
+        weights = weights.joined(tensors, prefix)
+    digest = hashlib.sha256(config_bytes + layout.raw + weights.digest())
+    return Checkpoint(
+        name=str(folder.resolve()) if name not in DEMOS and os.path.isdir(absolute(name)) else str(name),
+        format=layout.format,
+        folder=layout.backbone,
+        config=config,
+        settings=layout.settings,
+        settings_file=layout.settings_file,
+        head=layout.head,
+        weights=weights,
+        fingerprint=digest.hexdigest()[:16],
+    )
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -118,8 +123,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], bytes]:
         If it is missing, damaged, or a value that is used has the wrong type; the message names file and field.
     """
     path = folder / "config.json"
-    raw = _read(path)
-    config = _parse(raw, path)
+    config, raw = read_object(path)
     try:
         check_sizes(config)
         if config.get("model_type") == "xmod":
@@ -159,9 +163,9 @@ def _from_hub(repo_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(repo_id, allow_patterns=_SMALL_FILES + _SAFETENSORS))
-        if not any(folder.glob(_SAFETENSORS[0])):
-            folder = Path(snapshot_download(repo_id, allow_patterns=_SMALL_FILES + _PICKLES))
+        folder = Path(snapshot_download(repo_id, allow_patterns=SMALL_FILES + SAFETENSORS))
+        if not all(any(where.glob("model*.safetensors")) for where in _with_weights(folder)):
+            folder = Path(snapshot_download(repo_id, allow_patterns=SMALL_FILES + PICKLES + SAFETENSORS))
     except Exception as error:  # from the hub client, its HTTP library, or the socket
         raise CheckpointError(
             f"The checkpoint {repo_id!r} is neither a local folder nor in the hub's cache, and could not be "
@@ -170,37 +174,7 @@ def _from_hub(repo_id: str) -> Path:
     return absolute(folder)
 
 
-def _read_settings(folder: Path) -> tuple[TokenSettings, bytes]:
-    path = folder / "artifact.metadata"
-    if not os.path.lexists(path):
-        logger.warning("%s has no artifact.metadata: using ColBERT's default settings", folder)
-        return TokenSettings(), b""
-    raw = _read(path)
-    stored = _parse(raw, path)
-    try:
-        return TokenSettings(**read_fields(TokenSettings, stored)), raw
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with open_regular(path, links=True) as file:  # the hub's cache consists of links
-            return file.read()
-    except OSError as error:
-        if lacks_memory(error):
-            raise
-        raise CheckpointError(
-            f"The checkpoint folder {str(path.parent)!r} has no readable {path.name}. It needs config.json, "
-            "artifact.metadata, a tokenizer and model.safetensors or pytorch_model.bin."
-        ) from error
-
-
-def _parse(raw: bytes, path: Path) -> dict[str, Any]:
-    try:
-        value = parse_json(raw)
-    except ValueError as error:
-        raise CheckpointError(f"{str(path)!r} is not valid JSON: {error}. Download the checkpoint again.") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{str(path)!r} is not a JSON object. Download the checkpoint again.")
-    return value
+def _with_weights(folder: Path) -> list[Path]:
+    """Return the folders of a snapshot that must hold weights: dense layers, and the backbone."""
+    backbones = [*folder.glob("*_Transformer")] or [folder]
+    return [*backbones, *folder.glob("*_Dense")]

@@ -1,18 +1,17 @@
-"""ColBERT: a backbone, a linear head and normalisation."""
+"""ColBERT: a backbone, a head and normalisation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import CheckpointError
-from ..files import lacks_memory
+from .backbone import TransformersBackbone
 from .checkpoint import Checkpoint
+from .head import Head
 from .linear import pack, packing
 from .xmod import XmodEncoder
 
@@ -25,6 +24,21 @@ class Backbone(Protocol):
         """Maximum tokens per text."""
         ...
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of a hidden state."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids that it knows."""
+        ...
+
+    @property
+    def prefix(self) -> str:
+        """What the checkpoint's names of its tensors begin with."""
+        ...
+
     def __call__(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
         """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``.
 
@@ -33,69 +47,18 @@ class Backbone(Protocol):
         ...
 
 
-class TransformersBackbone:
-    """A backbone without language adapters (BERT, XLM-R, …), run by transformers.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-    device : torch.device
-    dtype : torch.dtype
-    """
-
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
-        from transformers import AutoConfig, AutoModel
-
-        weights = checkpoint.weights
-        with _backbone_errors(checkpoint):
-            config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
-            with torch.device("meta"):  # takes no memory, whatever config.json says
-                shapes = AutoModel.from_config(config, trust_remote_code=False).state_dict()
-        prefix = weights.prefix_of("embeddings.word_embeddings.weight")
-        # The pooler is unused, and may be missing in ColBERT checkpoints.
-        wanted = {name: value.shape for name, value in shapes.items() if not name.startswith("pooler.")}
-        state = {name: weights.get(prefix + name, shape) for name, shape in wanted.items()}
-        with _backbone_errors(checkpoint):
-            model = AutoModel.from_config(config, trust_remote_code=False)
-            offset = config.pad_token_id + 1 if "roberta" in checkpoint.model_type else 0
-            self.max_tokens = int(config.max_position_embeddings) - offset
-        model.load_state_dict(state, strict=False)
-        model.pooler = None
-        self.model = model.to(device, dtype).requires_grad_(False).eval()
-
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
-        """Map ``(b, L)`` ids and mask to ``(b, L, hidden)``."""
-        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return hidden
-
-
-@contextmanager
-def _backbone_errors(checkpoint: Checkpoint) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # each kind of backbone raises its own
-        if lacks_memory(error):
-            raise
-        raise CheckpointError(
-            f"The backbone {checkpoint.model_type!r} of {checkpoint.name!r} is not an encoder that transformers knows, "
-            f"or its config.json is damaged ({type(error).__name__}: {str(error)[:200]}). ColBERT checkpoints on "
-            "X-MOD, BERT, XLM-R and the like can be loaded."
-        ) from error
-
-
 class ColBERT:
     """Late-interaction encoder (Khattab & Zaharia 2020, section 3.2): one unit vector per token.
 
     Parameters
     ----------
     backbone : Backbone
-    linear : torch.Tensor
-        Shape ``(dim, hidden)``: the head, without a bias.
+    head : Head
     """
 
-    def __init__(self, backbone: Backbone, linear: Tensor) -> None:
+    def __init__(self, backbone: Backbone, head: Head) -> None:
         self.backbone = backbone
-        self.linear = linear
+        self.head = head
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> ColBERT:
@@ -106,13 +69,12 @@ class ColBERT:
         CheckpointError
             If a tensor is missing or of another shape, or the backbone is unknown.
         """
-        linear = checkpoint.linear
         backbone: Backbone
         if checkpoint.model_type == "xmod":
             backbone = XmodEncoder.load(checkpoint.config, checkpoint.weights, device, dtype)
         else:
             backbone = TransformersBackbone(checkpoint, device, dtype)
-        return cls(backbone, linear.to(device, dtype))
+        return cls(backbone, Head.load(checkpoint.head, checkpoint.weights, backbone.hidden_size, device, dtype))
 
     def pack(self, quantize: str | None = None) -> None:
         """Pack the linear layers for inference on the CPU; they cannot be trained afterwards.
@@ -127,7 +89,7 @@ class ColBERT:
         InputError
             If `quantize` is unknown, or not supported by the device, dtype or torch.
         """
-        kind = packing(quantize, self.device, self.linear.dtype)
+        kind = packing(quantize, self.device, self.head.dtype)
         if kind is not None and isinstance(self.backbone, XmodEncoder):
             self.backbone.pack(kind)
         elif kind is not None and isinstance(self.backbone, TransformersBackbone):
@@ -136,12 +98,12 @@ class ColBERT:
     @property
     def dim(self) -> int:
         """Width of a token vector."""
-        return self.linear.shape[0]
+        return self.head.dim
 
     @property
     def device(self) -> torch.device:
         """The device of the model."""
-        return self.linear.device
+        return self.head.device
 
     @torch.inference_mode()
     def __call__(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
@@ -162,4 +124,4 @@ class ColBERT:
         # Checked before the transfer: on a GPU, the host would wait for the result.
         mask = None if bool(attention_mask.all()) else attention_mask.to(self.device, non_blocking=True)
         hidden = self.backbone(input_ids.to(self.device, non_blocking=True), mask, adapters)
-        return F.normalize((hidden @ self.linear.T).float(), dim=-1)
+        return F.normalize(self.head(hidden).float(), dim=-1)

@@ -27,14 +27,14 @@ class PackedLinear(nn.Module):
     ----------
     weight : torch.Tensor
         Shape ``(out, in)``, float32, on the CPU.
-    bias : torch.Tensor
+    bias : torch.Tensor, optional
         Shape ``(out,)``.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
-        self.bias = bias.detach()
+        self.bias = None if bias is None else bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
@@ -52,11 +52,11 @@ class Int8Linear(nn.Module):
     ----------
     weight : torch.Tensor
         Shape ``(out, in)``, on the CPU.
-    bias : torch.Tensor
+    bias : torch.Tensor, optional
         Shape ``(out,)``.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         # Without VNNI, pairs of products are added in 16 bits; 7-bit weights prevent overflow.
         most = _I8_MOST if _has_vnni() else _I8_MOST // 2
@@ -65,7 +65,7 @@ class Int8Linear(nn.Module):
         self.weight = torch.ops.onednn.qlinear_prepack(whole, None)
         self.weight_scale = scale
         self.weight_zero = torch.zeros(len(scale), dtype=torch.int64)
-        self.bias = bias.detach().float()
+        self.bias = None if bias is None else bias.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
@@ -77,7 +77,8 @@ class Int8Linear(nn.Module):
             whole, 1.0, _U8_ZERO, self.weight, self.weight_scale, self.weight_zero, None, 1.0, 0, torch.float32,
             "none", [], "",
         )  # fmt: skip
-        return product.mul_(scale).add_(self.bias).view(*x.shape[:-1], -1)
+        product.mul_(scale)
+        return (product if self.bias is None else product.add_(self.bias)).view(*x.shape[:-1], -1)
 
 
 class PackedAdapter(NamedTuple):

@@ -9,11 +9,22 @@ from typing import Any
 from ..errors import CheckpointError
 
 # The largest models in use have a hundredth of it. More is damage, and would take all memory.
-_LARGEST = {"num_hidden_layers": 1000}
+_LARGEST = {"num_hidden_layers": 1000, "n_layers": 1000}
 _LARGEST_OTHER = 10_000_000
-_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-_REQUIRED = ("vocab_size", "hidden_size")
-_KINDS: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
+_SIZES = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "dim", "n_layers", "n_heads", "hidden_dim", "embedding_size",  # as DistilBERT and ELECTRA have them
+)  # fmt: skip
+_REQUIRED = ("vocab_size",)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "dict[str, Any] | None": (dict,),
+    "Sequence[str]": (list, tuple),
+    "tuple[str, ...] | None": (list, tuple),
+}
 
 
 def read_fields(settings: type, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +41,9 @@ def read_fields(settings: type, stored: Mapping[str, Any]) -> dict[str, Any]:
             value: Any = found[field.name]
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise _wrong(field.name, value, f"is not of type {field.type}")
-            if not isinstance(value, (bool, str)):
+            if isinstance(value, (list, tuple)) and not all(isinstance(each, str) for each in value):
+                raise _wrong(field.name, value, "is not a list of strings")
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
                 _check_range(field.name, value)
     return found
 

@@ -30,12 +30,12 @@ class Weights:
 
     Parameters
     ----------
-    files : mapping of str to Path
-        File of each tensor name.
+    places : mapping of str to (Path, str)
+        File of each tensor, and its name there.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._files = dict(files)
+    def __init__(self, places: Mapping[str, tuple[Path, str]]) -> None:
+        self._places = dict(places)
         self._open: dict[Path, Any] = {}
         self._lock = Lock()
 
@@ -55,12 +55,22 @@ class Weights:
             raise CheckpointError(
                 f"The checkpoint folder {str(folder)!r} has no weights: no model.safetensors and no pytorch_model.bin."
             )
-        return cls({name: shard for shard in shards for name in _names(shard)})
+        return cls({name: (shard, name) for shard in shards for name in _names(shard)})
+
+    @classmethod
+    def open_pickle(cls, path: Path) -> Weights:
+        """Open a file of pickled tensors, converted once into the cache; raise `CheckpointError` if it is damaged."""
+        converted = _convert([path])
+        return cls({name: (converted, name) for name in _names(converted)})
+
+    def joined(self, other: Weights, prefix: str) -> Weights:
+        """Return these tensors and the `other` ones, whose names get a prefix."""
+        return Weights(self._places | {prefix + name: place for name, place in other._places.items()})
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all tensors."""
-        return tuple(self._files)
+        return tuple(self._places)
 
     def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Read a tensor onto the CPU in its stored dtype; it is memory-mapped.
@@ -70,17 +80,17 @@ class Weights:
         CheckpointError
             If there is no such tensor, or it has not the `shape`, and floating-point numbers, that a model needs.
         """
-        if name not in self._files:
+        if name not in self._places:
             raise CheckpointError(
                 f"The checkpoint has no tensor {name!r}"
                 + (f" of shape {tuple(shape)}" if shape else "")
                 + ". Its config.json and its weights do not belong together, or the file is incomplete."
             )
-        path = self._files[name]
+        path, stored = self._places[name]
         with self._lock, _reading(path):
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt", device="cpu")
-            tensor: torch.Tensor = self._open[path].get_tensor(name)
+            tensor: torch.Tensor = self._open[path].get_tensor(stored)
         if tensor.ndim == 1:  # a small view would keep the pages of its large neighbours
             tensor = tensor.clone()
         if shape is not None and tuple(tensor.shape) != tuple(shape):
@@ -106,7 +116,7 @@ class Weights:
 
     def prefix_of(self, suffix: str) -> str:
         """Return the part before `suffix` of the only tensor name that ends with it."""
-        found = [name[: -len(suffix)] for name in self._files if name == suffix or name.endswith("." + suffix)]
+        found = [name[: -len(suffix)] for name in self._places if name == suffix or name.endswith("." + suffix)]
         if len(found) != 1:
             raise CheckpointError(
                 f"The checkpoint has {len(found)} tensors named '…{suffix}'; exactly one is needed to locate the "
@@ -117,7 +127,7 @@ class Weights:
     def digest(self) -> bytes:
         """Return a cheap hash of the files' sizes and sampled bytes."""
         digest = hashlib.sha256()
-        for path in sorted(set(self._files.values())):
+        for path in sorted({path for path, _ in self._places.values()}):
             size = path.stat().st_size
             digest.update(size.to_bytes(8, "little"))
             with path.open("rb") as file:

@@ -185,12 +185,15 @@ class XmodEncoder(nn.Module):
     config : XmodConfig
     bank : AdapterBank
         The adapters.
+    prefix : str
+        What the checkpoint's names of its tensors begin with.
     """
 
-    def __init__(self, config: XmodConfig, bank: AdapterBank) -> None:
+    def __init__(self, config: XmodConfig, bank: AdapterBank, prefix: str = "") -> None:
         super().__init__()
         self.config = config
         self.bank = bank
+        self.prefix = prefix
         self.words = _embedding(config.vocab_size, config.hidden_size)
         self.positions = _embedding(config.max_position_embeddings, config.hidden_size)
         self.types = _embedding(config.type_vocab_size, config.hidden_size)
@@ -227,7 +230,7 @@ class XmodEncoder(nn.Module):
             return Adapter(*(weights.get(path + part, shape).to(device, dtype) for part, shape in shapes.items()))
 
         with torch.device("meta"):
-            encoder = cls(parsed, AdapterBank(parsed.languages, read_adapters))
+            encoder = cls(parsed, AdapterBank(parsed.languages, read_adapters), prefix)
         shapes = {name: value.shape for name, value in encoder.state_dict().items()}
         state = {}
         # Layer by layer, not tensor by tensor: the file of a checkpoint takes milliseconds to open again.
@@ -258,6 +261,16 @@ class XmodEncoder(nn.Module):
     def max_tokens(self) -> int:
         """Maximum tokens per text."""
         return self.config.max_tokens
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a hidden state."""
+        return self.config.hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids that it knows."""
+        return self.config.vocab_size
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None, adapters: Sequence[str]) -> Tensor:
         """Encode a batch.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import CheckpointError, InputError
+from .token_settings import TokenSettings as TokenSettings
 from .tokenizer_files import known, load_vocabulary, tokeniser_errors
 
 if TYPE_CHECKING:
@@ -74,41 +75,22 @@ class TokenBatch:
     scoring_mask: torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSettings:
-    """The settings of colbert-ai's ``artifact.metadata`` that tokenisation depends on.
+class _Side(NamedTuple):
+    """How queries are tokenised, or passages.
 
     Attributes
     ----------
-    query_maxlen, doc_maxlen : int
-        Tokens of a query (shorter ones are filled with ``<mask>``), and the maximum of a passage, including special
-        tokens.
-    query_token_id, doc_token_id : str
-        Marker tokens; one missing from the vocabulary becomes its unknown token, as in colbert-ai.
-    mask_punctuation : bool
-        Whether the vectors of punctuation in a passage are dropped.
-    attend_to_mask_tokens : bool
-        Whether the other query tokens attend to the filling.
-    marker : {"prefix", "insert"}
-        ``"prefix"``: ". " is put before the text and the marker replaces position 1, as in colbert-ai up to 0.2.20,
-        which trained colbert-xm. ``"insert"``: the marker is inserted after position 0, as in later versions. With
-        BERT's tokeniser both are equal; with XLM-R's, the first leaves a "." before the text.
+    prefix : str
+        Text before each.
+    marker : int or None
+        Id of the token after the first one.
+    skipped : frozenset of int
+        Ids of tokens whose vectors are dropped.
     """
 
-    query_maxlen: int = 32
-    doc_maxlen: int = 220
-    query_token_id: str = "[unused0]"
-    doc_token_id: str = "[unused1]"
-    mask_punctuation: bool = True
-    attend_to_mask_tokens: bool = False
-    marker: str = "prefix"
-
-    def __post_init__(self) -> None:
-        if self.marker not in ("prefix", "insert"):
-            raise CheckpointError(f'marker={self.marker!r} is not known. Use "prefix" or "insert".')
-        for name in ("query_maxlen", "doc_maxlen"):
-            if getattr(self, name) < 1:
-                raise CheckpointError(f"{name}={getattr(self, name)} is not a length. Use a whole number from 1.")
+    prefix: str
+    marker: int | None
+    skipped: frozenset[int]
 
 
 class ColBERTTokenizer:
@@ -134,30 +116,46 @@ class ColBERTTokenizer:
     """
 
     def __init__(self, folder: Path, settings: TokenSettings, max_tokens: int) -> None:
-        if settings.query_maxlen > max_tokens:
-            raise CheckpointError(
-                f"{folder / 'artifact.metadata'}: query_maxlen={settings.query_maxlen}, but the model of config.json "
-                f"accepts {max_tokens} tokens. The two do not belong together."
-            )
         self._settings = settings
         self.max_tokens = max_tokens
+        self._overwrites = settings.marker == "prefix" and bool(settings.query_token_id or settings.doc_token_id)
         with tokeniser_errors(folder):
-            self._vocabulary = load_vocabulary(folder)
+            self._vocabulary = load_vocabulary(folder, lowercase=settings.lowercase)
             self._prepare()
 
     def _prepare(self) -> None:
         """Look up what texts are marked and filled with; raise `ValueError` if the tokeniser lacks it."""
         settings, vocabulary = self._settings, self._vocabulary
-        self._query_marker = known(vocabulary.id_of(settings.query_token_id), "query_token_id")
-        self._doc_marker = known(vocabulary.id_of(settings.doc_token_id), "doc_token_id")
-        self._pad, self._mask = vocabulary.pad, vocabulary.mask
-        # colbert-ai takes the first id of each symbol, which for XLM-R is often "▁" alone, so it keeps a "."
-        # attached to a word. The model was trained this way.
-        symbols = string.punctuation if settings.mask_punctuation else ""
-        self._skipped = frozenset([self._pad, *(ids[0] for ids in self._ids(symbols, special=False) if ids)])
-        # added by `documents`: special tokens, the marker, and the "." that the prefix leaves
-        self.overhead = len(self._marked([""], self._doc_marker, self.max_tokens)[0])
+        self._pad = vocabulary.pad
+        self._mask = (
+            known(vocabulary.id_of(settings.fill_token), "fill_token") if settings.fill_token else vocabulary.mask
+        )
+        self._skipped = self._skiplist()
+        dot = ". " if self._overwrites else ""
+        markers = [
+            known(vocabulary.id_of(token), name) if token else None
+            for name, token in (("query_token_id", settings.query_token_id), ("doc_token_id", settings.doc_token_id))
+        ]
+        self._query = _Side(
+            dot + settings.query_prefix, markers[0], self._skipped if settings.skip_in_queries else frozenset()
+        )
+        self._doc = _Side(dot + settings.doc_prefix, markers[1], self._skipped)
+        # added by `documents`: special tokens, the marker, and what stands before the text
+        self.overhead = len(self._marked(["a"], self._doc, self.max_tokens)[0]) - len(
+            self._ids(["a"], special=False)[0]
+        )
         self._ids([_RARE])
+
+    def _skiplist(self) -> frozenset[int]:
+        settings, vocabulary = self._settings, self._vocabulary
+        if settings.skiplist is None:
+            # colbert-ai takes the first id of each symbol, which for XLM-R is often "▁" alone, so it keeps a "."
+            # attached to a word. The model was trained this way.
+            symbols = string.punctuation if settings.mask_punctuation else ""
+            return frozenset([self._pad, *(ids[0] for ids in self._ids(symbols, special=False) if ids)])
+        unknown = vocabulary.id_of(_RARE)
+        ids = {(word, vocabulary.id_of(word)) for word in settings.skiplist}
+        return frozenset(i for word, i in ids if i is not None and (settings.skip_unknown or i != unknown))
 
     def __len__(self) -> int:
         """Return the number of ids; the embedding table must have at least as many rows."""
@@ -173,8 +171,8 @@ class ColBERTTokenizer:
         """
         self.room(max_length)
         return [
-            Tokens(ids, [True] * len(ids), [i not in self._skipped for i in ids])
-            for ids in self._marked(texts, self._doc_marker, max_length)
+            Tokens(ids, [True] * len(ids), self._scored(ids, self._doc))
+            for ids in self._marked(texts, self._doc, max_length)
         ]
 
     def added(self, tokens: Tokens) -> list[bool]:
@@ -183,16 +181,17 @@ class ColBERTTokenizer:
         return [i < before or i == last for i, scored in enumerate(tokens.scored) if scored]
 
     def queries(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenise queries, filling each with ``<mask>`` to the checkpoint's length.
+        """Tokenise queries, filling each with ``<mask>`` to the checkpoint's length if it was trained so.
 
         A longer query keeps all its tokens, up to what the model accepts.
         """
-        result = []
-        for marked in self._marked(texts, self._query_marker, self.max_tokens):
-            ids = [self._mask if i == self._pad else i for i in marked]
-            fill = max(0, self._settings.query_maxlen - len(ids))
-            attended = [True] * len(ids) + [self._settings.attend_to_mask_tokens] * fill
-            result.append(Tokens(ids + [self._mask] * fill, attended, [True] * len(attended)))
+        settings, result = self._settings, []
+        for ids in self._marked(texts, self._query, self.max_tokens):
+            if settings.skiplist is None:
+                ids = [self._mask if i == self._pad else i for i in ids]
+            fill = max(0, settings.query_maxlen - len(ids)) if settings.expand_queries else 0
+            attended = [True] * len(ids) + [settings.attend_to_mask_tokens] * fill
+            result.append(Tokens(ids + [self._mask] * fill, attended, self._scored(ids, self._query) + [True] * fill))
         return result
 
     def document_pieces(self, text: str, max_length: int) -> Pieces:
@@ -203,19 +202,20 @@ class ColBERTTokenizer:
         CheckpointError
             If the tokeniser is of a kind that does not say.
         """
-        return self._pieces(text, self._doc_marker, max_length, self._skipped)
+        return self._pieces(text, self._doc, max_length)
 
     def query_pieces(self, text: str) -> Pieces:
         """Return where the tokens come from that `queries` makes of a query, without the filling; errors as above."""
-        return self._pieces(text, self._query_marker, self.max_tokens, frozenset())
+        return self._pieces(text, self._query, self.max_tokens)
 
-    def _pieces(self, text: str, marker: int, max_length: int, skipped: frozenset[int]) -> Pieces:
-        before = len(self._prefix)
-        ids, spans = self._with_spans(self._prefix + text)
+    def _pieces(self, text: str, side: _Side, max_length: int) -> Pieces:
+        whole = side.prefix + text
+        before = len(side.prefix) - (len(whole) - len(whole.lstrip()) if self._settings.strip else 0)
+        ids, spans = self._with_spans(self._read(text, side))
         # A tokeniser that splits characters it does not know gives some of their parts no width.
         inside = [(max(start - before, 0), end - before) if before < end > start else None for start, end in spans]
-        marked = self._cut(self._mark(ids, marker), max_length)
-        return Pieces(self._cut(self._mark(inside, None), max_length), [i not in skipped for i in marked])
+        marked = self._cut(self._mark(ids, side, side.marker), max_length)
+        return Pieces(self._cut(self._mark(inside, side, None), max_length), self._scored(marked, side))
 
     def _with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoding = self._vocabulary.encoding(encodable(text))
@@ -255,8 +255,8 @@ class ColBERTTokenizer:
             torch.tensor([each.scored + [False] * gap for each, gap in zip(texts, gaps, strict=True)]),
         )
 
-    def _marked(self, texts: Sequence[str], marker: int, max_length: int) -> list[list[int]]:
-        marked = [self._mark(ids, marker) for ids in self._ids([self._prefix + text for text in texts])]
+    def _marked(self, texts: Sequence[str], side: _Side, max_length: int) -> list[list[int]]:
+        marked = [self._mark(ids, side, side.marker) for ids in self._ids([self._read(text, side) for text in texts])]
         too_long = sum(len(ids) > max_length for ids in marked)
         if too_long:
             logger.warning(
@@ -264,12 +264,18 @@ class ColBERTTokenizer:
             )
         return [self._cut(ids, max_length) for ids in marked]
 
-    @property
-    def _prefix(self) -> str:
-        return "" if self._settings.marker == "insert" else ". "
+    def _read(self, text: str, side: _Side) -> str:
+        whole = side.prefix + text
+        return whole.strip() if self._settings.strip else whole
 
-    def _mark(self, tokens: list[T], marker: T) -> list[T]:
-        return [tokens[0], marker, *tokens[2 if self._prefix else 1 :]]
+    def _mark(self, tokens: list[T], side: _Side, marker: T) -> list[T]:
+        if side.marker is None:
+            return tokens
+        return [*tokens[:1], marker, *tokens[2 if self._overwrites else 1 :]]
+
+    def _scored(self, ids: Sequence[int], side: _Side) -> list[bool]:
+        first = int(self._settings.skip_first)
+        return [place >= first and i not in side.skipped for place, i in enumerate(ids)]
 
     @staticmethod
     def _cut(tokens: list[T], max_length: int) -> list[T]:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from tokenizers import AddedToken, Encoding, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer, normalizers
 from tokenizers.models import Unigram
 
 from ..errors import CheckpointError, MissingExtraError, RagatouilleXMError
@@ -21,7 +21,7 @@ from ..files import is_file_name, lacks_memory, open_regular, parse_json
 
 _JSON = "tokenizer.json"
 _SENTENCEPIECE = "sentencepiece.bpe.model"
-_FILES = (_JSON, _SENTENCEPIECE, "vocab.txt", "vocab.json", "spiece.model")
+_FILES = (_JSON, _SENTENCEPIECE, "vocab.txt", "vocab.json", "spiece.model", "spm.model")
 _USUAL = {"pad_token": ("<pad>", "[PAD]"), "mask_token": ("<mask>", "[MASK]"), "unk_token": ("<unk>", "[UNK]")}
 # What transformers changes in a tokenizer.json: a part, its attribute, and the name in tokenizer_config.json.
 _CHANGES = (
@@ -60,8 +60,10 @@ class Vocabulary(Protocol):
         ...
 
 
-def load_vocabulary(folder: Path) -> Vocabulary:
+def load_vocabulary(folder: Path, *, lowercase: bool = False) -> Vocabulary:
     """Read the tokeniser of a checkpoint folder; errors are those of `tokeniser_errors`.
+
+    With `lowercase`, letters are lower-cased before anything else, whatever the files say.
 
     Raises
     ------
@@ -78,10 +80,10 @@ def load_vocabulary(folder: Path) -> Vocabulary:
         with open_regular(folder / _JSON, links=True) as file:
             tokenizer = Tokenizer.from_buffer(file.read())
         if not _is_changed(tokenizer, config):
-            return JsonVocabulary(tokenizer, config)
+            return JsonVocabulary(_lowercased(tokenizer) if lowercase else tokenizer, config)
     if files == [_SENTENCEPIECE] and not (_installed("sentencepiece") and _installed("google.protobuf")):
         raise MissingExtraError(f"Reading {_SENTENCEPIECE}", "sentencepiece")
-    return TransformersVocabulary(folder)
+    return TransformersVocabulary(folder, lowercase=lowercase)
 
 
 @contextmanager
@@ -147,7 +149,7 @@ class TransformersVocabulary:
     folder : Path
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lowercase: bool = False) -> None:
         for path in folder.iterdir():  # transformers would wait for a pipe
             if path.exists() and not path.is_file() and not path.is_dir():
                 raise CheckpointError(f"{str(path)!r} is not a regular file. Fetch the checkpoint again.")
@@ -158,6 +160,8 @@ class TransformersVocabulary:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **named
         )
+        if lowercase:
+            _lowercased(self._tokenizer.backend_tokenizer)
         self.pad = known(self._tokenizer.pad_token_id, "pad_token")
         self.mask = known(self._tokenizer.mask_token_id, "mask_token")
         self.size: int = 1 + max(self._tokenizer.get_vocab().values())
@@ -176,6 +180,12 @@ class TransformersVocabulary:
         """Return the tokens of a text, with special tokens, and where they stand, if they are of a fast tokeniser."""
         fast = getattr(self._tokenizer, "backend_tokenizer", None)
         return None if fast is None else fast.encode(text)
+
+
+def _lowercased(tokenizer: Tokenizer) -> Tokenizer:
+    own = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
+    return tokenizer
 
 
 def known(value: object, field: str) -> int:

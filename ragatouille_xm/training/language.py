@@ -25,7 +25,7 @@ from .config import TrainingConfig, check_whole
 from .masking import MaskedLanguageHead, hide_tokens
 from .module import TrainableColBERT
 from .saving import save_checkpoint
-from .setup import make_accelerator
+from .setup import as_colbert_ai, make_accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def train_language_adapters(
     config, folder = config or AdapterConfig(), Path(output)
     if folder.exists():
         raise InputError(f"{str(folder)!r} exists already. Give a new folder for the checkpoint.")
-    base = load_checkpoint(checkpoint)
+    base = as_colbert_ai(load_checkpoint(checkpoint))
     accelerator = make_accelerator(config.precision, device)
     encoder = Encoder(base, device=accelerator.device, dtype="float32")
     backbone = encoder.model.backbone
@@ -141,7 +141,7 @@ def train_language_adapters(
         )
 
     languages = [*base.adapters, *(name for name in corpora if name not in base.adapters)]
-    changed = module.stored_tensors(base) | head.stored_tensors()
+    changed = module.stored_tensors() | head.stored_tensors()
     save_checkpoint(base, changed, folder, config={"languages": languages}, also=write_log)
     return folder
 

@@ -259,9 +259,9 @@ class Trainer:
         }
         save_checkpoint(
             self.checkpoint,
-            self.module.stored_tensors(self.checkpoint),
+            self.module.stored_tensors(),
             self.run.folder_of(step),
-            metadata={"dim": self.module.linear.shape[0], "nbits": self.config.nbits},
+            metadata={"dim": self.module.head.dim, "nbits": self.config.nbits},
             also=lambda folder: torch.save(state, folder / STATE),
         )
         self._prune()

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from ..encoder import Encoder
 from ..errors import InputError, LanguageError
 from ..model.adapters import Adapter, AdapterBank
-from ..model.checkpoint import Checkpoint
 from ..model.xmod import XmodEncoder, tensor_names
 
 ADAPTER_PARTS = ("dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias")  # in the order of `Adapter`
@@ -65,8 +64,9 @@ class TrainableColBERT(nn.Module):
         backbone = encoder.model.backbone
         self._run = [backbone]  # in a list, so that it is not registered twice
         self.backbone: nn.Module = backbone if isinstance(backbone, XmodEncoder) else backbone.model  # type: ignore[attr-defined]
-        self.linear = nn.Parameter(encoder.model.linear.detach().clone())
-        encoder.model.linear = self.linear
+        self.head = encoder.model.head
+        for parameter in self.head.parameters():
+            parameter.data = parameter.data.clone()  # a file's pages are not written to
         self.adapters = nn.ParameterDict()
         self._freeze(only_adapters=adapters is not None)
         if isinstance(backbone, XmodEncoder):
@@ -90,7 +90,9 @@ class TrainableColBERT(nn.Module):
         for name, layers in adapters.items():
             made = []
             for i, adapter in enumerate(layers):
-                parameters = [nn.Parameter(value.detach().clone().to(self.linear)) for value in adapter]
+                parameters = [
+                    nn.Parameter(value.detach().clone().to(self.head.device, self.head.dtype)) for value in adapter
+                ]
                 for part, parameter in zip(ADAPTER_PARTS, parameters, strict=True):
                     self.adapters[f"{i}/{name}/{part}".replace(".", "/")] = parameter
                 made.append(Adapter(*parameters))
@@ -99,17 +101,17 @@ class TrainableColBERT(nn.Module):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
         """Return the last states: ``(b, L)`` → ``(b, L, hidden)``; `adapters` names one per row, or is empty."""
-        device = self.linear.device
+        device = self.head.device
         return self._run[0](input_ids.to(device), attention_mask.to(device), adapters)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
         """Return unit token vectors: ``(b, L)`` → ``(b, L, dim)``, float32."""
         hidden = self.hidden(input_ids, attention_mask, adapters)
-        return F.normalize((hidden @ self.linear.T).float(), dim=-1)
+        return F.normalize(self.head(hidden).float(), dim=-1)
 
-    def stored_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
-        """Return the trained tensors under the names that `checkpoint` stores them with, on the CPU."""
-        prefix = checkpoint.weights.prefix_of("embeddings.word_embeddings.weight")
+    def stored_tensors(self) -> dict[str, Tensor]:
+        """Return the trained tensors under the names that the checkpoint stores them with, on the CPU."""
+        prefix = self._run[0].prefix
         trained = {name: value for name, value in self.backbone.named_parameters() if value.requires_grad}
         result: dict[str, Tensor] = {}
         if isinstance(self.backbone, XmodEncoder):
@@ -122,6 +124,5 @@ class TrainableColBERT(nn.Module):
         for key, value in self.adapters.items():
             layer, name, module, part = key.split("/")
             result[f"{prefix}encoder.layer.{layer}.output.adapter_modules.{name}.{module}.{part}"] = value
-        if self.linear.requires_grad:
-            result["linear.weight"] = self.linear
+        result |= {name: value for name, value in self.head.stored() if value.requires_grad}
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in result.items()}

@@ -1,4 +1,4 @@
-"""Writing checkpoint folders atomically, in the format they were read in."""
+"""Writing checkpoint folders atomically, in colbert-ai's format."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from safetensors.torch import save_file
 
 from ..errors import InputError
 from ..model.checkpoint import Checkpoint
+from ..model.formats import FORMATS
+from ..model.formats.modules import SETTINGS
+from ..text.token_settings import TokenSettings
 
 _COPIED = (".json", ".model", ".txt")
-_NOT_COPIED = ("checksums.json", "config.json")
+_NOT_COPIED = ("checksums.json", "config.json", *(each.mark for each in FORMATS), SETTINGS, "sentence_bert_config.json")
 
 
 def save_checkpoint(
@@ -34,6 +37,7 @@ def save_checkpoint(
     Parameters
     ----------
     base : Checkpoint
+        With a head as in colbert-ai's format.
     changed : mapping of str to torch.Tensor
         By stored name, including new ones.
     folder : Path
@@ -78,7 +82,8 @@ def _is_copied(name: str) -> bool:
 def _metadata(base: Checkpoint) -> dict[str, Any]:
     path = base.folder / "artifact.metadata"
     stored: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-    return stored | asdict(base.settings)
+    usual = asdict(TokenSettings())
+    return stored | {k: v for k, v in asdict(base.settings).items() if k in stored or v != usual[k]}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

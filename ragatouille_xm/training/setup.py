@@ -10,29 +10,32 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import InputError
+from ..model.backbone import hidden_size
 from ..model.checkpoint import Checkpoint
+from ..model.formats.layout import Dense
 from ..model.weights import Weights
 from .config import TrainingConfig
 from .extras import import_extra
 
 logger = logging.getLogger(__name__)
 
-HEAD = "linear.weight"
+HEAD = "linear.weight"  # its name in colbert-ai's format, which a trained checkpoint is written in
 PAPER_DIM = 128
 Item = TypeVar("Item")
 
 
 class WeightsWithHead(Weights):
-    """Weights of an encoder, with an added head."""
+    """Weights of an encoder, with a head under another name than its own, or with a new one."""
 
-    def __init__(self, weights: Weights, head: torch.Tensor) -> None:
+    def __init__(self, weights: Weights, head: torch.Tensor, own_name: str | None = None) -> None:
         self._weights = weights
         self._head = head
+        self._own_name = own_name
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all tensors."""
-        return (*self._weights.names, HEAD)
+        return (*(name for name in self._weights.names if name != self._own_name), HEAD)
 
     def get(self, name: str, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Read a tensor onto the CPU in its stored dtype."""
@@ -76,20 +79,41 @@ def share_of_process(items: list[Item], accelerator: Any) -> list[Item]:
     return items[accelerator.process_index :: n]
 
 
+def as_colbert_ai(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint of any format with the one layer of its head named as in colbert-ai's.
+
+    Raises
+    ------
+    InputError
+        If its head is more than a matrix, which that format has no place for.
+    """
+    if checkpoint.head == (Dense(),):
+        return checkpoint
+    if len(checkpoint.head) != 1 or checkpoint.head[0] != Dense(checkpoint.head[0].name):
+        raise InputError(
+            f"{checkpoint.name!r} cannot be trained here: its head is more than one matrix, and what is trained is "
+            "written in colbert-ai's format, which has place for one. Train it where it comes from."
+        )
+    name = f"{checkpoint.head[0].name}linear.weight"
+    head = checkpoint.weights.get(name)
+    return replace(checkpoint, head=(Dense(),), weights=WeightsWithHead(checkpoint.weights, head, name))
+
+
 def prepare_checkpoint(checkpoint: Checkpoint, config: TrainingConfig) -> Checkpoint:
     """Return the checkpoint with the run's text lengths, and with a new head if it has none.
 
     Raises
     ------
     InputError
-        If it has a head of another width than ``config.dim``.
+        If it has a head of another width than ``config.dim``, or one that cannot be trained.
     """
+    checkpoint = as_colbert_ai(checkpoint)
     settings = replace(checkpoint.settings, query_maxlen=config.query_maxlen, doc_maxlen=config.doc_maxlen)
-    if not (checkpoint.folder / "artifact.metadata").is_file():  # an encoder that was never a ColBERT: as in the paper
+    if not checkpoint.settings_file.is_file():  # an encoder that was never a ColBERT: as in the paper
         settings = replace(settings, attend_to_mask_tokens=True, marker="insert")
     checkpoint = replace(checkpoint, settings=settings)
     if HEAD not in checkpoint.weights.names:
-        hidden = int(checkpoint.config["hidden_size"])
+        hidden = hidden_size(checkpoint)
         logger.info("%s has no head: starting from a random one", checkpoint.name)
         generator = torch.Generator().manual_seed(config.seed)
         head = torch.randn(config.dim or PAPER_DIM, hidden, generator=generator) * 0.02  # BERT's initialisation

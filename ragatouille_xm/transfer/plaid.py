@@ -65,7 +65,7 @@ def convert_index(
         raise InputError(f"There is an index at {str(target)!r} already. Choose another name, or overwrite it.")
     opened = PlaidFolder.open(source, collection)
     found = load_checkpoint(checkpoint_of(opened, checkpoint))
-    dim = len(found.linear)
+    dim = found.dim
     if dim != opened.codec.dim:
         raise IndexFormatError(
             f"The index at {str(source)!r} has vectors of {opened.codec.dim} dimensions, the checkpoint {found.name!r} "
