@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -17,10 +17,11 @@ from ...config import EXACT_BELOW
 from ...errors import IndexDamagedError
 from ..files import write_file
 from .faiss_kmeans import faiss_kmeans
+from .kmeans import NEAREST_BLOCK, TOKENS_BLOCK, blocks, nearest, spherical_means
 from .products import dot_products
 from .query import Query
 from .rotation import unrotate
-from .scalar import Codes, quantize, quantize_shared, round_to_codes
+from .scalar import Codes, quantize, quantize_shared
 
 SMALLEST, LARGEST = 64, 65_536
 TOKENS_PER_CENTROID = 16  # in the sample of a fit
@@ -28,8 +29,6 @@ TOKENS_PER_CELL = 64  # in the sample that cells are fitted to
 IN_CELLS_FROM = 2_048  # centroids: below, comparing a token with every one of them is as fast
 CELLS_OF_TOKEN = 2  # that are looked into for the nearest centroid
 PROBES_OF_CELL = 4  # that a cell which is near to a row of a query is looked into for: it has more centroids
-TOKENS_BLOCK = 2**16  # compared with centroids at once
-NEAREST_BLOCK = 2**13  # with few of them
 GROWTH = 2  # a codebook lasts until the index has this many times the token vectors it was fitted for
 
 Probes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # centroids, growing, and their weights
@@ -168,14 +167,14 @@ class Codebook:
         if use_faiss:
             return cls._in_order(unrotate(faiss_kmeans(codes, size, iterations, seed)), iterations, generator)
         if size < IN_CELLS_FROM:
-            return cls(_means(codes, size, iterations, generator))
+            return cls(unrotate(spherical_means(codes, size, iterations, generator)))
         n_cells = math.isqrt(size)
         some = torch.randperm(len(codes), generator=generator)[: n_cells * TOKENS_PER_CELL].numpy()
-        centres = _means(codes[some], n_cells, iterations, generator)
+        centres = unrotate(spherical_means(codes[some], n_cells, iterations, generator))
         order, counts = _grouped(codes, centres)
         shares = _shares(counts, size)
         groups = zip(np.split(order, np.cumsum(counts)[:-1]), shares.tolist(), strict=True)
-        means = [_means(codes[group], n, iterations, generator) for group, n in groups if n]
+        means = [unrotate(spherical_means(codes[group], n, iterations, generator)) for group, n in groups if n]
         kept = torch.from_numpy(shares > 0)
         return cls(torch.cat(means), Cells(centres[kept], torch.from_numpy(np.cumsum(shares))[kept]))
 
@@ -185,7 +184,7 @@ class Codebook:
         if len(centroids) < IN_CELLS_FROM:
             return cls(centroids)
         codes, _ = quantize_shared(centroids)
-        centres = _means(codes, math.isqrt(len(codes)), iterations, generator)
+        centres = unrotate(spherical_means(codes, math.isqrt(len(codes)), iterations, generator))
         order, counts = _grouped(codes, centres)
         kept = torch.from_numpy(counts > 0)
         return cls(centroids[torch.from_numpy(order)], Cells(centres[kept], torch.from_numpy(np.cumsum(counts))[kept]))
@@ -198,9 +197,9 @@ class Codebook:
     def assign_codes(self, codes: Codes) -> NDArray[np.int32]:
         """Do so for vectors as codes, whatever their scales: ``(n, dim)`` int8 → ``(n,)`` int32."""
         if self.cells is None:
-            return _nearest(codes, self._codes)
-        blocks = [self._in_cells(block) for block in _blocks(codes)]
-        return np.concatenate(blocks) if blocks else np.empty(0, np.int32)
+            return nearest(codes, self._codes)
+        found = [self._in_cells(block) for block in blocks(codes, TOKENS_BLOCK)]
+        return np.concatenate(found) if found else np.empty(0, np.int32)
 
     def _in_cells(self, codes: Codes) -> NDArray[np.int32]:
         """Look for the nearest centroids in the nearest cells."""
@@ -286,23 +285,9 @@ class Codebook:
             ) from error
 
 
-def _means(codes: Codes, size: int, iterations: int, generator: torch.Generator) -> torch.Tensor:
-    """Return `size` means ``(size, dim)`` of unit length by spherical k-means."""
-    start = torch.randperm(len(codes), generator=generator)[:size].numpy()
-    means = torch.nn.functional.normalize(torch.from_numpy(codes[start]).float())
-    for _ in range(iterations):
-        sums, held = torch.zeros_like(means), round_to_codes(means)[0]
-        for block in _blocks(codes):
-            sums.index_add_(0, torch.from_numpy(_nearest(block, held)), torch.from_numpy(block).float())
-        norms = sums.norm(dim=1, keepdim=True)
-        # One that is nobody's nearest stays where it is.
-        means = torch.where(norms > 0, sums / norms.clamp_min(1e-12), means)
-    return unrotate(means)
-
-
 def _grouped(codes: Codes, centres: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the order ``(n,)`` of vectors by the nearest of some centres, and how many ``(C,)`` each of these has."""
-    cells = _nearest(codes, quantize_shared(centres)[0])
+    cells = nearest(codes, quantize_shared(centres)[0])
     return np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(centres))
 
 
@@ -316,14 +301,3 @@ def _shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """
     ends = np.round(np.cumsum(counts) * (size / counts.sum())).astype(np.int64)
     return np.minimum(np.diff(ends, prepend=0), counts)
-
-
-def _nearest(codes: Codes, among: Codes) -> NDArray[np.int32]:
-    """Return the nearest of `among`, which share one scale, to each row."""
-    found = [dot_products(block, among).argmax(1).astype(np.int32) for block in _blocks(codes, NEAREST_BLOCK)]
-    return np.concatenate(found) if found else np.empty(0, np.int32)
-
-
-def _blocks(codes: Codes, size: int = TOKENS_BLOCK) -> Iterator[Codes]:
-    for start in range(0, len(codes), size):
-        yield codes[start : start + size]
