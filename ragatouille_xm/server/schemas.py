@@ -188,6 +188,34 @@ class DetectResponse(BaseModel):
     languages: list[Detected]
 
 
+class RankRequest(Given):
+    """Documents to rank for each query; the names are those of `RAGPretrainedModel.rerank`."""
+
+    queries: list[str] = Field(min_length=1, examples=[["Where is the station?"]])
+    documents: list[str] = Field(min_length=1, examples=[["Der Bahnhof ist am Markt.", "Das Museum ist geschlossen."]])
+    k: Annotated[int, Field(ge=1)] = 10
+    language: Annotated[str | list[str | None] | None, Field(description="Of all queries, or of each.")] = None
+    languages: Annotated[str | list[str | None] | None, Field(description="Of all documents, or of each.")] = None
+
+
+class Ranked(BaseModel):
+    """A document's place; `result_index` is its position in the request."""
+
+    content: str
+    score: float
+    rank: int
+    language: str
+    relevance: float
+    query_language: str | None
+    result_index: int
+
+
+class RankResponse(BaseModel):
+    """The documents for each query, best first."""
+
+    results: list[list[Ranked]]
+
+
 # ---- reranking, in the forms of others. They ignore names that they do not know, and so do these.
 
 

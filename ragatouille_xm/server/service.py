@@ -44,7 +44,7 @@ class Service:
         """Return an index. Raise `Problem` if it is not served."""
         if name not in self._writing:
             served = ", ".join(self.indexes) or "none"
-            raise Problem(404, f"There is no index {name!r} here. There are: {served}.")
+            raise Problem(404, f"There is no index {name!r} here. There are: {served}.", error="IndexNotFoundError")
         return self.model.catalog.get(name)
 
     @property

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from ragatouille_xm import RAGPretrainedModel
@@ -16,6 +20,7 @@ TEXTS = {
 }
 
 Serve = Callable[..., TestClient]
+Listen = Callable[..., str]
 
 
 @pytest.fixture
@@ -37,8 +42,8 @@ def serve(rag: RAGPretrainedModel) -> Iterator[Serve]:
     """Return what serves the index ``town`` with settings, and gives a client."""
     clients: list[TestClient] = []
 
-    def start(indexes: tuple[str, ...] = ("town",), **settings: object) -> TestClient:
-        client = TestClient(create_app(rag, indexes, ServerSettings(**settings)), raise_server_exceptions=False)  # type: ignore[arg-type]
+    def start(indexes: tuple[str, ...] = ("town",), **settings: Any) -> TestClient:
+        client = TestClient(create_app(rag, indexes, ServerSettings(**settings)), raise_server_exceptions=False)
         clients.append(client.__enter__())
         return client
 
@@ -50,3 +55,25 @@ def serve(rag: RAGPretrainedModel) -> Iterator[Serve]:
 @pytest.fixture
 def client(serve: Serve) -> TestClient:
     return serve()
+
+
+@pytest.fixture
+def listen(rag: RAGPretrainedModel) -> Iterator[Listen]:
+    """Return what serves indexes on a port of this machine, and gives the address."""
+    servers: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(indexes: tuple[str, ...] = ("town",), **settings: Any) -> str:
+        app = create_app(rag, indexes, ServerSettings(**settings))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        servers.append((server, thread))
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join()

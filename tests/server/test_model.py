@@ -36,7 +36,7 @@ def test_reranking_in_the_form_of_cohere(client: TestClient, rag: RAGPretrainedM
     assert answer["results"][0]["relevance_score"] == pytest.approx(expected[0]["relevance"])
     assert answer["results"][0]["document"] == {"text": TEXTS[answer["results"][0]["index"]]}
     best = client.post(path, json={**asked, "top_n": 2, "return_documents": False}).json()["results"]
-    assert two == [
+    assert best == [
         {"index": each["index"], "relevance_score": each["relevance_score"]} for each in answer["results"][:2]
     ]
 

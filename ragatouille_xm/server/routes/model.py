@@ -15,6 +15,8 @@ from ..schemas import (
     Encoded,
     EncodeRequest,
     EncodeResponse,
+    RankRequest,
+    RankResponse,
     Reranked,
     RerankedDocument,
     RerankRequest,
@@ -42,6 +44,22 @@ async def detect_languages(service: Reading, asked: DetectRequest) -> DetectResp
     service.check_count("texts", len(asked.texts))
     found = await service.read(lambda: service.model.detect_languages(asked.texts))
     return DetectResponse(languages=[Detected(**each._asdict()) for each in found])
+
+
+@router.post("/v1/rank", summary="Rank documents for queries")
+async def rank(service: Reading, asked: RankRequest) -> RankResponse:
+    """Return the best documents for each query, as the model's own `rerank` does."""
+    service.check_count("queries", len(asked.queries))
+    service.check_count("documents", len(asked.documents))
+    service.check_k(asked.k)
+
+    def ranked() -> list[list[Result]]:
+        found: list[Any] = service.model.rerank(
+            asked.queries, asked.documents, asked.k, language=asked.language, languages=asked.languages
+        )
+        return found
+
+    return RankResponse.model_validate({"results": await service.read(ranked)})
 
 
 @router.post("/v1/rerank", summary="Rerank, as Cohere and Jina have it", response_model_exclude_none=True)

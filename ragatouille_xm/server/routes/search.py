@@ -37,21 +37,21 @@ async def index(service: Reading, index: str) -> IndexDescription:
     return await service.read(lambda: _describe(service, index))
 
 
-@router.post("/indexes/{index}/search", summary="Search")
+@router.post("/indexes/{index}/search", summary="Search", response_model_exclude_unset=True)
 async def search(service: Reading, index: str, asked: SearchRequest) -> SearchResponse:
     """Return the best passages for a query."""
     [results] = await _search(service, index, [asked.query], asked)
     return SearchResponse.model_validate({"results": results})
 
 
-@router.post("/indexes/{index}/search/batch", summary="Search for several queries")
+@router.post("/indexes/{index}/search/batch", summary="Search for several queries", response_model_exclude_unset=True)
 async def search_batch(service: Reading, index: str, asked: BatchSearchRequest) -> BatchSearchResponse:
     """Return the best passages for each query."""
     found = await _search(service, index, asked.queries, asked)
     return BatchSearchResponse.model_validate({"results": found})
 
 
-@router.get("/indexes/{index}/passages", summary="The passages of documents")
+@router.get("/indexes/{index}/passages", summary="The passages of documents", response_model_exclude_unset=True)
 async def passages(
     service: Reading, index: str, document_id: Annotated[list[str], Query(min_length=1)]
 ) -> PassagesResponse:
