@@ -22,6 +22,7 @@ from .indexing import Indexer
 from .queries import list_of_queries, with_ids
 from .results import Results, unwrap_single
 from .retriever import Retriever
+from .searchable import Searchable
 from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings
 from .types import DetectedLanguage, Languages
@@ -39,7 +40,7 @@ LANGCHAIN = ("langchain_ragatouille_xm", "langchain")  # module and extra
 LLAMA_INDEX = ("llama_index.retrievers.ragatouille_xm", "llama-index")
 
 
-class RAGPretrainedModel:
+class RAGPretrainedModel(Searchable):
     """A pretrained late-interaction model and its indexes.
 
     The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists the differences and the reasons. Create a model with
@@ -67,6 +68,11 @@ class RAGPretrainedModel:
         self.verbose = verbose
         self.catalog = IndexCatalog(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
         self._encoded: EncodedDocuments | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The checkpoint's name or folder."""
+        return self.encoder.checkpoint.name
 
     @property
     def current_index(self) -> str | None:

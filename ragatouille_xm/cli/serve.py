@@ -1,10 +1,10 @@
-"""The command `serve`."""
+"""The commands that let others search: `serve` and `mcp`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from .app import app, facade
 from .index import DevicesOption, parse_devices
 from .output import say, say_waiting
 from .paths import RootOption, find_index
+
+if TYPE_CHECKING:
+    from ..pretrained import RAGPretrainedModel
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 READ_KEYS, WRITE_KEYS = "RAGATOUILLE_XM_READ_KEYS", "RAGATOUILLE_XM_WRITE_KEYS"
@@ -53,16 +56,13 @@ def serve(
     Everything is in one process, with the checkpoint in memory once. Stop it with Ctrl-C: requests under way are
     answered first.
     """
-    folders = [find_index(index, root) for index in indexes]
-    if len({folder.name for folder in folders}) < len(folders):
-        raise InputError("Two of the indexes have the same name. Serve them with two commands, or rename a folder.")
+    folders = _folders(indexes, root)
     try:
-        from ..server import ServerSettings, create_app
+        from ..server.app import create_app
         from ..server.run import run
+        from ..server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise MissingExtraError("serve", "server") from error
-    from ..catalog import open_index
-
     settings = ServerSettings(
         read_keys=_keys(READ_KEYS),
         write_keys=_keys(WRITE_KEYS),
@@ -79,14 +79,57 @@ def serve(
             f"Anybody who reaches {host} may use this service: no key is set ({READ_KEYS}, {WRITE_KEYS}).",
             style="yellow",
         )
-    say_waiting("Loading the checkpoint")
-    model = facade().from_index(folders[0], verbose=0, device=parse_devices(device))
-    for folder in folders[1:]:
-        model.catalog.register(folder.name, open_index(folder))
+    model = _model_of(folders, device)
     try:
         run(create_app(model, [folder.name for folder in folders], settings), host, port, say)
     finally:
         model.close()
+
+
+@app.command(
+    epilog="""
+    Example, as a program of a language model starts it:
+
+        ragatouille-xm mcp mine
+    """
+)
+def mcp(
+    indexes: Annotated[
+        list[str], typer.Argument(help="Names or folders of indexes, the default first.", metavar="INDEX...")
+    ],
+    root: RootOption = Path(".ragatouille"),
+    device: DevicesOption = None,
+) -> None:
+    """Offer searching as a tool to a language model, over stdin and stdout (Model Context Protocol)."""
+    folders = _folders(indexes, root)
+    try:
+        from ..server.tools import create_tools
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("mcp", "mcp") from error
+
+    model = _model_of(folders, device)
+    try:
+        create_tools(model, [folder.name for folder in folders]).run("stdio")
+    finally:
+        model.close()
+
+
+def _folders(indexes: list[str], root: Path) -> list[Path]:
+    folders = [find_index(index, root) for index in indexes]
+    if len({folder.name for folder in folders}) < len(folders):
+        raise InputError("Two of the indexes have the same name. Serve them with two commands, or rename a folder.")
+    return folders
+
+
+def _model_of(folders: list[Path], device: str | None) -> RAGPretrainedModel:
+    """Return one model with all of the indexes open."""
+    say_waiting("Loading the checkpoint")
+    model = facade().from_index(folders[0], verbose=0, device=parse_devices(device))
+    from ..catalog import open_index
+
+    for folder in folders[1:]:
+        model.catalog.register(folder.name, open_index(folder))
+    return model
 
 
 def _keys(variable: str) -> tuple[str, ...]:

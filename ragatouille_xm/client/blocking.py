@@ -9,11 +9,12 @@ from typing import Any, Self
 import httpx2 as httpx
 
 from ..results import Result, Results
+from ..searchable import Searchable
 from ..types import DetectedLanguage, Languages
 from . import calls, connection
 
 
-class RAGClient:
+class RAGClient(Searchable):
     """Searches and changes the indexes of a service, with the names and results of `RAGPretrainedModel`.
 
     Thread-safe. The retrievers for LangChain and LlamaIndex take a client in the place of a model.
@@ -54,6 +55,11 @@ class RAGClient:
         self.url = url
         self._index_name = index_name
         self._http = httpx.Client(**connection.options(url, api_key, timeout, transport))
+
+    @property
+    def model_name(self) -> str:
+        """The address of the service."""
+        return self.url
 
     @property
     def current_index(self) -> str:

@@ -1,6 +1,1 @@
-"""An index as a service over HTTP (extra ``[server]``)."""
-
-from .app import create_app
-from .settings import ServerSettings
-
-__all__ = ["ServerSettings", "create_app"]
+"""Indexes for others: over HTTP (`app.create_app`), and as tools for language models (`tools.create_tools`)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable
 
@@ -33,8 +34,18 @@ def run(app: FastAPI, host: str, port: int, say: Callable[[str], object]) -> Non
     shown = f"[{name}]" if ":" in name else name
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     server = uvicorn.Server(config)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn heeds them, and then passes them on
+        signal.signal(number, _nothing)
     say(f"Serving at http://{shown}:{taken} (API: /docs). Stop with Ctrl-C.")
     server.run(sockets=[listening])
+    say("Stopped.")
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Ignore a signal that was heeded already."""
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -50,7 +50,7 @@ class Service:
     @property
     def model_name(self) -> str:
         """The checkpoint's name, without the folders that it is in."""
-        return Path(self.model.encoder.checkpoint.name).name
+        return Path(self.model.model_name).name
 
     def languages_of(self, texts: Sequence[str], given: str | Sequence[str | None] | None) -> list[str]:
         """Return the language of each text: as given, or detected."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from ..errors import InputError
 
 MEBIBYTE = 2**20
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ragatouille_xm import RAGPretrainedModel
-from ragatouille_xm.server import ServerSettings, create_app
+from ragatouille_xm.server.app import create_app
+from ragatouille_xm.server.settings import ServerSettings
 
 TEXTS = {
     "station": "La gare est derrière le marché.",

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError, StorageError
-from ragatouille_xm.server import ServerSettings
+from ragatouille_xm.server.settings import ServerSettings
 
 SEARCH, DOCUMENTS = "/v1/indexes/town/search", "/v1/indexes/town/documents"
 NEW = {"documents": [{"text": "New."}]}
