@@ -16,6 +16,7 @@ from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
 from .model.replicas import encode_on
+from .query_batches import QueryBatches
 from .text.ahead import map_ahead
 from .text.batching import plan_batches
 from .text.collection import CollectionLanguages
@@ -76,6 +77,7 @@ class Encoder:
         self.replicas = [ColBERT.load(checkpoint, each, dtype) for each in devices]
         self.checkpoint = _with_lengths(checkpoint, self.model.backbone.max_tokens)
         self.tokenizer = ColBERTTokenizer(checkpoint.folder, checkpoint.settings, self.model.backbone.max_tokens)
+        self._query_rows: Callable[[Sequence[str], Sequence[str]], torch.Tensor] = self._rows_of_queries
         rows = self.model.backbone.vocab_size
         if len(self.tokenizer) > rows:
             raise CheckpointError(
@@ -210,6 +212,15 @@ class Encoder:
             Shape ``(Q, q_len, dim)``, float32, on the (first) device; shorter queries are padded with rows of zeros,
             which add nothing to a MaxSim score.
         """
+        return self._query_rows(texts, languages)
+
+    def join_queries(
+        self, size: int = 32, window: float = 0.0, on_batch: Callable[[int], object] | None = None
+    ) -> None:
+        """Encode what several threads ask for at the same time in one pass; parameters as for `QueryBatches`."""
+        self._query_rows = QueryBatches(self._rows_of_queries, size, window, on_batch)
+
+    def _rows_of_queries(self, texts: Sequence[str], languages: Sequence[str]) -> torch.Tensor:
         tokens = self.tokenizer.queries(texts)
         width = max((sum(each.scored) for each in tokens), default=self.checkpoint.settings.query_maxlen)
         result = torch.zeros(len(tokens), width, self.dim, device=self.model.device)

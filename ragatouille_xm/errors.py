@@ -16,6 +16,7 @@
     │   ├── ReadOnlyIndexError          … has another program's format, which is read-only
     │   ├── ClusterError                … is in a cluster that is unreachable, rejects the key, or fails
     │   └── StorageError                … could not be written (disk full, no permission)
+    ├── ServiceError (ConnectionError)  a service is unreachable, refuses, or fails
     └── MissingExtraError (ImportError) an optional package is not installed
 
 Every message names the value and a way out.
@@ -78,6 +79,10 @@ class ClusterError(PassageIndexError, ConnectionError):
 
 class StorageError(PassageIndexError, OSError):
     """The index could not be written."""
+
+
+class ServiceError(RagatouilleXMError, ConnectionError):
+    """A service is unreachable, rejects the key, is busy, or fails."""
 
 
 class MissingExtraError(RagatouilleXMError, ImportError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
-from .corpus.passages import Document, check_order, is_column, read_documents, texts_and_ids
+from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
 from .encoder import Devices, Encoder
@@ -19,8 +19,10 @@ from .errors import InputError, MissingExtraError
 from .files import absolute, without_secrets
 from .in_memory import EncodedDocuments, explain, rerank
 from .indexing import Indexer
-from .results import Result
+from .queries import list_of_queries, with_ids
+from .results import Results, unwrap_single
 from .retriever import Retriever
+from .searchable import Searchable
 from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings
 from .types import DetectedLanguage, Languages
@@ -37,10 +39,8 @@ OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colber
 LANGCHAIN = ("langchain_ragatouille_xm", "langchain")  # module and extra
 LLAMA_INDEX = ("llama_index.retrievers.ragatouille_xm", "llama-index")
 
-Results = list[Result] | list[list[Result]]
 
-
-class RAGPretrainedModel:
+class RAGPretrainedModel(Searchable):
     """A pretrained late-interaction model and its indexes.
 
     The interface is RAGatouille 0.0.9's; ``docs/parity.md`` lists the differences and the reasons. Create a model with
@@ -68,6 +68,16 @@ class RAGPretrainedModel:
         self.verbose = verbose
         self.catalog = IndexCatalog(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
         self._encoded: EncodedDocuments | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The checkpoint's name or folder."""
+        return self.encoder.checkpoint.name
+
+    @property
+    def current_index(self) -> str | None:
+        """The index that is used where none is named: the one that was built, opened or named last."""
+        return self.catalog.current
 
     def __copy__(self) -> RAGPretrainedModel:
         return self  # an open index cannot be copied, and weights need not be
@@ -477,7 +487,7 @@ class RAGPretrainedModel:
             list_of_queries(query),
             k,
             languages=language,
-            filter=_with_ids(filter, doc_ids),
+            filter=with_ids(filter, doc_ids),
             min_score=min_score,
             explain=explain,
             group_by_document=group_by_document,
@@ -704,34 +714,6 @@ def check_index_path(path: object) -> None:
     if isinstance(path, str) and "://" in path:
         address, _, name = without_secrets(path).rpartition("/")
         raise InputError(f"The index is at an address: give its name, {name!r}, and index_url={address!r}.")
-
-
-def _with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | None) -> Mapping[str, Any] | None:
-    if doc_ids is None:
-        return filter
-    among = {"document_id": {"$in": list_of_strings(doc_ids, "doc_ids")}}
-    return {"$and": [filter, among]} if filter else among
-
-
-def list_of_queries(queries: object) -> list[str]:
-    """Return one query or several as a list. Raise `InputError` if they are neither a string nor a list."""
-    if isinstance(queries, str):
-        return [queries]
-    if not is_column(queries):
-        way_out = "decode it: query.decode()" if isinstance(queries, bytes) else "give a string, or a list of strings"
-        raise InputError(f"The query is a {type(queries).__name__}; {way_out}.")
-    check_order(queries, "The list of queries")
-    return list(queries)
-
-
-def unwrap_single(found: list[list[Result]], query: object, zero_index_ranks: bool) -> Results:
-    """Return one list of results for a single query, a list of lists for several."""
-    if zero_index_ranks:
-        for results in found:
-            for result in results:
-                for each in (result, *result.get("other_passages", ())):
-                    each["rank"] -= 1
-    return found[0] if isinstance(query, str) else found
 
 
 def _import_wrapper(feature: str, module: str, extra: str) -> Any:

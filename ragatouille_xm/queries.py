@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 from numbers import Integral, Real
+from typing import Any
 
 from .corpus.filters import And, Compare, Condition, Not, Or
 from .corpus.metadata import check_unicode
-from .corpus.passages import is_blank
+from .corpus.passages import check_order, is_blank, is_column
 from .corpus.scalars import shown
 from .errors import InputError
+from .text.detect import list_of_strings
 
 
 def check_k(k: object, name: str = "k") -> None:
@@ -57,3 +59,22 @@ def with_languages(condition: Condition, resolve: Callable[[str], str]) -> Condi
         languages = tuple(resolve(value) if isinstance(value, str) else value for value in condition.value)
         return Compare("language", condition.op, languages)
     return condition
+
+
+def with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | None) -> Mapping[str, Any] | None:
+    """Return a filter that also admits only these documents, if any are named."""
+    if doc_ids is None:
+        return filter
+    among = {"document_id": {"$in": list_of_strings(doc_ids, "doc_ids")}}
+    return {"$and": [filter, among]} if filter else among
+
+
+def list_of_queries(queries: object) -> list[str]:
+    """Return one query or several as a list. Raise `InputError` if they are neither a string nor a list."""
+    if isinstance(queries, str):
+        return [queries]
+    if not is_column(queries):
+        way_out = "decode it: query.decode()" if isinstance(queries, bytes) else "give a string, or a list of strings"
+        raise InputError(f"The query is a {type(queries).__name__}; {way_out}.")
+    check_order(queries, "The list of queries")
+    return list(queries)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from .types import Passage
 
 Result: TypeAlias = dict[str, Any]
+Results: TypeAlias = list[Result] | list[list[Result]]
 
 
 def make_result(passage: Passage, score: float, rank: int, query_tokens: int) -> Result:
@@ -26,3 +27,13 @@ def described(passage: Passage) -> Result:
     if passage.metadata is not None:
         shown["document_metadata"] = dict(passage.metadata)
     return shown
+
+
+def unwrap_single(found: list[list[Result]], query: object, zero_index_ranks: bool) -> Results:
+    """Return one list of results for a single query, a list of lists for several."""
+    if zero_index_ranks:
+        for results in found:
+            for result in results:
+                for each in (result, *result.get("other_passages", ())):
+                    each["rank"] -= 1
+    return found[0] if isinstance(query, str) else found

@@ -49,6 +49,7 @@ def test_error_names() -> None:
         "ReadOnlyIndexError": ["PassageIndexError"],
         "ClusterError": ["PassageIndexError", "ConnectionError"],
         "StorageError": ["PassageIndexError", "OSError"],
+        "ServiceError": ["RagatouilleXMError", "ConnectionError"],
         "MissingExtraError": ["RagatouilleXMError", "ImportError"],
     }
 

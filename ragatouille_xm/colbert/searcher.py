@@ -15,8 +15,8 @@ from ..errors import InputError
 from ..files import absolute
 from ..index.base import PassageIndex
 from ..index.local.index import LocalIndex
-from ..pretrained import RAGPretrainedModel, check_index_path, list_of_queries
-from ..queries import check_k, check_queries
+from ..pretrained import RAGPretrainedModel, check_index_path
+from ..queries import check_k, check_queries, list_of_queries
 from ..results import Result
 from ..types import Languages
 from .data import Collection, Queries, Ranking

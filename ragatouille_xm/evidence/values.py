@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .html import to_html
@@ -133,8 +134,20 @@ class Evidence:
         del values["text"]
         return {**values, "mask_share": self.mask_share}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], text: str) -> Evidence:
+        """Return what `as_dict` was made from, given the passage's text."""
+        given = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        words = tuple(WordMatch(**{**word, "matches": _spans(word["matches"])}) for word in values["words"])
+        spans = {name: _spans(values[name]) for name in ("highlights", "sentences", "mask_matches")}
+        return cls(**{**given, "text": text, "words": words, **spans})
+
     def _repr_html_(self) -> str:
         return to_html(self)
+
+
+def _spans(values: Iterable[Mapping[str, Any]]) -> tuple[Span, ...]:
+    return tuple(Span(**each) for each in values)
 
 
 def _plain(value: Any) -> Any:

@@ -18,9 +18,9 @@ from langchain_core.runnables.config import get_config_list, run_in_executor
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import METADATA_FIRST, parse_filter, rename_fields
 from ragatouille_xm.queries import check_context, check_k
+from ragatouille_xm.searchable import Searchable
 
 from .document import found_document
 
@@ -37,7 +37,8 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     Parameters
     ----------
-    model : RAGPretrainedModel
+    model : RAGPretrainedModel or RAGClient
+        On this machine, or behind a service (`ragatouille_xm.client`).
     index_name : str, optional
         By default the model's current index when the retriever is created.
     k : int
@@ -76,8 +77,7 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     Examples
     --------
-    >>> from ragatouille_xm import RAGPretrainedModel
-    >>> RAG = RAGPretrainedModel.from_index(".ragatouille/colbert/indexes/news")  # doctest: +SKIP
+    >>>     >>> RAG = RAGPretrainedModel.from_index(".ragatouille/colbert/indexes/news")  # doctest: +SKIP
     >>> retriever = RagatouilleXMRetriever(model=RAG, k=3)  # doctest: +SKIP
     >>> [document.page_content for document in retriever.invoke("Où est la gare ?")]  # doctest: +SKIP
     ['La gare est derrière le marché.', …]
@@ -85,7 +85,7 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    model: SkipJsonSchema[RAGPretrainedModel] = Field(exclude=True, repr=False)
+    model: SkipJsonSchema[Searchable] = Field(exclude=True, repr=False)
     index_name: str | None = None
     k: int = 10
     filter: dict[str, Any] | None = None
@@ -121,7 +121,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         """Bind to the current index, whatever the model opens later."""
         super().model_post_init(context)
         if self.index_name is None:
-            self.index_name = self.model.catalog.current
+            self.index_name = self.model.current_index
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
@@ -220,7 +220,7 @@ class RagatouilleXMRetriever(BaseRetriever):
             ls_retriever_name="ragatouille_xm",
             ls_vector_store_provider="ragatouille_xm",
             ls_embedding_provider="ragatouille_xm",
-            ls_embedding_model=self.model.encoder.checkpoint.name,
+            ls_embedding_model=self.model.model_name,
         )
 
 

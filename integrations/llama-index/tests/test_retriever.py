@@ -229,7 +229,7 @@ def test_a_query_transforms_strings_are_searched_for(rag: RAGPretrainedModel) ->
         ({"similarity_top_k": "2"}, "similarity_top_k='2'"),
         ({"filters": {"year": {"$near": 3}}}, r"Unknown operator '\$near'"),
         ({"filters": [("year", 3)]}, "filters is a list; give MetadataFilters"),
-        ({"model": "colbert-xm"}, "model is a str; give a ragatouille_xm.RAGPretrainedModel."),
+        ({"model": "colbert-xm"}, "model is a str; give a ragatouille_xm.RAGPretrainedModel or a RAGClient."),
     ],
 )
 def test_unusable_parameters(rag: RAGPretrainedModel, options: dict[str, Any], sentence: str) -> None:

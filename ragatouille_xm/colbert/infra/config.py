@@ -146,7 +146,7 @@ class ColBERTConfig(RunConfig):
         settings = checkpoint.settings
         return cls(
             checkpoint=str(checkpoint_path),
-            dim=len(checkpoint.linear),
+            dim=checkpoint.dim,
             doc_maxlen=settings.doc_maxlen,
             query_maxlen=settings.query_maxlen,
             mask_punctuation=settings.mask_punctuation,

@@ -14,7 +14,7 @@ from ...corpus.passages import read_documents
 from ...encoder import Encoder
 from ...errors import InputError
 from ...index.exact import ExactIndex
-from ...pretrained import list_of_queries
+from ...queries import list_of_queries
 from ...retriever import Retriever
 from ...text.batching import batch_tokens_of
 from ...text.tokenizer import ColBERTTokenizer

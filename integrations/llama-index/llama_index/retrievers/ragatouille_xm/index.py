@@ -22,7 +22,7 @@ from ragatouille_xm.errors import InputError
 
 from .index_retriever import RETRIEVER_OPTIONS, RagatouilleXMIndexRetriever
 from .nodes import Language, columns_of, has_text, last_of_each
-from .retriever import as_list, check_model
+from .retriever import as_list
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,8 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         index_struct: IndexDict | None = None,
         **options: Any,
     ) -> None:
-        check_model(model)
+        if not isinstance(model, RAGPretrainedModel):
+            raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")
         self._model = model
         self._index_name = index_name if index_struct is None else index_struct.index_id
         self._max_document_length = max_document_length

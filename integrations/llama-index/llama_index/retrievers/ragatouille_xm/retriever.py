@@ -21,10 +21,10 @@ from llama_index.core.schema import (
 )
 from llama_index.core.settings import Settings
 
-from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.grouping import with_context
 from ragatouille_xm.queries import check_context, check_k
+from ragatouille_xm.searchable import Searchable
 
 from .filters import Filters, compile_filters
 
@@ -41,7 +41,8 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     Parameters
     ----------
-    model : RAGPretrainedModel
+    model : RAGPretrainedModel or RAGClient
+        On this machine, or behind a service (`ragatouille_xm.client`).
     index_name : str, optional
         By default the model's current index when the retriever is created.
     similarity_top_k : int
@@ -92,7 +93,7 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     def __init__(
         self,
-        model: RAGPretrainedModel,
+        model: Searchable,
         index_name: str | None = None,
         similarity_top_k: int = 10,
         *,
@@ -109,9 +110,12 @@ class RagatouilleXMRetriever(BaseRetriever):
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
     ) -> None:
-        check_model(model)
+        if not isinstance(model, Searchable):
+            raise InputError(
+                f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel or a RAGClient."
+            )
         self._model = model
-        self._index_name = index_name if index_name is not None else model.catalog.current
+        self._index_name = index_name if index_name is not None else model.current_index
         self.similarity_top_k = similarity_top_k
         self._options: dict[str, Any] = {
             "filter": self._restrict(filters, None if doc_ids is None else as_list(doc_ids)),
@@ -222,12 +226,6 @@ def check_min_score(min_score: object) -> None:
 def as_list(ids: str | Sequence[str]) -> list[str]:
     """Return one id or several as a list."""
     return [ids] if isinstance(ids, str) else list(ids)
-
-
-def check_model(model: object) -> None:
-    """Raise `InputError` unless `model` is a `RAGPretrainedModel`."""
-    if not isinstance(model, RAGPretrainedModel):
-        raise InputError(f"model is a {type(model).__name__}; give a ragatouille_xm.RAGPretrainedModel.")
 
 
 def cannot_be_pickled(what: object) -> InputError:

@@ -1,0 +1,178 @@
+"""`RAGClient`: the model's interface, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2 as httpx
+
+from ..results import Result, Results
+from ..searchable import Searchable
+from ..types import DetectedLanguage, Languages
+from . import calls, connection
+
+
+class RAGClient(Searchable):
+    """Searches and changes the indexes of a service, with the names and results of `RAGPretrainedModel`.
+
+    Thread-safe. The retrievers for LangChain and LlamaIndex take a client in the place of a model.
+
+    Parameters
+    ----------
+    url : str
+        Of a service: ``ragatouille-xm serve``.
+    api_key : str, optional
+    index_name : str, optional
+        The index to use where none is named; by default the service's default.
+    timeout : float
+        Seconds to wait for an answer.
+    transport : httpx2.BaseTransport, optional
+        How requests are sent.
+
+    Raises
+    ------
+    InputError
+        If `url` is no address.
+
+    Examples
+    --------
+    >>> from ragatouille_xm.client import RAGClient
+    >>> RAG = RAGClient("http://localhost:8000")  # doctest: +SKIP
+    >>> RAG.search("Où est la gare ?", k=1)[0]["language"]  # doctest: +SKIP
+    'fr'
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        index_name: str | None = None,
+        timeout: float = connection.TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._index_name = index_name
+        self._http = httpx.Client(**connection.options(url, api_key, timeout, transport))
+
+    @property
+    def model_name(self) -> str:
+        """The address of the service."""
+        return self.url
+
+    @property
+    def current_index(self) -> str:
+        """The index that is used where none is named.
+
+        Raises
+        ------
+        ServiceError
+            If the service cannot be asked which its default is.
+        """
+        if self._index_name is None:
+            self._index_name = str(self.indexes()[0]["name"])
+        return self._index_name
+
+    def indexes(self) -> list[dict[str, Any]]:
+        """Return the indexes of the service, the default first, each with its ``name, passages, languages``."""
+        found: list[dict[str, Any]] = self._send(calls.indexes())
+        return found
+
+    def search(
+        self,
+        query: str | list[str],
+        index_name: str | None = None,
+        k: int = 10,
+        force_fast: bool = False,
+        zero_index_ranks: bool = False,
+        doc_ids: str | Iterable[str] | None = None,
+        *,
+        language: Languages = None,
+        filter: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        exact: bool = False,
+        explain: bool = False,
+    ) -> Results:
+        """Search an index: see `RAGPretrainedModel.search`."""
+        options = {"k": k, "force_fast": force_fast, "min_score": min_score, "exact": exact, "explain": explain}
+        call = calls.search(self._named(index_name), query, zero_index_ranks, language, filter, doc_ids, **options)
+        found: Results = self._send(call)
+        return found
+
+    def add_to_index(
+        self,
+        new_collection: Iterable[str] | Mapping[str, str],
+        new_document_ids: Iterable[str] | None = None,
+        new_document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        index_name: str | None = None,
+        split_documents: bool = True,
+        *,
+        languages: Languages = None,
+    ) -> None:
+        """Add documents in one request: see `RAGPretrainedModel.add_to_index`. They are on disk once this returns."""
+        given = (new_collection, new_document_ids, new_document_metadatas, languages, split_documents)
+        self._send(calls.store(self._named(index_name), *given, replace=False))
+
+    def update_in_index(
+        self,
+        collection: Iterable[str] | Mapping[str, str],
+        document_ids: Iterable[str] | None = None,
+        document_metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        index_name: str | None = None,
+        split_documents: bool = True,
+        *,
+        languages: Languages = None,
+    ) -> None:
+        """Replace documents by id in one request: see `RAGPretrainedModel.update_in_index`."""
+        given = (collection, document_ids, document_metadatas, languages, split_documents)
+        self._send(calls.store(self._named(index_name), *given, replace=True))
+
+    def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
+        """Delete documents; return the number of passages deleted."""
+        return int(self._send(calls.delete(self._named(index_name), document_ids)))
+
+    def get_passages(self, document_ids: str | Iterable[str], index_name: str | None = None) -> list[Result]:
+        """Return the stored passages of documents: see `RAGPretrainedModel.get_passages`."""
+        found: list[Result] = self._send(calls.passages(self._named(index_name), document_ids))
+        return found
+
+    def rerank(
+        self,
+        query: str | list[str],
+        documents: Iterable[str],
+        k: int = 10,
+        *,
+        language: Languages = None,
+        languages: Languages = None,
+    ) -> Results:
+        """Rank documents by how well they answer a query: see `RAGPretrainedModel.rerank`."""
+        found: Results = self._send(calls.rerank(query, documents, k, language, languages))
+        return found
+
+    def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:
+        """Return each text's language: see `RAGPretrainedModel.detect_languages`."""
+        found: list[DetectedLanguage] = self._send(calls.detect_languages(texts))
+        return found
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _named(self, index_name: str | None) -> str:
+        return self.current_index if index_name is None else index_name
+
+    def _send(self, call: calls.Call) -> Any:
+        try:
+            answer = self._http.request(**connection.request(call))
+        except httpx.HTTPError as error:
+            raise connection.unreachable(self.url, error) from error
+        return connection.result(call, answer)

@@ -1,0 +1,83 @@
+"""Where a service is, and what its refusals mean."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2 as httpx
+
+from .. import __version__, errors
+from ..errors import InputError, RagatouilleXMError, ServiceError
+from .calls import Call
+
+TIMEOUT = 300.0  # seconds: who adds documents waits until they are encoded
+CONNECT = 10.0
+
+
+def options(url: str, api_key: str | None, timeout: float, transport: Any) -> dict[str, Any]:
+    """Return the options of an HTTP client.
+
+    Raises
+    ------
+    InputError
+        If `url` is no address, or has a password in it, which messages would show.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"url={url!r} is no address of a service. Give one such as 'http://localhost:8000'.")
+    if parts.username or parts.password:
+        raise InputError("url has a user name or a password. Give the key as api_key=.")
+    headers = {"User-Agent": f"ragatouille-xm/{__version__}"}
+    if api_key is not None:
+        headers["Authorization"] = f"Bearer {api_key}"
+    given = {} if transport is None else {"transport": transport}
+    return {
+        "base_url": url.rstrip("/"),
+        "headers": headers,
+        "timeout": httpx.Timeout(timeout, connect=CONNECT),
+        **given,
+    }
+
+
+def request(call: Call) -> dict[str, Any]:
+    """Return the arguments of a request."""
+    return {
+        "method": call.method,
+        "url": call.path,
+        **({} if call.json is None else {"json": call.json}),
+        **({} if call.params is None else {"params": call.params}),
+    }
+
+
+def result(call: Call, answer: httpx.Response) -> Any:
+    """Return what an answer holds.
+
+    Raises
+    ------
+    RagatouilleXMError
+        The error that the model would have raised; a `ServiceError` for all that has to do with the service.
+    """
+    if answer.is_success:
+        try:
+            return call.read(answer.json())
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError(f"{answer.url.host} answers, but not as a ragatouille-xm service does.") from error
+    try:
+        problem = answer.json()
+        detail = str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        problem, detail = {}, f"The service answers with status {answer.status_code}, and does not say why."
+    kind = getattr(errors, str(problem.get("error")), None)
+    if isinstance(kind, type) and issubclass(kind, RagatouilleXMError) and kind is not errors.MissingExtraError:
+        raise kind(detail)
+    if answer.status_code in (413, 422):
+        raise InputError(detail)
+    raise ServiceError(detail)
+
+
+def unreachable(url: object, error: Exception) -> ServiceError:
+    """Return the error for a service that gives no answer."""
+    if isinstance(error, httpx.TimeoutException):
+        return ServiceError(f"The service at {url} did not answer in time. Give more: timeout=.")
+    return ServiceError(f"The service at {url} cannot be reached: {error}. Is it running?")
