@@ -98,7 +98,7 @@ def load_buffer(connection: sqlite3.Connection, state: State, old: Buffer | None
         raise IndexDamagedError(
             f"The database holds the token vectors of {len(vectors)} passages instead of {state.buffered}. {WAY_OUT}"
         )
-    if (vectors.has_residuals, len(there)) != (state.residuals, len(vectors)):
+    if (vectors.has_residuals, len(there)) != (state.storage.has_residuals, len(vectors)):
         raise IndexDamagedError(f"The token vectors in the database are not stored as {state.meta.storage}. {WAY_OUT}")
     build, generation = state.meta.state
     return Buffer(Segment(f"buffer-{build}-{generation}", vectors, None, Masks()), there)

@@ -84,7 +84,7 @@ def merge_segments(folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMet
     pids = np.sort(np.concatenate([view.segment.table.pids[view.rows()] for view in views]))
     if not len(pids):
         return state.committed(segments=tuple(kept))
-    writer = VectorWriter(folder, new_segment_name(), state.meta.dim, residuals=state.residuals)
+    writer = VectorWriter(folder, new_segment_name(), state.meta.dim, state.storage)
     try:
         for view in views:
             table, vectors = view.segment.table, view.segment.vectors

@@ -14,8 +14,9 @@ import numpy as np
 from ...files import open_regular
 from ..files import storage_errors, sync
 from ..quantization.scalar import Quantized
-from .folder import CODES, RECORDS, RESIDUALS, TABLE
+from .folder import RECORDS, TABLE
 from .state import FileMeta
+from .storages import Storage
 from .vectors import RECORD, Rows, Table
 
 
@@ -29,8 +30,7 @@ class VectorWriter:
         Of the segment.
     dim : int
         Width of a token vector.
-    residuals : bool
-        Whether there are 16 bits for each number, or 8.
+    storage : Storage
 
     Raises
     ------
@@ -38,18 +38,18 @@ class VectorWriter:
         If the files cannot be written.
     """
 
-    def __init__(self, folder: Path, name: str, dim: int, *, residuals: bool) -> None:
+    def __init__(self, folder: Path, name: str, dim: int, storage: Storage) -> None:
         self.name = name
         self._folder = folder
         self._dim = dim
-        self._ends = [CODES, RESIDUALS] if residuals else [CODES]
+        self._storage = storage
         self._files: dict[str, BinaryIO] = {}
-        self._digests = {end: hashlib.sha256() for end in self._ends}
+        self._digests = {end: hashlib.sha256() for end in self._storage.planes}
         self.passages = 0
         self.tokens = 0
         self.lowest_pid = 2**63 - 1
         with storage_errors(folder):
-            for end in (*self._ends, RECORDS):
+            for end in (*self._storage.planes, RECORDS):
                 self._files[end] = (folder / f"{name}{end}").open("ab")
             sync(folder)
 
@@ -60,7 +60,7 @@ class VectorWriter:
         for field, column in zip(RECORD.names or (), columns, strict=True):
             records[field] = column
         with storage_errors(self._folder):
-            for end, content in zip(self._ends, quantized, strict=False):
+            for end, content in zip(self._storage.planes, quantized, strict=False):
                 data = np.ascontiguousarray(content).data
                 self._files[end].write(data)
                 self._digests[end].update(data)
@@ -85,7 +85,7 @@ class VectorWriter:
             If there is less in them.
         """
         with storage_errors(self._folder):
-            for end, size in file_sizes(passages, tokens, self._dim, residuals=RESIDUALS in self._ends).items():
+            for end, size in file_sizes(passages, tokens, self._dim, self._storage).items():
                 if self._files[end].seek(0, os.SEEK_END) < size:
                     raise ValueError(f"{self.name}{end} is shorter than when it was committed")
                 self._files[end].truncate(size)
@@ -107,7 +107,10 @@ class VectorWriter:
             sync(path)
         self.close()
         self.passages = len(table.pids)
-        files = {end: FileMeta(self.tokens * self._dim, self._digests[end].hexdigest()) for end in self._ends}
+        files = {
+            end: FileMeta(self.tokens * self._storage.row_bytes(self._dim), self._digests[end].hexdigest())
+            for end in self._storage.planes
+        }
         return {**files, TABLE: FileMeta(len(content), hashlib.sha256(content).hexdigest())}
 
     def close(self) -> None:
@@ -124,7 +127,7 @@ class VectorWriter:
                 (self._folder / f"{self.name}{end}").unlink()
 
 
-def file_sizes(passages: int, tokens: int, dim: int, *, residuals: bool) -> dict[str, int]:
+def file_sizes(passages: int, tokens: int, dim: int, storage: Storage) -> dict[str, int]:
     """Return how long the files of a segment that grows are at least, by the end of the name."""
-    ends = [CODES, RESIDUALS] if residuals else [CODES]
-    return {**dict.fromkeys(ends, tokens * dim), RECORDS: passages * RECORD.itemsize}
+    planes = dict.fromkeys(storage.planes, tokens * storage.row_bytes(dim))
+    return {**planes, RECORDS: passages * RECORD.itemsize}

@@ -17,7 +17,8 @@ from ...types import TokenVectors
 from ..parallel import parallel_map
 from ..quantization.query import Query
 from ..quantization.scalar import Codes, Floats, Quantized, dequantize
-from .folder import CODES, RESIDUALS, TABLE
+from .folder import TABLE
+from .storages import Storage
 
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
 TOKENS_BLOCK = 16_384  # read at once
@@ -102,7 +103,7 @@ class Vectors:
         self._maps = maps
 
     @classmethod
-    def open(cls, folder: Path, name: str, dim: int, *, residuals: bool) -> Vectors:
+    def open(cls, folder: Path, name: str, dim: int, storage: Storage) -> Vectors:
         """Map the files of a segment. A file that is removed later stays readable.
 
         Raises
@@ -113,11 +114,11 @@ class Vectors:
         with open_regular(folder / f"{name}{TABLE}") as file:
             table = Table.of_records(np.frombuffer(file.read(), RECORD))
         maps: list[mmap.mmap] = []
-        planes = [_map(folder / f"{name}{end}", dim, maps) for end in (CODES, *([RESIDUALS] if residuals else []))]
+        planes = [_map(folder / f"{name}{end}", dim, maps) for end in storage.planes]
         if len({len(plane) for plane in planes}) > 1:
             raise ValueError("there are more codes than residuals, or fewer")
         table.check(len(planes[0]))
-        return cls(table, planes[0], planes[1] if residuals else None, maps)
+        return cls(table, planes[0], planes[1] if storage.has_residuals else None, maps)
 
     @property
     def dim(self) -> int:

@@ -91,7 +91,7 @@ class LocalWriter:
         if self._growing is None and self._buffered_tokens + len(vectors.vectors) > BUFFER_TOKENS:
             self._growing = self._new_segment()
         for first, last, block in _blocks(vectors):
-            quantized = quantize(block.vectors, block.lengths, residuals=self._before.residuals)
+            quantized = quantize(block.vectors, block.lengths, residuals=self._before.storage.has_residuals)
             self._store(pids[first:last], block.lengths.numpy(), quantized)
         self._changed, self._failed = True, False
 
@@ -115,7 +115,7 @@ class LocalWriter:
     def _new_segment(self) -> VectorWriter:
         """Begin a segment with what is in the buffer."""
         dim = self._before.meta.dim
-        growing = VectorWriter(self._folder, new_segment_name(), dim, residuals=self._before.residuals)
+        growing = VectorWriter(self._folder, new_segment_name(), dim, self._before.storage)
         buffered = read_buffered(self._connection, dim)
         if len(buffered):
             growing.append(buffered.table.pids, buffered.table.lengths, buffered.take(np.arange(len(buffered))))
@@ -204,7 +204,7 @@ def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Sn
     files = dict(growing.finish(pids))
     if not growing.passages:
         return None  # its files are orphans
-    vectors = Vectors.open(folder, growing.name, state.meta.dim, residuals=state.residuals)
+    vectors = Vectors.open(folder, growing.name, state.meta.dim, state.storage)
     if snapshot.codebook is not None and state.codebook is not None:
         end = postings_suffix(state.codebook.name)
         files[end] = assign_postings(folder / f"{growing.name}{end}", vectors, snapshot.codebook)

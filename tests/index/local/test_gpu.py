@@ -40,7 +40,7 @@ def index(request, folder, monkeypatch) -> Iterator[LocalIndex]:
 @pytest.fixture
 def near(index) -> float:
     """How far scores of the device may be from those of the CPU, which rounds queries too."""
-    return 2e-3 if index.state.residuals else 0.03
+    return 2e-3 if index.state.storage.has_residuals else 0.03
 
 
 QUERIES = torch.nn.functional.normalize(torch.randn(40, 3, DIM, generator=torch.Generator().manual_seed(7)), dim=2)

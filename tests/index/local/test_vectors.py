@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ragatouille_xm.errors import StorageError
+from ragatouille_xm.index.local.storages import STORAGES
 from ragatouille_xm.index.local.vector_writer import VectorWriter
 from ragatouille_xm.index.local.vectors import RECORD, Table, Vectors
 from ragatouille_xm.index.quantization.query import Query
@@ -33,7 +34,7 @@ def residuals(request) -> bool:
 
 @pytest.fixture
 def writer(tmp_path, residuals) -> VectorWriter:
-    return VectorWriter(tmp_path, NAME, DIM, residuals=residuals)
+    return VectorWriter(tmp_path, NAME, DIM, STORAGES["int16" if residuals else "int8"])
 
 
 def append(writer: VectorWriter, pids: object, vectors: TokenVectors) -> None:
@@ -42,7 +43,7 @@ def append(writer: VectorWriter, pids: object, vectors: TokenVectors) -> None:
 
 
 def opened(folder: Path, residuals: bool) -> Vectors:
-    return Vectors.open(folder, NAME, DIM, residuals=residuals)
+    return Vectors.open(folder, NAME, DIM, STORAGES["int16" if residuals else "int8"])
 
 
 def write(writer: VectorWriter, pids: object, vectors: TokenVectors) -> Vectors:
@@ -138,7 +139,7 @@ def test_what_another_process_left_unfinished_is_cut_off(writer, tmp_path, resid
     for path in tmp_path.iterdir():
         with open(path, "ab") as file:
             file.write(b"???")
-    late = VectorWriter(tmp_path, NAME, DIM, residuals=residuals)
+    late = VectorWriter(tmp_path, NAME, DIM, STORAGES["int16" if residuals else "int8"])
     late.recover(passages, tokens)
     append(late, [6], (one := some(1, seed=3)))
     files = late.finish(np.arange(9))
@@ -152,7 +153,7 @@ def test_files_that_hold_less_than_was_committed_are_refused(writer, tmp_path, r
     passages, tokens = writer.passages, writer.tokens
     writer.close()
     os.truncate(tmp_path / f"{NAME}{end}", 3 * DIM)
-    late = VectorWriter(tmp_path, NAME, DIM, residuals=residuals)
+    late = VectorWriter(tmp_path, NAME, DIM, STORAGES["int16" if residuals else "int8"])
     with pytest.raises(ValueError, match=f"{NAME}{end} is shorter"):
         late.recover(passages, tokens)
 
@@ -165,7 +166,7 @@ def test_what_is_not_wanted_is_discarded(writer, tmp_path):
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(StorageError, match="missing"):
-        VectorWriter(tmp_path / "missing", NAME, DIM, residuals=False)
+        VectorWriter(tmp_path / "missing", NAME, DIM, STORAGES["int8"])
 
 
 # ---- damage
