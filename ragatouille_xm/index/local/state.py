@@ -107,7 +107,7 @@ class SegmentMeta:
         if not state.complete and not self.files:  # it grows
             return
         codebook = state.codebook
-        expected = {*state.storage.planes, TABLE}
+        expected = {*state.storage.files, TABLE}
         expected |= {postings_suffix(codebook.name)} if codebook else set()
         if set(self.files) != expected:
             raise ValueError(f"{self.name} has the files {sorted(self.files)} instead of {sorted(expected)}")

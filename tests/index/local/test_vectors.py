@@ -13,7 +13,6 @@ from ragatouille_xm.index.local.storages import STORAGES
 from ragatouille_xm.index.local.vector_writer import VectorWriter
 from ragatouille_xm.index.local.vectors import RECORD, Table, Vectors
 from ragatouille_xm.index.quantization.query import Query
-from ragatouille_xm.index.quantization.scalar import quantize
 from ragatouille_xm.scoring import maxsim
 from ragatouille_xm.types import TokenVectors
 
@@ -38,8 +37,7 @@ def writer(tmp_path, residuals) -> VectorWriter:
 
 
 def append(writer: VectorWriter, pids: object, vectors: TokenVectors) -> None:
-    wide = "residuals" in {path.suffix[1:] for path in writer._folder.iterdir()}
-    writer.append(list(pids), vectors.lengths.numpy(), quantize(vectors.vectors, vectors.lengths, residuals=wide))
+    writer.add(list(pids), vectors)
 
 
 def opened(folder: Path, residuals: bool) -> Vectors:
@@ -175,8 +173,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("end", "change", "what"),
     [
-        (".codes", lambda content: content[:-1], "no vectors of 8 numbers"),
-        (".codes", lambda content: b"", "no vectors of 8 numbers"),
+        (".codes", lambda content: content[:-1], "no vectors of 8 bytes"),
+        (".codes", lambda content: b"", "no vectors of 8 bytes"),
         (".codes", lambda content: content[:-DIM], "more codes than residuals|outside of"),
         (".table", lambda content: content[:-1], "multiple"),
         (".table", lambda content: content[: RECORD.itemsize] * 2, "do not grow"),
