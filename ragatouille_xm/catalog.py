@@ -13,7 +13,7 @@ from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
 from .files import absolute, shown_place
-from .index.base import IndexBuild
+from .index.base import IndexBuild, PassageIndex
 from .index.local.gpu import search_device
 from .index.local.index import LocalIndex
 from .index.plaid.engine import PlaidIndex
@@ -62,6 +62,21 @@ def open_index(path: str | Path, collection: Collection | None = None) -> LocalI
         index.close()
         raise InputError(f"The index at {str(path)!r} has its texts already: leave out the collection.")
     return index
+
+
+def optimize_passages(index: PassageIndex, storage: str | None = None) -> None:
+    """Bring an index up to date, in a smaller storage if one is given.
+
+    Raises
+    ------
+    InputError
+        If the index cannot be converted to that storage.
+    """
+    if storage is not None:
+        if not isinstance(index, LocalIndex):
+            raise InputError("Only an index in a folder of ours can be converted to another storage.")
+        index.convert(storage)
+    index.optimize(refit=True)
 
 
 def open_passages(path: str | Path) -> LocalIndex | PlaidIndex:

@@ -13,7 +13,7 @@ LEAST_PROBES, PROBES_UP_TO, PROBES_GROW = 64, 100_000, 0.6
 EXACT_BELOW = 2000  # passages: an index of up to this many has no first stage
 FAST_CANDIDATES, FAST_PROBES = 0.15, 0.25  # fractions of the defaults
 MAX_LENGTH = 256  # tokens of a passage, by default
-STORAGES = ("int16", "int8")  # of token vectors on disk: 2 bytes per number, or 1 plus a scale per vector
+STORAGES = ("int16", "int8", "int4")  # of token vectors on disk, from the most precise to the smallest
 
 
 @dataclass(frozen=True, slots=True)

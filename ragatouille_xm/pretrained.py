@@ -9,7 +9,7 @@ from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index
+from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index, optimize_passages
 from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
 from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
@@ -267,7 +267,8 @@ class RAGPretrainedModel(Searchable):
         languages : str or sequence of (str or None), optional
             Language of all documents, or of each (BCP-47 code or adapter id); by default detected.
         storage : str
-            How token vectors are stored: ``"int16"``, or ``"int8"`` for half the space and slightly less precision.
+            How token vectors are stored: ``"int16"``, ``"int8"`` for half the space and slightly less precision, or
+            ``"int4"`` for a quarter. ``docs/guide/storage.md`` has a table to choose by.
         pooling : int
             2 keeps half of a passage's token vectors, 3 a third: similar ones are merged into their mean. Documents
             that are added later are pooled alike. ``docs/guide/storage.md`` has what it costs.
@@ -410,18 +411,26 @@ class RAGPretrainedModel(Searchable):
         """Delete documents by id; return the number of passages deleted. Unknown ids are logged as a warning."""
         return self.catalog.get(index_name).delete(document_ids)
 
-    def optimize_index(self, index_name: str | None = None) -> None:
+    def optimize_index(self, index_name: str | None = None, *, storage: str | None = None) -> None:
         """Merge additions, reclaim the space of deleted documents, and refit the first stage of searches.
 
         Large changes do this automatically; after many small ones, calling it makes searches faster. Nothing is encoded
         again, searches continue meanwhile, and if the process dies the index is unchanged.
 
+        Parameters
+        ----------
+        index_name : str, optional
+        storage : str, optional
+            Convert the index to a smaller storage: ``"int8"`` or ``"int4"``.
+
         Raises
         ------
+        InputError
+            If the storage is larger than that of the index, or the index is not one of ours in a folder.
         IndexLockedError
             If another process is writing to the index.
         """
-        self.catalog.get(index_name).index.optimize(refit=True)
+        optimize_passages(self.catalog.get(index_name).index, storage)
 
     def search(
         self,

@@ -77,7 +77,7 @@ def index(
         bool, typer.Option(help="Replace an index of that name, once the new one is complete.")
     ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted build of that name.")] = False,
-    storage: Annotated[str, typer.Option(help="int16, or int8 for half the space.")] = STORAGES[0],
+    storage: Annotated[str, typer.Option(help="int16, int8 for half the space, or int4 for a quarter.")] = STORAGES[0],
     pooling: Annotated[
         int, typer.Option(help="Merge similar token vectors: 2 keeps half of a passage's, 3 a third.")
     ] = 1,
@@ -223,23 +223,28 @@ def delete(
 
 @app.command(
     epilog="""
-    Example:
+    Examples:
 
         ragatouille-xm optimize mine
+        ragatouille-xm optimize mine --storage int4
     """
 )
-def optimize(index: IndexArgument, root: RootOption = Path(".ragatouille")) -> None:
+def optimize(
+    index: IndexArgument,
+    root: RootOption = Path(".ragatouille"),
+    storage: Annotated[str | None, typer.Option(help="Convert it to int8 or int4, which are smaller.")] = None,
+) -> None:
     """Merge additions, reclaim the space of deleted documents, and refit the first stage of searches.
 
     Large changes do this automatically. Nothing is encoded again, and searches continue meanwhile.
     """
     folder = find_index(index, root)
-    from ..catalog import open_passages
+    from ..catalog import open_passages, optimize_passages
 
     say_waiting("Optimizing")
     opened = open_passages(folder)
     try:
-        opened.optimize(refit=True)
+        optimize_passages(opened, storage)
     finally:
         opened.close()
     say(f"Optimized {index}.")

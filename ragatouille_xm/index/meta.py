@@ -70,8 +70,7 @@ def new_meta(
     InputError
         If a value cannot be kept.
     """
-    if storage not in STORAGES:
-        raise InputError(f"storage={storage!r} is not known. Use one of {', '.join(map(repr, STORAGES))}.")
+    _check_storage(storage)
     if not isinstance(dim, int) or dim < 1:
         raise InputError(f"dim={dim!r} is not a width of token vectors: give a whole number of at least 1.")
     try:
@@ -79,6 +78,22 @@ def new_meta(
     except (TypeError, ValueError) as error:
         raise InputError(f"The settings {settings!r} cannot be kept: {error}. Use JSON values.") from error
     return IndexMeta(dim, checkpoint, fingerprint, dict(settings), storage)
+
+
+def _check_storage(storage: str) -> None:
+    if storage not in STORAGES:
+        raise InputError(f"storage={storage!r} is not known. Use one of {', '.join(map(repr, STORAGES))}.")
+
+
+def check_smaller(storage: str, wanted: str) -> bool:
+    """Return whether a storage is smaller than that of an index. Raise `InputError` if it is larger, or none."""
+    _check_storage(wanted)
+    if STORAGES.index(wanted) < STORAGES.index(storage):
+        raise InputError(
+            f"The index stores token vectors as {storage!r}, and {wanted!r} cannot be made of these: what rounding "
+            "took is lost. Index the documents again."
+        )
+    return wanted != storage
 
 
 def check_resumable(saved: IndexMeta, wanted: IndexMeta) -> None:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 COPY_BATCH = 512  # passages of one commit, or more if a document has more
 READ_BATCH = 4096  # passages without vectors
 COMPARED_PASSAGES, COMPARED_QUERIES, COMPARED_ROWS, COMPARED_HITS = 500, 8, 16, 10
-TOLERANCE = {"int16": 1e-3, "int8": 2e-2}  # of a similarity
+TOLERANCE = {"int16": 1e-3, "int8": 2e-2, "int4": 2e-2}  # of a similarity
 EXACT = SearchConfig(exact=True)
 
 

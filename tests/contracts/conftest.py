@@ -92,8 +92,10 @@ ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact-half": lambda: exact(torch.float16, 3e-3),
     "local": lambda: local("int16", 1e-3),
     "local-int8": lambda: local("int8", 0.1),
+    "local-int4": lambda: local("int4", 0.1),
     "local-gpu": lambda: local("int16", 3e-3, DEVICE),
     "local-gpu-int8": lambda: local("int8", 0.1, DEVICE),
+    "local-gpu-int4": lambda: local("int4", 0.1, DEVICE),
     "cluster": lambda: cluster(QdrantClient(":memory:")),
     "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),
 }
@@ -106,8 +108,10 @@ if "QDRANT_URL" in os.environ:  # a real server
 SLOW = {
     "local",
     "local-int8",
+    "local-int4",
     "local-gpu",
     "local-gpu-int8",
+    "local-gpu-int4",
     "cluster-http",
     "server",
 }  # a write waits for the disk, or goes through JSON

@@ -199,6 +199,8 @@ def _open_draft(cluster: Cluster, name: str, meta: IndexMeta, resume: bool) -> C
 def _create_collection(cluster: Cluster, state: State) -> None:
     """Create the collection of an empty index. Raise `ClusterError` if that is not possible."""
     name, meta, config = state.collection, state.meta, cluster.config
+    if meta.storage not in DATATYPES:
+        raise InputError(f"storage={meta.storage!r} is not kept by a cluster. Use {' or '.join(map(repr, DATATYPES))}.")
     if DATATYPES[meta.storage] not in {each.value for each in models.Datatype}:
         raise InputError(f"storage={meta.storage!r} in a cluster takes a newer qdrant-client (1.18 or later).")
     tokens = models.VectorParams(

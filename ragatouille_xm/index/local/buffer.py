@@ -72,11 +72,8 @@ def read_buffered(connection: sqlite3.Connection, dim: int, after: int = -1) -> 
         planes[1].append(residuals)
     each = np.array(lengths, np.int64)
     table = Table(np.array(pids, np.int64), np.cumsum(each) - each, each, np.array(scales, np.float32))
-    codes, residuals = (
-        None if None in plane else np.frombuffer(bytearray(b"".join(plane)), np.int8).reshape(-1, dim)
-        for plane in planes
-    )
-    return Vectors(table, codes, residuals)
+    whole = [b"".join(plane) for plane in planes if None not in plane]
+    return Vectors(table, [np.frombuffer(bytearray(plane), np.int8).reshape(-1, dim) for plane in whole])
 
 
 def load_buffer(connection: sqlite3.Connection, state: State, old: Buffer | None) -> Buffer:
@@ -98,7 +95,7 @@ def load_buffer(connection: sqlite3.Connection, state: State, old: Buffer | None
         raise IndexDamagedError(
             f"The database holds the token vectors of {len(vectors)} passages instead of {state.buffered}. {WAY_OUT}"
         )
-    if (vectors.has_residuals, len(there)) != (state.residuals, len(vectors)):
+    if (vectors.has_residuals, len(there)) != (state.storage.has_residuals, len(vectors)):
         raise IndexDamagedError(f"The token vectors in the database are not stored as {state.meta.storage}. {WAY_OUT}")
     build, generation = state.meta.state
     return Buffer(Segment(f"buffer-{build}-{generation}", vectors, None, Masks()), there)

@@ -53,7 +53,7 @@ class LocalBuild(LocalWriter):
         if self._replace:
             execute_script(connection, rows.DOCUMENT_INDEX)
         for segment in saved.growing:
-            self._growing = VectorWriter(folder, segment.name, saved.meta.dim, residuals=saved.residuals)
+            self._growing = VectorWriter(folder, segment.name, saved.meta.dim, saved.storage)
             self._growing.recover(segment.passages, segment.tokens)
             self._changed = True
         self._saved_at = time.monotonic()

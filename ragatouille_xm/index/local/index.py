@@ -16,12 +16,12 @@ from ...config import STORAGES
 from ...errors import IndexLockedError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Passage, TokenVectors
 from ..files import storage_errors
-from ..meta import new_meta
+from ..meta import check_smaller, new_meta
 from .build import LocalBuild
 from .folder import DATABASE
 from .install import building, clean, describe_missing, next_pid
 from .lock import remove_lock, write_lock
-from .merge import codebook_is_due, find_merge, has_changed, merge_segments, refit
+from .merge import codebook_is_due, convert, find_merge, has_changed, merge_segments, refit
 from .reader import LocalReader
 from .snapshot import Snapshot
 from .state import State, read_state, write_state
@@ -128,7 +128,7 @@ class LocalIndex(LocalReader):
         settings : mapping
             JSON values to keep with the index.
         storage : str
-            How token vectors are stored: ``"int16"``, or ``"int8"`` in about half the space.
+            How token vectors are stored: ``"int16"``, ``"int8"`` in about half the space, or ``"int4"`` in a quarter.
         resume : bool
             Go on with a build of the same checkpoint and settings that was broken off.
         keep : bool
@@ -281,6 +281,22 @@ class LocalIndex(LocalReader):
             if refit:
                 raise
             logger.info("%s is being written to: not optimized now", self.folder)
+
+    def convert(self, storage: str) -> None:
+        """Store the token vectors in a smaller form, in one commit; nothing is encoded again. Searches go on meanwhile.
+
+        Raises
+        ------
+        InputError
+            If there is no such storage, or it is larger than the present one: what rounding took is lost.
+        IndexLockedError
+            If another process is writing.
+        StorageError
+            If writing fails; the index has not changed.
+        """
+        with self._transaction() as (connection, snapshot):
+            if check_smaller(snapshot.state.meta.storage, storage):
+                write_state(connection, convert(self.folder, connection, snapshot, storage), snapshot.state)
 
     def _merge(self, *, everything: bool) -> None:
         def due(state: State) -> list[Any]:

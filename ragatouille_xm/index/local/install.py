@@ -184,7 +184,7 @@ def _find_damage(folder: Path, saved: State) -> str | None:
     except IndexDamagedError as error:
         return str(error)
     for segment in saved.growing:
-        sizes = file_sizes(segment.passages, segment.tokens, saved.meta.dim, residuals=saved.residuals)
+        sizes = file_sizes(segment.passages, segment.tokens, saved.meta.dim, saved.storage)
         for end, size in sizes.items():
             path = folder / f"{segment.name}{end}"
             if not path.is_file() or path.stat().st_size < size:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..files import storage_errors, sync
 from ..quantization.codebook import Codebook, needs_codebook
 from ..quantization.faiss_kmeans import uses_faiss
+from ..quantization.packing import SAMPLE as PACKING_SAMPLE
+from ..quantization.packing import Packing
 from ..quantization.scalar import quantize_shared
+from .buffer import insert_buffered
 from .folder import new_codebook_name, new_segment_name, postings_suffix
 from .postings import merge_postings, write_postings
 from .segment import SegmentView
 from .snapshot import Snapshot
 from .state import CodebookMeta, FileMeta, SegmentMeta, State
+from .storages import STORAGES, Storage
 from .vector_writer import VectorWriter
 from .vectors import Rows, Vectors
 
@@ -67,10 +73,12 @@ def codebook_is_due(state: State) -> bool:
 # ---- merging
 
 
-def merge_segments(folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMeta]) -> State:
-    """Write the live passages of some segments as one; return the next state.
+def merge_segments(
+    folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMeta], storage: Storage | None = None
+) -> State:
+    """Write the live passages of some segments as one, in a smaller storage if one is given; return the next state.
 
-    Vectors are copied bit by bit, and postings moved; the database has nothing to do with it.
+    Vectors are copied bit by bit where their storage stays, and postings moved; the database has nothing to do with it.
 
     Raises
     ------
@@ -84,12 +92,18 @@ def merge_segments(folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMet
     pids = np.sort(np.concatenate([view.segment.table.pids[view.rows()] for view in views]))
     if not len(pids):
         return state.committed(segments=tuple(kept))
-    writer = VectorWriter(folder, new_segment_name(), state.meta.dim, residuals=state.residuals)
+    storage = storage or state.storage
+    packing = (snapshot.packing or fit_packing(views)) if storage.is_packed else None
+    writer = VectorWriter(folder, new_segment_name(), state.meta.dim, storage, packing)
     try:
         for view in views:
             table, vectors = view.segment.table, view.segment.vectors
             for rows in vectors.read_once(view.rows(), TOKENS_BLOCK):
-                writer.append(table.pids[rows], table.lengths[rows], vectors.take(rows))
+                if storage.is_packed and vectors.packing is None:
+                    writer.add(table.pids[rows], vectors.vectors_of(rows))
+                else:
+                    planes = vectors.stored(rows, len(storage.planes))
+                    writer.copy(table.pids[rows], table.lengths[rows], table.scales[rows], planes)
         files = dict(writer.finish(pids))
         if state.codebook is not None:
             end = postings_suffix(state.codebook.name)
@@ -109,6 +123,37 @@ def _new_rows(view: SegmentView, pids: Rows) -> NDArray[np.int32]:
     """Return the row that each passage of a segment gets in the table of some pids; -1 for a deleted one."""
     rows = np.searchsorted(pids, view.segment.table.pids).astype(np.int32)
     return rows if view.live is None else np.where(view.live, rows, np.int32(-1))
+
+
+def convert(folder: Path, connection: sqlite3.Connection, snapshot: Snapshot, word: str) -> State:
+    """Write an index in a smaller storage: segments as one, and the buffer; return the next state.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    """
+    state, storage = snapshot.state, STORAGES[word]
+    state = merge_segments(folder, snapshot, state.segments, storage) if state.segments else state.committed()
+    if snapshot.buffer is not None and state.storage.has_residuals:
+        vectors = snapshot.buffer.segment.vectors
+        rows = np.arange(len(vectors))
+        connection.execute("DELETE FROM buffer")
+        codes = vectors.take(rows, residuals=False)
+        insert_buffered(connection, vectors.table.pids.tolist(), vectors.table.lengths, codes)
+    return replace(state, meta=replace(state.meta, storage=word))
+
+
+def fit_packing(views: Sequence[SegmentView], *, seed: int = 0) -> Packing:
+    """Fit a packing to a sample of the live token vectors of some segments."""
+    source = np.random.default_rng(seed)
+    tokens = sum(int(view.segment.table.lengths[view.rows()].sum()) for view in views)
+    sample = []
+    for view in views:
+        rows = view.rows()
+        some = np.sort(source.permutation(rows)[: int(np.ceil(PACKING_SAMPLE / max(tokens, 1) * len(rows)))])
+        sample += [view.segment.vectors.vectors_of(block).vectors for block in view.segment.vectors.read_once(some)]
+    return Packing.fit(torch.cat(sample))
 
 
 # ---- codebooks

@@ -38,12 +38,12 @@ class Postings(NamedTuple):
     norms : numpy.ndarray
         Shape ``(n,)``, float32: what makes a passage's sparse vector one of unit length.
     rows : numpy.ndarray
-        Shape ``(P,)``, int32: rows of the segment's table.
+        Shape ``(P,)``: rows of the segment's table, uint16 if it has at most 65,536 of them, else int32.
     """
 
     offsets: Rows
     norms: NDArray[np.float32]
-    rows: NDArray[np.int32]
+    rows: NDArray[np.uint16] | NDArray[np.int32]
 
     @classmethod
     def open(cls, path: Path, passages: int) -> Postings:
@@ -60,7 +60,7 @@ class Postings(NamedTuple):
             if len(header) < HEADER.itemsize:
                 raise ValueError("it has no header")
             magic, centroids, there, postings = np.frombuffer(header, HEADER)[0].tolist()
-            sections = [("<i8", centroids + 1), ("<f4", there), ("<i4", postings)]
+            sections = [("<i8", centroids + 1), ("<f4", there), (row_type(there), postings)]
             sizes = [np.dtype(kind).itemsize * n for kind, n in sections]
             if magic != MAGIC or min(centroids, postings) < 0 or size != HEADER.itemsize + sum(sizes):
                 raise ValueError("it is not whole")
@@ -106,6 +106,7 @@ class Postings(NamedTuple):
         found, each = np.concatenate(lists), np.repeat(weights, ends - starts)
         if len(found) and (found.min() < 0 or found.max() >= len(self.norms)):
             raise ValueError("its lists name passages that the segment does not have")
+        found = found.astype(np.int32, copy=False)
         # torch's is three times as fast as NumPy's, which converts both arrays first.
         sums = torch.bincount(torch.from_numpy(found), torch.from_numpy(each), minlength=len(self.norms))
         scores = sums.numpy().astype(np.float32, copy=False) * self.norms
@@ -122,6 +123,11 @@ class Postings(NamedTuple):
             last = min(max(last, first + 1), len(self.offsets) - 1)
             yield first, last
             first = last
+
+
+def row_type(passages: int) -> str:
+    """Return how the rows of a segment of so many passages are stored."""
+    return "<u2" if passages <= 2**16 else "<i4"
 
 
 def _largest(scores: Floats, limit: int) -> Rows:
@@ -231,7 +237,7 @@ def _write(path: Path, counts: Rows, sizes: Rows, pairs: Iterable[Pairs]) -> Fil
 
         write(header.tobytes() + offsets.astype("<i8").tobytes() + norms.astype("<f4").tobytes())
         for _, rows in pairs:
-            write(rows.astype("<i4").tobytes())
+            write(rows.astype(row_type(len(sizes))).tobytes())
         file.flush()
         os.fsync(file.fileno())
     return FileMeta(written, digest.hexdigest())

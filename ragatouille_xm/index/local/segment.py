@@ -85,7 +85,7 @@ class Segment:
         """
         try:
             check_files(folder, meta)
-            vectors = Vectors.open(folder, meta.name, state.meta.dim, residuals=state.residuals)
+            vectors = Vectors.open(folder, meta.name, state.meta.dim, state.storage)
             if len(vectors) != meta.passages:
                 raise ValueError(f"it has {len(vectors)} passages instead of {meta.passages}")
             return cls(meta.name, vectors, cls._postings(folder, meta, state), Masks())

@@ -12,6 +12,7 @@ import numpy as np
 from ...corpus.filters import Condition
 from ..files import checksum
 from ..quantization.codebook import Codebook
+from ..quantization.packing import Packing
 from .buffer import Buffer, load_buffer
 from .database import damaged
 from .filters import Mask, Pids, admitted, admitted_among
@@ -68,6 +69,11 @@ class Snapshot:
     def passages(self) -> int:
         """How many passages are live."""
         return self.state.passages
+
+    @property
+    def packing(self) -> Packing | None:
+        """The packing of the index: all segments have the one of the first."""
+        return next((view.segment.vectors.packing for view in self.views if view.segment.vectors.packing), None)
 
     def pids(self, masks: Sequence[Mask | None] | None = None) -> Pids:
         """Return the live pids that the masks of a filter admit, growing."""

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...config import STORAGES
 from ...errors import IndexDamagedError
 from ..files import checksum
 from ..meta import IndexMeta
-from .folder import CODES, RESIDUALS, TABLE, WAY_OUT, is_codebook_name, is_segment_name, postings_suffix
+from .folder import TABLE, WAY_OUT, is_codebook_name, is_segment_name, postings_suffix
+from .storages import STORAGES, Storage
 
 TABLES = """
 CREATE TABLE state (
@@ -106,8 +106,8 @@ class SegmentMeta:
             raise ValueError(f"a segment is named {self.name!r}")
         if not state.complete and not self.files:  # it grows
             return
-        residuals, codebook = state.residuals, state.codebook
-        expected = {CODES, TABLE} | ({RESIDUALS} if residuals else set())
+        codebook = state.codebook
+        expected = {*state.storage.files, TABLE}
         expected |= {postings_suffix(codebook.name)} if codebook else set()
         if set(self.files) != expected:
             raise ValueError(f"{self.name} has the files {sorted(self.files)} instead of {sorted(expected)}")
@@ -173,9 +173,9 @@ class State:
         return self.tokens / max(self.codebook.tokens, 1) if self.codebook else 1.0
 
     @property
-    def residuals(self) -> bool:
-        """Whether vectors have 16 bits for each number."""
-        return self.meta.storage == STORAGES[0]
+    def storage(self) -> Storage:
+        """How token vectors are stored."""
+        return STORAGES[self.meta.storage]
 
     @property
     def files(self) -> dict[str, FileMeta]:

@@ -12,11 +12,14 @@ from typing import BinaryIO
 import numpy as np
 
 from ...files import open_regular
-from ..files import storage_errors, sync
-from ..quantization.scalar import Quantized
-from .folder import CODES, RECORDS, RESIDUALS, TABLE
+from ...types import TokenVectors
+from ..files import storage_errors, sync, write_file
+from ..quantization.packing import Packing
+from ..quantization.scalar import Floats, quantize
+from .folder import BASES, RECORDS, TABLE
 from .state import FileMeta
-from .vectors import RECORD, Rows, Table
+from .storages import Storage
+from .vectors import RECORD, Planes, Rows, Table
 
 
 class VectorWriter:
@@ -29,8 +32,9 @@ class VectorWriter:
         Of the segment.
     dim : int
         Width of a token vector.
-    residuals : bool
-        Whether there are 16 bits for each number, or 8.
+    storage : Storage
+    packing : Packing, optional
+        Of packed rows. To go on with files of another process, none: `recover` finds it there.
 
     Raises
     ------
@@ -38,29 +42,42 @@ class VectorWriter:
         If the files cannot be written.
     """
 
-    def __init__(self, folder: Path, name: str, dim: int, *, residuals: bool) -> None:
+    def __init__(self, folder: Path, name: str, dim: int, storage: Storage, packing: Packing | None = None) -> None:
         self.name = name
         self._folder = folder
         self._dim = dim
-        self._ends = [CODES, RESIDUALS] if residuals else [CODES]
+        self._storage = storage
+        self._packing = packing
         self._files: dict[str, BinaryIO] = {}
-        self._digests = {end: hashlib.sha256() for end in self._ends}
+        self._digests = {end: hashlib.sha256() for end in self._storage.planes}
         self.passages = 0
         self.tokens = 0
         self.lowest_pid = 2**63 - 1
         with storage_errors(folder):
-            for end in (*self._ends, RECORDS):
+            for end in (*self._storage.planes, RECORDS):
                 self._files[end] = (folder / f"{name}{end}").open("ab")
+            if packing is not None:
+                write_file(folder / f"{name}{BASES}", packing.content())
             sync(folder)
 
-    def append(self, pids: Sequence[int] | Rows, lengths: Rows, quantized: Quantized) -> None:
+    def add(self, pids: Sequence[int] | Rows, vectors: TokenVectors) -> None:
         """Write the vectors of passages whose pids are not here."""
+        if self._packing is not None:
+            packed, scales = self._packing.pack(vectors.vectors), np.full(len(vectors), self._packing.scale, np.float32)
+            self.copy(pids, vectors.lengths.numpy(), scales, [packed])
+            return
+        found = quantize(vectors.vectors, vectors.lengths, residuals=self._storage.has_residuals)
+        planes = [found.codes] if found.residuals is None else [found.codes, found.residuals]
+        self.copy(pids, vectors.lengths.numpy(), found.scales, planes)
+
+    def copy(self, pids: Sequence[int] | Rows, lengths: Rows, scales: Floats, planes: Planes) -> None:
+        """Write the vectors of passages whose pids are not here, as they are stored elsewhere."""
         records = np.empty(len(pids), RECORD)
-        columns = (pids, self.tokens + np.cumsum(lengths) - lengths, lengths, quantized.scales)
+        columns = (pids, self.tokens + np.cumsum(lengths) - lengths, lengths, scales)
         for field, column in zip(RECORD.names or (), columns, strict=True):
             records[field] = column
         with storage_errors(self._folder):
-            for end, content in zip(self._ends, quantized, strict=False):
+            for end, content in zip(self._storage.planes, planes, strict=True):
                 data = np.ascontiguousarray(content).data
                 self._files[end].write(data)
                 self._digests[end].update(data)
@@ -85,7 +102,9 @@ class VectorWriter:
             If there is less in them.
         """
         with storage_errors(self._folder):
-            for end, size in file_sizes(passages, tokens, self._dim, residuals=RESIDUALS in self._ends).items():
+            if self._storage.is_packed:
+                self._packing = Packing.open(self._folder / f"{self.name}{BASES}", self._dim)
+            for end, size in _growing_sizes(passages, tokens, self._dim, self._storage).items():
                 if self._files[end].seek(0, os.SEEK_END) < size:
                     raise ValueError(f"{self.name}{end} is shorter than when it was committed")
                 self._files[end].truncate(size)
@@ -107,7 +126,12 @@ class VectorWriter:
             sync(path)
         self.close()
         self.passages = len(table.pids)
-        files = {end: FileMeta(self.tokens * self._dim, self._digests[end].hexdigest()) for end in self._ends}
+        files = {
+            end: FileMeta(self.tokens * self._storage.row_bytes(self._dim), self._digests[end].hexdigest())
+            for end in self._storage.planes
+        }
+        if self._packing is not None:
+            files[BASES] = FileMeta.of(self._folder / f"{self.name}{BASES}")
         return {**files, TABLE: FileMeta(len(content), hashlib.sha256(content).hexdigest())}
 
     def close(self) -> None:
@@ -119,12 +143,17 @@ class VectorWriter:
     def discard(self) -> None:
         """Remove the files."""
         self.close()
-        for end in (*self._files, TABLE):
+        for end in (*self._files, BASES, TABLE):
             with suppress(OSError):
                 (self._folder / f"{self.name}{end}").unlink()
 
 
-def file_sizes(passages: int, tokens: int, dim: int, *, residuals: bool) -> dict[str, int]:
+def file_sizes(passages: int, tokens: int, dim: int, storage: Storage) -> dict[str, int]:
     """Return how long the files of a segment that grows are at least, by the end of the name."""
-    ends = [CODES, RESIDUALS] if residuals else [CODES]
-    return {**dict.fromkeys(ends, tokens * dim), RECORDS: passages * RECORD.itemsize}
+    bases = {BASES: Packing.file_bytes(dim)} if storage.is_packed else {}
+    return _growing_sizes(passages, tokens, dim, storage) | bases
+
+
+def _growing_sizes(passages: int, tokens: int, dim: int, storage: Storage) -> dict[str, int]:
+    planes = dict.fromkeys(storage.planes, tokens * storage.row_bytes(dim))
+    return {**planes, RECORDS: passages * RECORD.itemsize}

@@ -6,7 +6,7 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 from ...files import open_regular
 from ...types import TokenVectors
 from ..parallel import parallel_map
+from ..quantization.packing import Packing
 from ..quantization.query import Query
-from ..quantization.scalar import Codes, Floats, Quantized, dequantize
-from .folder import CODES, RESIDUALS, TABLE
+from ..quantization.scalar import Floats, Quantized, dequantize
+from .folder import BASES, TABLE
+from .storages import Storage
 
 RECORD = np.dtype([("pid", "<i8"), ("start", "<i8"), ("length", "<i4"), ("scale", "<f4")])
 TOKENS_BLOCK = 16_384  # read at once
 SCORED_BLOCK = 4_096  # scored at once: codes and products stay in a core's cache
 
 Rows: TypeAlias = NDArray[np.int64]
+Planes: TypeAlias = Sequence[NDArray[Any]]  # as they lie in the files of a storage, a row for each token vector
 
 
 class Table(NamedTuple):
@@ -80,29 +83,31 @@ class Vectors:
     Parameters
     ----------
     table : Table
-    codes : numpy.ndarray
-        Shape ``(T, dim)``, int8.
-    residuals : numpy.ndarray or None
-        Shape ``(T, dim)``, int8; None with 8-bit storage.
+    planes : sequence of numpy.ndarray
+        Codes ``(T, dim)``, int8; those and their residuals; or packed rows, uint8.
+    packing : Packing or None
+        Of packed rows.
     maps : sequence of mmap.mmap
-        The memory behind both, if they are mapped.
+        The memory behind the planes, if they are mapped.
 
     Examples
     --------
     >>> table = Table(np.array([4, 5]), np.array([0, 1]), np.array([1, 2]), np.full(2, 1 / 127, np.float32))
     >>> codes = np.array([[127, 0], [0, 127], [127, 0]], np.int8)
-    >>> Vectors(table, codes, np.zeros_like(codes)).take(np.array([1])).codes.tolist()
+    >>> Vectors(table, [codes, np.zeros_like(codes)]).take(np.array([1])).codes.tolist()
     [[0, 127], [127, 0]]
     """
 
-    def __init__(self, table: Table, codes: Codes, residuals: Codes | None, maps: Sequence[mmap.mmap] = ()) -> None:
+    def __init__(
+        self, table: Table, planes: Planes, packing: Packing | None = None, maps: Sequence[mmap.mmap] = ()
+    ) -> None:
         self.table = table
-        self._codes = codes
-        self._residuals = residuals
+        self.packing = packing
+        self._planes = planes
         self._maps = maps
 
     @classmethod
-    def open(cls, folder: Path, name: str, dim: int, *, residuals: bool) -> Vectors:
+    def open(cls, folder: Path, name: str, dim: int, storage: Storage) -> Vectors:
         """Map the files of a segment. A file that is removed later stays readable.
 
         Raises
@@ -112,47 +117,52 @@ class Vectors:
         """
         with open_regular(folder / f"{name}{TABLE}") as file:
             table = Table.of_records(np.frombuffer(file.read(), RECORD))
+        packing = Packing.open(folder / f"{name}{BASES}", dim) if storage.is_packed else None
         maps: list[mmap.mmap] = []
-        planes = [_map(folder / f"{name}{end}", dim, maps) for end in (CODES, *([RESIDUALS] if residuals else []))]
+        dtype = np.uint8 if storage.is_packed else np.int8
+        planes = [_map(folder / f"{name}{end}", storage.row_bytes(dim), maps).view(dtype) for end in storage.planes]
         if len({len(plane) for plane in planes}) > 1:
             raise ValueError("there are more codes than residuals, or fewer")
         table.check(len(planes[0]))
-        return cls(table, planes[0], planes[1] if residuals else None, maps)
+        return cls(table, planes, packing, maps)
 
     @property
     def dim(self) -> int:
         """Width of a token vector."""
-        return int(self._codes.shape[1])
+        return int(self._planes[0].shape[1]) if self.packing is None else self.packing.dim
 
     @property
     def has_residuals(self) -> bool:
         """Whether there are 16 bits for each number."""
-        return self._residuals is not None
+        return len(self._planes) > 1
 
     def __len__(self) -> int:
         return len(self.table.pids)
 
     def joined(self, other: Vectors) -> Vectors:
         """Return these vectors, in memory, followed by those of passages of larger pids."""
+        if not len(other):
+            return self
         table = Table(*(np.concatenate(columns) for columns in zip(self.table, other.table, strict=True)))
-        table.starts[len(self) :] += len(self._codes)
-        residuals = None
-        if self._residuals is not None and other._residuals is not None:
-            residuals = np.concatenate([self._residuals, other._residuals])
-        return Vectors(table, np.concatenate([self._codes, other._codes]), residuals)
+        table.starts[len(self) :] += len(self._planes[0])
+        pairs = zip(self._planes, other._planes, strict=True)
+        return Vectors(table, [np.concatenate(pair) for pair in pairs], self.packing)
 
     def take(self, rows: Rows, *, residuals: bool = True) -> Quantized:
         """Return the token vectors of the passages in these rows, one after the other."""
-        table = self.table
-        starts, lengths = table.starts[rows], table.lengths[rows]
-        planes = [self._codes] if self._residuals is None or not residuals else [self._codes, self._residuals]
+        codes, *rest = self.stored(rows, 2 if residuals else 1)
+        if self.packing is not None:
+            codes = self.packing.unpack(codes)
+        return Quantized(codes, rest[0] if rest else None, self.table.scales[rows])
+
+    def stored(self, rows: Rows, n: int | None = None) -> Planes:
+        """Return the same as it lies in the first `n` files, or all."""
+        starts, lengths, planes = self.table.starts[rows], self.table.lengths[rows], self._planes[:n]
         if (starts[1:] == starts[:-1] + lengths[:-1]).all():  # they lie that way: no copy
             span = slice(int(starts[0]), int(starts[-1] + lengths[-1])) if len(rows) else slice(0)
-            taken = [plane[span] for plane in planes]
-        else:
-            places = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
-            taken = [np.take(plane, places, axis=0) for plane in planes]  # in half the time of indexing
-        return Quantized(taken[0], taken[1] if len(taken) > 1 else None, table.scales[rows])
+            return [plane[span] for plane in planes]
+        places = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+        return [np.take(plane, places, axis=0) for plane in planes]  # in half the time of indexing
 
     def blocks(self, rows: Rows, tokens: int = TOKENS_BLOCK) -> list[Rows]:
         """Return the rows in runs of about so many tokens."""
@@ -196,20 +206,21 @@ class Vectors:
         for block in self.blocks(np.arange(len(self)) if rows is None else rows, tokens):
             yield block
             starts = self.table.starts[block]
-            first = int(starts.min()) * self.dim // mmap.PAGESIZE * mmap.PAGESIZE
-            end = int((starts + self.table.lengths[block]).max()) * self.dim
+            width = self._planes[0].shape[1]
+            first = int(starts.min()) * width // mmap.PAGESIZE * mmap.PAGESIZE
+            end = int((starts + self.table.lengths[block]).max()) * width
             for memory in self._maps:
                 if hasattr(memory, "madvise"):  # not on Windows
                     memory.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
-def _map(path: Path, dim: int, maps: list[mmap.mmap]) -> Codes:
+def _map(path: Path, width: int, maps: list[mmap.mmap]) -> NDArray[np.int8]:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size == 0 or size % dim:
-            raise ValueError(f"{path.name} has {size} bytes, which are no vectors of {dim} numbers")
+        if size == 0 or size % width:
+            raise ValueError(f"{path.name} has {size} bytes, which are no vectors of {width} bytes")
         maps.append(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))  # torch warns of read-only memory
-    return np.frombuffer(maps[-1], np.int8).reshape(-1, dim)
+    return np.frombuffer(maps[-1], np.int8).reshape(-1, width)
 
 
 def _concatenate(scores: Sequence[Floats]) -> Floats:

@@ -22,7 +22,7 @@ from .snapshot import Snapshot, load_codebook
 from .state import State, read_state
 
 SAMPLE = 64  # passages of each segment
-UNIT_TOLERANCE = 0.01  # quantized vectors keep the length of a unit vector within a thousandth
+UNIT_TOLERANCE = 0.02  # of lengths; those of centroids, whose codes share a scale, vary by a hundredth
 
 
 class Fault(NamedTuple):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ...errors import PassageIndexError
 from ...types import Passage, TokenVectors
 from ..files import storage_errors, sync
-from ..quantization.scalar import Quantized, quantize
+from ..quantization.packing import Packing
+from ..quantization.scalar import quantize
 from ..validation import PidSequence, check_add
 from .buffer import BUFFER_TOKENS, insert_buffered, read_buffered
 from .folder import new_segment_name, postings_suffix
@@ -89,10 +90,9 @@ class LocalWriter:
             self._remove(pids_of(self._connection, [passage.document_id for passage in passages]))
         insert_passages(self._connection, passages, self._field_ids)
         if self._growing is None and self._buffered_tokens + len(vectors.vectors) > BUFFER_TOKENS:
-            self._growing = self._new_segment()
+            self._growing = self._new_segment(vectors)
         for first, last, block in _blocks(vectors):
-            quantized = quantize(block.vectors, block.lengths, residuals=self._before.residuals)
-            self._store(pids[first:last], block.lengths.numpy(), quantized)
+            self._store(pids[first:last], block)
         self._changed, self._failed = True, False
 
     def delete(self, document_ids: Sequence[str]) -> int:
@@ -104,21 +104,29 @@ class LocalWriter:
         self._failed = False
         return len(pids)
 
-    def _store(self, pids: Sequence[int], lengths: Rows, quantized: Quantized) -> None:
+    def _store(self, pids: Sequence[int], vectors: TokenVectors) -> None:
         if self._growing is not None:
-            self._growing.append(pids, lengths, quantized)
+            self._growing.add(pids, vectors)
             return
-        insert_buffered(self._connection, pids, lengths, quantized)
+        quantized = quantize(vectors.vectors, vectors.lengths, residuals=self._before.storage.has_residuals)
+        insert_buffered(self._connection, pids, vectors.lengths.numpy(), quantized)
         self._buffered += len(pids)
-        self._buffered_tokens += int(lengths.sum())
+        self._buffered_tokens += len(vectors.vectors)
 
-    def _new_segment(self) -> VectorWriter:
-        """Begin a segment with what is in the buffer."""
-        dim = self._before.meta.dim
-        growing = VectorWriter(self._folder, new_segment_name(), dim, residuals=self._before.residuals)
+    def _new_segment(self, coming: TokenVectors) -> VectorWriter:
+        """Begin a segment with what is in the buffer, for what is coming."""
+        dim, storage, packing = self._before.meta.dim, self._before.storage, self._snapshot.packing
         buffered = read_buffered(self._connection, dim)
-        if len(buffered):
-            growing.append(buffered.table.pids, buffered.table.lengths, buffered.take(np.arange(len(buffered))))
+        there = np.arange(len(buffered))
+        if storage.is_packed and packing is None:
+            sample = coming.vectors.detach().float().cpu()
+            packing = Packing.fit(torch.cat([buffered.vectors_of(there).vectors, sample]))
+        growing = VectorWriter(self._folder, new_segment_name(), dim, storage, packing)
+        table = buffered.table
+        if len(buffered) and packing is not None:
+            growing.add(table.pids, buffered.vectors_of(there))
+        elif len(buffered):
+            growing.copy(table.pids, table.lengths, table.scales, buffered.stored(there))
         self._connection.execute("DELETE FROM buffer")
         self._buffered = self._buffered_tokens = 0
         return growing
@@ -204,7 +212,7 @@ def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Sn
     files = dict(growing.finish(pids))
     if not growing.passages:
         return None  # its files are orphans
-    vectors = Vectors.open(folder, growing.name, state.meta.dim, residuals=state.residuals)
+    vectors = Vectors.open(folder, growing.name, state.meta.dim, state.storage)
     if snapshot.codebook is not None and state.codebook is not None:
         end = postings_suffix(state.codebook.name)
         files[end] = assign_postings(folder / f"{growing.name}{end}", vectors, snapshot.codebook)

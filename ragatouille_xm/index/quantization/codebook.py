@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -104,16 +105,20 @@ class Codebook:
     """
 
     def __init__(self, centroids: torch.Tensor, cells: Cells | None = None) -> None:
-        self.centroids = centroids.float().contiguous()
         self.cells = cells
-        self._codes, self._scale = quantize_shared(self.centroids)
+        self._codes, self._scale = quantize_shared(centroids)
         if cells is not None:
             self._centres, _ = quantize_shared(cells.centres)
             ends = cells.ends.tolist()
             self._spans = list(zip([0, *ends], ends, strict=False))
 
     def __len__(self) -> int:
-        return len(self.centroids)
+        return len(self._codes)
+
+    @cached_property
+    def centroids(self) -> torch.Tensor:
+        """The centroids as they are stored: ``(K, dim)``, float32, of about unit length."""
+        return unrotate(torch.from_numpy(self._codes).float() * self._scale)
 
     @staticmethod
     def size_for(tokens: int) -> int:
@@ -262,13 +267,20 @@ class Codebook:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return what a file of it holds."""
         cells = {} if self.cells is None else {"centres": self.cells.centres, "ends": self.cells.ends}
-        return {"centroids": self.centroids, **cells}
+        return {
+            "codes": torch.from_numpy(self._codes),
+            "scale": torch.tensor(self._scale, dtype=torch.float64),
+            **cells,
+        }
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor]) -> Codebook:
         """Return the codebook that a file holds. Raise `KeyError` if it holds none."""
         cells = Cells(tensors["centres"], tensors["ends"]) if "centres" in tensors else None
-        return cls(tensors["centroids"], cells)
+        codes, scale = tensors["codes"], float(tensors["scale"])
+        made = cls(unrotate(codes.float() * scale), cells)
+        made._codes, made._scale = codes.numpy(), scale  # to the bit
+        return made
 
     def save(self, path: Path) -> None:
         """Write it to a safetensors file, through to the disk. Raise `StorageError` if that is not possible."""

@@ -25,7 +25,7 @@ def some(n: int, first: int = 0) -> tuple[list[Passage], TokenVectors]:
     return passages, TokenVectors(vectors, lengths)
 
 
-@pytest.fixture(params=["int16", "int8"])
+@pytest.fixture(params=["int16", "int8", "int4"])
 def index(request, folder, monkeypatch) -> Iterator[LocalIndex]:
     """An index of a segment of 150 passages and 50 in the buffer."""
     monkeypatch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 300)
@@ -40,7 +40,7 @@ def index(request, folder, monkeypatch) -> Iterator[LocalIndex]:
 @pytest.fixture
 def near(index) -> float:
     """How far scores of the device may be from those of the CPU, which rounds queries too."""
-    return 2e-3 if index.state.residuals else 0.03
+    return {"int16": 2e-3, "int8": 0.03, "int4": 0.05}[index.meta.storage]
 
 
 QUERIES = torch.nn.functional.normalize(torch.randn(40, 3, DIM, generator=torch.Generator().manual_seed(7)), dim=2)

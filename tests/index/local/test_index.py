@@ -76,7 +76,7 @@ def test_open_what_is_not_there(folder):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("storage", ["int16", "int8"])
+@pytest.mark.parametrize("storage", ["int16", "int8", "int4"])
 def test_a_build_replaces_the_index_in_one_step(folder, storage):
     index = create(folder, 5)
     with LocalIndex.build(folder, **(KEPT | {"settings": {"new": True}, "storage": storage})) as draft:

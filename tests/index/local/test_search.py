@@ -34,7 +34,7 @@ def filled(n: int, moved: float) -> torch.Tensor:
     return torch.cat([rows, normalize(fills, dim=2)], 1)
 
 
-@pytest.fixture(scope="module", params=["int16", "int8"])
+@pytest.fixture(scope="module", params=["int16", "int8", "int4"])
 def index(request) -> Iterator[LocalIndex]:
     """An index of two segments, a codebook, and a few passages in the buffer, each of them twice."""
     generator = torch.Generator().manual_seed(0)

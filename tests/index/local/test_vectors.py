@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ragatouille_xm.errors import StorageError
+from ragatouille_xm.index.local.storages import STORAGES
 from ragatouille_xm.index.local.vector_writer import VectorWriter
 from ragatouille_xm.index.local.vectors import RECORD, Table, Vectors
 from ragatouille_xm.index.quantization.query import Query
-from ragatouille_xm.index.quantization.scalar import quantize
 from ragatouille_xm.scoring import maxsim
 from ragatouille_xm.types import TokenVectors
 
@@ -33,16 +33,15 @@ def residuals(request) -> bool:
 
 @pytest.fixture
 def writer(tmp_path, residuals) -> VectorWriter:
-    return VectorWriter(tmp_path, NAME, DIM, residuals=residuals)
+    return VectorWriter(tmp_path, NAME, DIM, STORAGES["int16" if residuals else "int8"])
 
 
 def append(writer: VectorWriter, pids: object, vectors: TokenVectors) -> None:
-    wide = "residuals" in {path.suffix[1:] for path in writer._folder.iterdir()}
-    writer.append(list(pids), vectors.lengths.numpy(), quantize(vectors.vectors, vectors.lengths, residuals=wide))
+    writer.add(list(pids), vectors)
 
 
 def opened(folder: Path, residuals: bool) -> Vectors:
-    return Vectors.open(folder, NAME, DIM, residuals=residuals)
+    return Vectors.open(folder, NAME, DIM, STORAGES["int16" if residuals else "int8"])
 
 
 def write(writer: VectorWriter, pids: object, vectors: TokenVectors) -> Vectors:
@@ -138,7 +137,7 @@ def test_what_another_process_left_unfinished_is_cut_off(writer, tmp_path, resid
     for path in tmp_path.iterdir():
         with open(path, "ab") as file:
             file.write(b"???")
-    late = VectorWriter(tmp_path, NAME, DIM, residuals=residuals)
+    late = VectorWriter(tmp_path, NAME, DIM, STORAGES["int16" if residuals else "int8"])
     late.recover(passages, tokens)
     append(late, [6], (one := some(1, seed=3)))
     files = late.finish(np.arange(9))
@@ -152,7 +151,7 @@ def test_files_that_hold_less_than_was_committed_are_refused(writer, tmp_path, r
     passages, tokens = writer.passages, writer.tokens
     writer.close()
     os.truncate(tmp_path / f"{NAME}{end}", 3 * DIM)
-    late = VectorWriter(tmp_path, NAME, DIM, residuals=residuals)
+    late = VectorWriter(tmp_path, NAME, DIM, STORAGES["int16" if residuals else "int8"])
     with pytest.raises(ValueError, match=f"{NAME}{end} is shorter"):
         late.recover(passages, tokens)
 
@@ -165,7 +164,7 @@ def test_what_is_not_wanted_is_discarded(writer, tmp_path):
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(StorageError, match="missing"):
-        VectorWriter(tmp_path / "missing", NAME, DIM, residuals=False)
+        VectorWriter(tmp_path / "missing", NAME, DIM, STORAGES["int8"])
 
 
 # ---- damage
@@ -174,8 +173,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("end", "change", "what"),
     [
-        (".codes", lambda content: content[:-1], "no vectors of 8 numbers"),
-        (".codes", lambda content: b"", "no vectors of 8 numbers"),
+        (".codes", lambda content: content[:-1], "no vectors of 8 bytes"),
+        (".codes", lambda content: b"", "no vectors of 8 bytes"),
         (".codes", lambda content: content[:-DIM], "more codes than residuals|outside of"),
         (".table", lambda content: content[:-1], "multiple"),
         (".table", lambda content: content[: RECORD.itemsize] * 2, "do not grow"),

@@ -162,7 +162,7 @@ def test_vectors_that_are_not_of_unit_length(place):
 
 
 def test_postings_of_passages_that_are_not_there(place):
-    forge_file(place, ".postings-", lambda content: content[:-4] + np.int32(900).tobytes())
+    forge_file(place, ".postings-", lambda content: content[:-2] + np.uint16(900).tobytes())
     assert "passages that the segment does not have" in faults(place, full=False)
 
 
