@@ -19,60 +19,43 @@ A system that is not asked for keeps its numbers in the results. The last two co
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any, Protocol
 
 import bm25s
-import ir_measures
-import numpy as np
+import retrieval
 import torch
-from demo_checkpoint.split import languages_in, page_of, part_of, queried, sections_of
-from ir_measures import RR, Qrel, R, ScoredDoc
+from demo_checkpoint.split import languages_in
+from ir_measures import Qrel, ScoredDoc
+from retrieval import (
+    DATA,
+    DEPTH,
+    MEASURES,
+    Set,
+    Values,
+    averaged,
+    keep_queries,
+    measured,
+    queries_file,
+    read_json,
+    words_of,
+    write_json,
+)
 
 from ragatouille_xm.demo.checkpoint import RECIPE
 from ragatouille_xm.demo.delta import find_delta
 from ragatouille_xm.encoder import Encoder
-from ragatouille_xm.evaluation.significance import LEVEL, holm, paired_test
+from ragatouille_xm.evaluation.significance import LEVEL
 from ragatouille_xm.scoring import maxsim
 
-DEPTH = 100
-MEASURES = {"mrr@10": RR @ 10, "r@100": R @ 100}
 TRAINED = "trained"
 MIXED_QUERIES = 80
 DTYPE = torch.bfloat16  # of every encoder here: three times as fast as float32 on this machine
-UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
 NO_ADAPTER = "la"  # Latin's was never trained, so it still adds nothing
-
-
-@dataclass(frozen=True)
-class Set:
-    """A language's passages by id, test queries by id, and the section of each."""
-
-    language: str
-    passages: dict[str, str]
-    queries: dict[str, str]
-    sections: dict[str, str]
-
-    @classmethod
-    def read(cls, folder: Path) -> Set:
-        def rows(name: str) -> dict[str, str]:
-            lines = (folder / name).read_text(encoding="utf-8").split("\n")
-            return {f"{folder.name}-{line.split(chr(9))[0]}": line.split("\t", 1)[1] for line in lines if line}
-
-        test = {f"{folder.name}-{q}" for q, s in queried(folder).items() if part_of(page_of(s)) == "test"}
-        queries = {qid: text for qid, text in rows("queries.tsv").items() if qid in test}
-        sections = {f"{folder.name}-{pid}": section for pid, section in sections_of(folder).items()}
-        return cls(folder.name, rows("collection.tsv"), queries, sections)
-
-
-Values = dict[str, list[float]]  # by measure, 0 to 1, of queries in their order
 
 
 class System(Protocol):
@@ -135,15 +118,6 @@ def mean_pooled(sets: Sequence[Set]) -> System:
     return search
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text, and the character bigrams where words are not set apart."""
-    return [
-        piece
-        for word in re.findall(r"\w+", text.lower())
-        for piece in ([word[i : i + 2] for i in range(max(1, len(word) - 1))] if UNSPACED.search(word) else [word])
-    ]
-
-
 def bm25(sets: Sequence[Set]) -> System:
     """bm25s with Lucene's settings."""
     indexes: dict[tuple[str, ...], bm25s.BM25] = {}
@@ -182,10 +156,7 @@ def measure(scores: torch.Tensor, ids: Sequence[str], qrels: Sequence[Qrel]) -> 
         for i, score in zip(*found, strict=True)
         if score > 0  # what BM25 did not find
     ]
-    result = {each: dict.fromkeys((qrel.query_id for qrel in qrels), 0.0) for each in MEASURES.values()}
-    for found in ir_measures.iter_calc(MEASURES.values(), qrels, run):
-        result[found.measure][found.query_id] = found.value
-    return {name: list(result[wanted].values()) for name, wanted in MEASURES.items()}
+    return measured(run, qrels)
 
 
 def alone(system: System, sets: Sequence[Set]) -> dict[str, Values]:
@@ -238,35 +209,13 @@ def in_another(
         yield queries[i], {name: values[name][place] for name in MEASURES}
 
 
-def averaged(tables: dict[str, Values]) -> dict[str, dict[str, float]]:
-    """Return the measures in percent by language, and first the mean of the languages."""
-    rows = {
-        language: {name: round(100 * mean(values[name]), 1) for name in MEASURES} for language, values in tables.items()
-    }
-    means = {name: round(mean(100 * mean(values[name]) for values in tables.values()), 1) for name in MEASURES}
-    return {"mean": means, **rows}
-
-
 # comparing
 
 
 def compared(queries: dict[str, dict[str, Values]], others: Sequence[str]) -> dict[str, Any]:
-    """Test the trained demo's reciprocal ranks against those of others, by language and over all queries.
-
-    `queries` is by system and language; corrected by Holm for the number of all these comparisons.
-    """
-    found = []
-    for other in others:
-        first, second = queries[TRAINED], queries[other]
-        pairs = {language: (first[language]["mrr@10"], second[language]["mrr@10"]) for language in first}
-        every = tuple([value for pair in pairs.values() for value in pair[side]] for side in (0, 1))
-        for language, (ours, theirs) in {"all": every, **pairs}.items():
-            difference = round(100 * (mean(ours) - mean(theirs)), 2)
-            found.append((other, language, difference, paired_test(np.array(ours), np.array(theirs))))
-    result: dict[str, Any] = {other: {} for other in others}
-    for (other, language, difference, p), corrected in zip(found, holm([p for *_, p in found]), strict=True):
-        result[other][language] = {"difference": difference, "p": round(p, 4), "corrected": round(corrected, 4)}
-    return result
+    """Test the trained demo's reciprocal ranks against those of others: see `retrieval.compared`."""
+    found = retrieval.compared(queries, [(TRAINED, other) for other in others])
+    return {other: rows for (_, other), rows in found.items()}
 
 
 def comparisons(queries: dict[str, Any]) -> dict[str, Any]:
@@ -308,13 +257,13 @@ def tables(report: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "A")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--systems", default=";".join(SYSTEMS), help="names, by semicolons")
     parser.add_argument("--languages", help="folder names, by commas; by default all")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "demo_quality.json")
     options = parser.parse_args()
     wanted = options.languages.split(",") if options.languages else languages_in(options.data)
-    sets = [Set.read(options.data / language) for language in wanted]
+    sets = [Set.read(options.data / language).of_the_test() for language in wanted]
     delta = find_delta(RECIPE)
     for name in filter(None, options.systems.split(";")):
         if name.startswith(TRAINED) and delta is None:
@@ -326,26 +275,17 @@ def main() -> None:
             values["mixed"], values["across languages"] = together(system, sets)
         trained = {"delta": delta.checksum[:8]} if delta and name.startswith(TRAINED) else {}
         record(options.out, sets, name, values, trained | {"cpu_s": round(time.process_time() - start)})
-    report = json.loads(options.out.read_text(encoding="utf-8"))
+    report = read_json(options.out)
     if TRAINED in report["systems"]:
-        report["comparisons"] = comparisons(json.loads(queries_file(options.out).read_text(encoding="utf-8")))
-        write(options.out, report)
+        report["comparisons"] = comparisons(read_json(queries_file(options.out)))
+        write_json(options.out, report)
         print(tables(report))
-
-
-def queries_file(out: Path) -> Path:
-    """Return the file of the measures of each query, beside that of their means."""
-    return out.with_name(f"{out.stem}_queries.json")
-
-
-def write(path: Path, content: Any, indent: int | None = 1) -> None:
-    path.write_text(json.dumps(content, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def record(
     out: Path, sets: Sequence[Set], name: str, values: dict[str, dict[str, Values]], facts: dict[str, Any]
 ) -> None:
-    report = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"systems": {}}
+    report = {"systems": {}} | read_json(out)
     sizes = {s.language: {"passages": len(s.passages), "test queries": len(s.queries)} for s in sets}
     report |= {
         "question": " ".join(str(__doc__).splitlines()[0].split()),
@@ -361,17 +301,8 @@ def record(
     result = {where: averaged(found) for where, found in values.items()} | facts
     report["systems"][name] = result
     print(name, {where: result[where]["mean"] for where in values}, flush=True)
-    write(out, report)
-    path = queries_file(out)
-    queries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    queries[name] = {
-        where: {
-            language: {measure: [round(value, 4) for value in each] for measure, each in found.items()}
-            for language, found in languages.items()
-        }
-        for where, languages in values.items()
-    }
-    write(path, queries, None)
+    write_json(out, report)
+    keep_queries(out, name, values)
 
 
 if __name__ == "__main__":

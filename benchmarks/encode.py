@@ -231,25 +231,24 @@ def measure_peer(options: argparse.Namespace, system: str, folder: str, threads:
 
 def quality(options: argparse.Namespace) -> dict[str, Any]:
     """Return MRR@10 of the demo checkpoint within each language, exact MaxSim, for float32 and the others."""
-    import numpy as np
     import torch
-    from quality import measure as score
-    from quality import read
+    from ir_measures import Qrel, ScoredDoc
+    from retrieval import Set, averaged, measured
 
     from ragatouille_xm.encoder import Encoder
     from ragatouille_xm.scoring import maxsim
 
     torch.set_num_threads(options.threads[-1])
     folders = sorted(path for path in options.data.iterdir() if (path / "collection.tsv").is_file())
-    sets = [read(path, options.queries, options.passages) for path in folders[:: 5 if options.quick else 1]]
+    sets = [Set.read(path).few(options.queries, options.passages) for path in folders[:: 5 if options.quick else 1]]
     report: dict[str, Any] = {}
     vectors: dict[str, dict[str, Any]] = {}
     for name, (dtype, quantize) in OURS.items():
         encoder = Encoder.from_pretrained("demo", device="cpu", dtype=dtype, quantize=quantize)
         vectors[name] = {
             s.language: (
-                encoder.encode_queries(s.queries, [s.language] * len(s.queries)),
-                encoder.encode_documents(s.passages, [s.language] * len(s.passages), max_length=LENGTH),
+                encoder.encode_queries(list(s.queries.values()), [s.language] * len(s.queries)),
+                encoder.encode_documents(list(s.passages.values()), [s.language] * len(s.passages), max_length=LENGTH),
             )
             for s in sets
         }
@@ -258,11 +257,16 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
         found = {}
         for s in sets:
             queries, passages = vectors[of_queries][s.language][0], vectors[of_passages][s.language][1]
-            order = maxsim(queries, passages.vectors, passages.lengths).argsort(1, descending=True)[:, :10].tolist()
-            run = [[s.ids[i] for i in row] for row in order]
-            found[s.language] = score(run, s.relevant)["mrr@10"]
+            values, places = maxsim(queries, passages.vectors, passages.lengths).topk(10)
+            ids = list(s.passages)
+            run = [
+                ScoredDoc(qid, ids[i], score)
+                for qid, *row in zip(s.queries, places.tolist(), values.tolist(), strict=True)
+                for i, score in zip(*row, strict=True)
+            ]
+            found[s.language] = measured(run, [Qrel(qid, qid, 1) for qid in s.queries])
         label = of_queries if of_queries == of_passages else f"queries {of_queries}, passages {of_passages}"
-        report[label] = {"mean": round(float(np.mean(list(found.values()))), 2), **found}
+        report[label] = {language: row["mrr@10"] for language, row in averaged(found).items()}
     return report
 
 

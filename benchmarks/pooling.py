@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from demo_checkpoint.split import languages_in
-from demo_quality import Set
+from retrieval import Set
 
 from ragatouille_xm.demo.checkpoint import RECIPE
 from ragatouille_xm.demo.delta import find_delta
@@ -82,7 +82,7 @@ def encode(encoder: Encoder, texts: Sequence[tuple[str, str]], queries: Sequence
 def collections(encoder: Encoder, data: Path, n_passages: int, n_queries: int) -> dict[str, Collection]:
     passages, queries, titles, beginnings = [], [], [], []
     for language in languages_in(data):
-        found = Set.read(data / language)
+        found = Set.read(data / language).of_the_test()
         asked = list(found.queries)[:n_queries]
         kept = [*asked, *(key for key in found.passages if key not in found.queries)][:n_passages]
         queries += [(language, found.queries[key], len(passages) + i) for i, key in enumerate(asked)]

@@ -23,7 +23,9 @@ def script() -> Iterator[ModuleType]:
     sys.path.insert(0, str(BENCHMARKS))
     yield importlib.import_module("demo_quality")
     sys.path.remove(str(BENCHMARKS))
-    for name in [name for name in sys.modules if name.split(".")[0] in ("demo_quality", "demo_checkpoint")]:
+    for name in [
+        name for name in sys.modules if name.split(".")[0] in ("demo_quality", "retrieval", "demo_checkpoint")
+    ]:
         del sys.modules[name]
 
 
