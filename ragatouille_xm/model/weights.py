@@ -22,6 +22,7 @@ from ..files import is_file_name, lacks_memory, open_regular, parse_json
 
 logger = logging.getLogger(__name__)
 
+_NORMS = {"gamma": "weight", "beta": "bias"}
 _SAMPLE = 1 << 16  # bytes hashed of a weights file's start, middle and end
 
 
@@ -55,7 +56,7 @@ class Weights:
             raise CheckpointError(
                 f"The checkpoint folder {str(folder)!r} has no weights: no model.safetensors and no pytorch_model.bin."
             )
-        return cls({name: (shard, name) for shard in shards for name in _names(shard)})
+        return cls({_today(name): (shard, name) for shard in shards for name in _names(shard)})
 
     @classmethod
     def open_pickle(cls, path: Path) -> Weights:
@@ -165,6 +166,12 @@ def _shards(folder: Path, single: str) -> list[Path]:
         if not os.path.isfile(folder / name):
             raise CheckpointError(f"The checkpoint folder {str(folder)!r} lacks the shard {name!r}. Download it again.")
     return [folder / name for name in names]
+
+
+def _today(name: str) -> str:
+    """Return the name of a tensor today: old files have TensorFlow's names of norms, and so have transformers 5.3's."""
+    stem, _, last = name.rpartition(".")
+    return f"{stem}.{_NORMS[last]}" if last in _NORMS and stem.endswith("LayerNorm") else name
 
 
 def _names(path: Path) -> list[str]:

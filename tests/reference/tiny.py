@@ -203,10 +203,12 @@ def _write_settings(path: Path, config: Mapping[str, Any], dim: int, metadata: M
 # Tokenizers: plain tokenizer.json files of the oldest form still read, so that every version reads the same thing
 
 
-def _write_xlmr_tokenizer(path: Path) -> list[str]:
+def _write_xlmr_tokenizer(
+    path: Path, *, ranges: Sequence[tuple[int, int]] = _RANGES, more: str = _HANGUL_AND_HAN
+) -> list[str]:
     """Write a Unigram tokenizer laid out as XLM-R's: the same special ids, "," 4, "." 5, "▁" 6, ``<mask>`` last."""
     glued = set(",.\\|")  # as in XLM-R, these have no form with a blank before them
-    characters = [chr(c) for low, high in _RANGES for c in range(low, high)] + list(_HANGUL_AND_HAN)
+    characters = [chr(c) for low, high in ranges for c in range(low, high)] + list(more)
     marks = list(string.punctuation) + ["▁" + c for c in string.punctuation if c not in glued]
     ordinary = list(dict.fromkeys([",", ".", "▁", *_PIECES.split(), *marks, *characters]))
     pieces = ["<s>", "<pad>", "</s>", "<unk>", *ordinary, "<mask>"]
