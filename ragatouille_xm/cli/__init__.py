@@ -7,11 +7,33 @@ from __future__ import annotations
 
 import gc
 
-from . import demo, doctor, evaluate, index, languages, search, train, transfer  # each registers its commands
+from . import (
+    checkpoints,
+    demo,
+    doctor,
+    evaluate,
+    index,
+    languages,
+    search,
+    train,
+    transfer,
+)  # each registers its commands
 from .app import app
 from .streams import guarded_streams
 
-__all__ = ["app", "demo", "doctor", "evaluate", "index", "languages", "main", "search", "train", "transfer"]
+__all__ = [
+    "app",
+    "checkpoints",
+    "demo",
+    "doctor",
+    "evaluate",
+    "index",
+    "languages",
+    "main",
+    "search",
+    "train",
+    "transfer",
+]
 
 
 def main() -> None:
