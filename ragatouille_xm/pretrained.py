@@ -679,6 +679,42 @@ class RAGPretrainedModel(Searchable):
         """Discard the documents that `encode` holds in memory; `force` is accepted for compatibility."""
         self._encoded = None
 
+    def save_pretrained(self, path: str | Path, *, format: str = "colbert-ai", language: str | None = None) -> str:
+        """Write the checkpoint into a folder that another library loads, and gets the same vectors.
+
+        ``docs/guide/checkpoints.md`` has what each library does with it.
+
+        Parameters
+        ----------
+        path : str or Path
+            Folder to make.
+        format : str
+            ``"colbert-ai"``, which this package loads as well; or ``"sentence-transformers"``, for that library's
+            ``MultiVectorEncoder`` and PyLate's ``models.ColBERT``.
+        language : str, optional
+            The one language whose adapter the other library uses for every text; by default the checkpoint's default.
+
+        Returns
+        -------
+        str
+            The folder.
+
+        Raises
+        ------
+        InputError
+            If `format` is unknown, the folder is not empty, or the checkpoint cannot be had in that form.
+        LanguageError
+            If `language` is not a language.
+
+        Examples
+        --------
+        >>> RAG.save_pretrained("for-pylate", format="sentence-transformers", language="fr")  # doctest: +SKIP
+        '/home/me/for-pylate'
+        """
+        from .transfer.checkpoint import write_checkpoint
+
+        return str(write_checkpoint(self.encoder, path, format, language))
+
     def as_langchain_retriever(self, **kwargs: Any) -> Any:
         """Return a LangChain ``BaseRetriever``; `kwargs` are its fields: ``k``, ``filter``, ``index_name``, ….
 

@@ -7,11 +7,35 @@ from __future__ import annotations
 
 import gc
 
-from . import demo, doctor, evaluate, index, languages, search, serve, train, transfer  # each registers its commands
+from . import (
+    checkpoints,
+    demo,
+    doctor,
+    evaluate,
+    index,
+    languages,
+    search,
+    serve,
+    train,
+    transfer,
+)  # each registers its commands
 from .app import app
 from .streams import guarded_streams
 
-__all__ = ["app", "demo", "doctor", "evaluate", "index", "languages", "main", "search", "serve", "train", "transfer"]
+__all__ = [
+    "app",
+    "checkpoints",
+    "demo",
+    "doctor",
+    "evaluate",
+    "index",
+    "languages",
+    "main",
+    "search",
+    "serve",
+    "train",
+    "transfer",
+]
 
 
 def main() -> None:

@@ -124,4 +124,8 @@ class ColBERT:
         # Checked before the transfer: on a GPU, the host would wait for the result.
         mask = None if bool(attention_mask.all()) else attention_mask.to(self.device, non_blocking=True)
         hidden = self.backbone(input_ids.to(self.device, non_blocking=True), mask, adapters)
+        return self.project(hidden)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Map hidden states ``(b, L, hidden)`` to token vectors ``(b, L, dim)``, float32, of unit length."""
         return F.normalize(self.head(hidden).float(), dim=-1)

@@ -21,7 +21,8 @@ from .linear import Int8Linear, PackedAdapter, PackedLinear, pack, pack_adapter
 from .settings import read_fields
 from .weights import Weights
 
-Segment = tuple[tuple[Adapter, ...], int, int]  # adapters of all layers, first row, end row (exclusive)
+# Adapters of all layers, first row, end row (exclusive; None for the last one)
+Segment = tuple[tuple[Adapter, ...], int, int | None]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -147,7 +148,7 @@ class XmodLayer(nn.Module):
         self.output_norm = nn.LayerNorm(hidden, eps)
         self.adapter_norm = nn.LayerNorm(hidden, eps) if config.adapter_layer_norm else None
 
-    def forward(self, x: Tensor, mask: Tensor | None, adapters: Sequence[tuple[Adapter, int, int]]) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, adapters: Sequence[tuple[Adapter, int, int | None]]) -> Tensor:
         """Map (b, L, hidden) to the same shape; `mask` is (b, 1, 1, L), true for tokens that may be attended to."""
         pre_norm = self.config.pre_norm
         x = x + self._attend(self.attention_norm(x) if pre_norm else x, mask)
@@ -165,7 +166,7 @@ class XmodLayer(nn.Module):
         output: Tensor = self.attention_output(attended.transpose(1, 2).reshape(b, length, hidden))
         return output
 
-    def _adapt(self, x: Tensor, adapters: Sequence[tuple[Adapter, int, int]]) -> Tensor:
+    def _adapt(self, x: Tensor, adapters: Sequence[tuple[Adapter, int, int | None]]) -> Tensor:
         residual = x
         if self.adapter_norm is not None:
             x = self.adapter_norm(x)
@@ -289,6 +290,10 @@ class XmodEncoder(nn.Module):
         torch.Tensor
             Shape ``(b, L, hidden_size)``.
         """
+        return self.encode(input_ids, attention_mask, list(self._segments(adapters)))
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None, segments: Sequence[Segment]) -> Tensor:
+        """Encode a batch whose adapters are at hand, as `forward` does."""
         pad = self.config.pad_token_id
         real = input_ids.ne(pad).long()
         positions = real.cumsum(1) * real + pad
@@ -296,7 +301,6 @@ class XmodEncoder(nn.Module):
             self.words(input_ids).to(self.types.weight.dtype) + self.positions(positions) + self.types.weight[0]
         )
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-        segments = list(self._segments(adapters))
         for i, layer in enumerate(self.layers):
             x = layer(x, mask, [(each[i], start, end) for each, start, end in segments])
         return x if self.final_norm is None else self.final_norm(x)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import CheckpointError, InputError
 from .token_settings import TokenSettings as TokenSettings
-from .tokenizer_files import known, load_vocabulary, tokeniser_errors
+from .tokenizer_files import Vocabulary, known, load_vocabulary, tokeniser_errors
 
 if TYPE_CHECKING:
     import torch
@@ -160,6 +160,16 @@ class ColBERTTokenizer:
     def __len__(self) -> int:
         """Return the number of ids; the embedding table must have at least as many rows."""
         return self._vocabulary.size
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokeniser, without what ColBERT adds to it."""
+        return self._vocabulary
+
+    @property
+    def skipped(self) -> frozenset[int]:
+        """Ids of tokens whose vectors are dropped from passages."""
+        return self._skipped
 
     def documents(self, texts: Sequence[str], max_length: int) -> list[Tokens]:
         """Tokenise passages, truncating each to `max_length` tokens, including special tokens.

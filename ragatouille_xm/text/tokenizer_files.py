@@ -47,6 +47,11 @@ class Vocabulary(Protocol):
     mask: int
     size: int
 
+    @property
+    def backend(self) -> Tokenizer | None:
+        """The tokeniser as the tokenizers library has it; None if it is of another."""
+        ...
+
     def id_of(self, token: str) -> int | None:
         """Return the id of a token, or that of the unknown token; None if there is neither."""
         ...
@@ -127,6 +132,11 @@ class JsonVocabulary:
         self.mask = known(special["mask_token"], "mask_token")
         self.size = _size(tokenizer)
 
+    @property
+    def backend(self) -> Tokenizer:
+        """The tokeniser as the tokenizers library has it."""
+        return self._tokenizer
+
     def id_of(self, token: str) -> int | None:
         """Return the id of a token, or that of the unknown token; None if there is neither."""
         found = self._tokenizer.token_to_id(token)
@@ -176,10 +186,15 @@ class TransformersVocabulary:
         ids: list[list[int]] = self._tokenizer(texts, verbose=False, add_special_tokens=special)["input_ids"]
         return ids
 
+    @property
+    def backend(self) -> Tokenizer | None:
+        """The tokeniser as the tokenizers library has it; None if it is not a fast one."""
+        found: Tokenizer | None = getattr(self._tokenizer, "backend_tokenizer", None)
+        return found
+
     def encoding(self, text: str) -> Encoding | None:
         """Return the tokens of a text, with special tokens, and where they stand, if they are of a fast tokeniser."""
-        fast = getattr(self._tokenizer, "backend_tokenizer", None)
-        return None if fast is None else fast.encode(text)
+        return None if self.backend is None else self.backend.encode(text)
 
 
 def _lowercased(tokenizer: Tokenizer) -> Tokenizer:

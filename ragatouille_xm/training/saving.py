@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,19 +53,32 @@ def save_checkpoint(
     InputError
         If the folder cannot be written.
     """
-    temporary = folder.with_name(folder.name + ".tmp")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with new_folder(folder) as temporary:
         for path in base.folder.iterdir():
             if path.is_file() and _is_copied(path.name):
                 shutil.copyfile(path, temporary / path.name)
-        _write_json(temporary / "config.json", base.config | dict(config or {}))
-        _write_json(temporary / "artifact.metadata", _metadata(base) | dict(metadata or {}))
+        write_json(temporary / "config.json", base.config | dict(config or {}))
+        write_json(temporary / "artifact.metadata", _metadata(base) | dict(metadata or {}))
         tensors = {name: base.weights.get(name) for name in base.weights.names if name not in changed}
         save_file(tensors | dict(changed), temporary / "model.safetensors", metadata={"format": "pt"})
         if also is not None:
             also(temporary)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write a checkpoint into; it becomes `folder`, and replaces one, if nothing fails.
+
+    Raises
+    ------
+    InputError
+        If something cannot be written.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
@@ -86,5 +100,6 @@ def _metadata(base: Checkpoint) -> dict[str, Any]:
     return stored | {k: v for k, v in asdict(base.settings).items() if k in stored or v != usual[k]}
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, to be read by people too."""
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
