@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ LANGUAGES = ["en_XX", "fr_XX", "zh_CN", "de_DE", "ru_RU", "ja_XX", "ko_KR", "es_
 TOKENS = 64
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, languages: Sequence[str] | None = None, **size: int) -> None:
+    """Write a random checkpoint of the published one's size, or another, with adapters for all languages, or these."""
     import torch
     from safetensors.torch import save_file
     from transformers import XmodConfig, XmodModel
@@ -33,11 +35,12 @@ def build(folder: Path) -> None:
 
     config = XmodConfig(
         vocab_size=250002, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5,
-        languages=list(ADAPTERS), default_language="en_XX",
+        languages=list(languages or ADAPTERS), default_language="en_XX",
+        **size,
     )  # fmt: skip
     model = XmodModel(config, add_pooling_layer=False)
     state = {f"roberta.{name}": value for name, value in model.state_dict().items()}
-    state["linear.weight"] = torch.randn(128, 768)
+    state["linear.weight"] = torch.randn(128, config.hidden_size)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     config.architectures = ["HF_ColBERT"]

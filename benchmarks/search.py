@@ -43,13 +43,32 @@ from ragatouille_xm.config import SearchConfig
 HERE = Path(__file__).parent
 BATCH = "many queries in one call"
 PATH = re.compile(r"/\S+")  # of this machine: nobody else's business
+KINDS = {"vnni": "VNNI", "avx2": "AVX2, no VNNI", "other": "no AVX2"}  # the results of each have a file of their own
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    return field_of_processor("model name") or platform.machine()
+
+
+def kind() -> str:
+    """Return which of the instructions that matter to a search this machine has."""
+    flags = set(field_of_processor("flags").split())
+    return "vnni" if flags & {"avx512_vnni", "avx_vnni"} else "avx2" if "avx2" in flags else "other"
+
+
+def field_of_processor(name: str) -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")
 
 
 def child(python: str, threads: int, given: argparse.Namespace, *arguments: str) -> dict[str, Any]:
     """Run a measurement in a process; return its row, or why there is none."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS")
     own = SYSTEMS[arguments[1]].environment
-    environment = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": str(HERE)} | own
+    paths = os.pathsep.join(map(str, (HERE, HERE.parent)))  # this package is the one beside the script
+    environment = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": paths} | own
     start = time.monotonic()
     process = subprocess.Popen(
         [python, "-m", "search_peers.child", *arguments],
@@ -118,12 +137,11 @@ class Report:
     def __init__(self, path: Path, given: argparse.Namespace) -> None:
         self.path = path
         self._again = given.again
-        cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         self.content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"corpora": {}, "rows": []}
         self.content |= {
             "question": " ".join((__doc__ or "").split("\n\n")[0].split()),
             "machine": {
-                "cpu": cpu[0].split(":")[1].strip() if cpu else platform.machine(),
+                "cpu": f"{processor()} ({KINDS[kind()]})",
                 "cores": os.cpu_count(),
                 "torch": torch.__version__,
                 "gflops_one_thread": round(gflops(), 1),
@@ -209,7 +227,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=20, help="GB of its own that a process may hold")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--keep", action="store_true", help="leave indexes there, and search those that are")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / f"search-{kind()}.json")
     given = parser.parse_args()
     torch.set_num_threads(1)  # for the rates that floors are of
     report, found = Report(given.out, given), pythons(given)
