@@ -22,7 +22,7 @@ class Field:
         As filters write it, without ``metadata.``; dots lead into objects.
     passages : int
         That have it.
-    values : dict
+    values : tuple of (value, int)
         Its most frequent values, `MOST_VALUES` at most, with the number of passages of each.
     distinct : int
         How many values there are.
@@ -32,7 +32,7 @@ class Field:
 
     name: str
     passages: int
-    values: dict[Scalar, int]
+    values: tuple[tuple[Scalar, int], ...]  # and no dict, in which True and 1 would be one
     distinct: int
     least: float | None = None
     greatest: float | None = None
@@ -45,7 +45,7 @@ def summarize_fields(passages: Iterable[Passage]) -> list[Field]:
     --------
     >>> made = [Passage(i, "a", "…", "fr", {"year": 2020 + i, "topic": "maps"}) for i in range(2)]
     >>> [(field.name, field.values, field.least, field.greatest) for field in summarize_fields(made)]
-    [('topic', {'maps': 2}, None, None), ('year', {2020: 1, 2021: 1}, 2020.0, 2021.0)]
+    [('topic', (('maps', 2),), None, None), ('year', ((2020, 1), (2021, 1)), 2020.0, 2021.0)]
     """
     count: Counter[str] = Counter()
     values: dict[str, Counter[str]] = {}
@@ -65,7 +65,7 @@ def summarize_fields(passages: Iterable[Passage]) -> list[Field]:
         Field(
             name.removeprefix(METADATA),
             count[name],
-            {first[key]: n for key, n in most_frequent(values[name])},
+            tuple((first[key], n) for key, n in most_frequent(values[name])),
             len(values[name]),
             min(numbers[name], default=None),
             max(numbers[name], default=None),

@@ -217,7 +217,7 @@ def _field_summary(connection: sqlite3.Connection, field: int, name: str) -> Fie
     return Field(
         name.removeprefix(METADATA),
         select("count(*)", EXISTS)[0][0],
-        {value_of_key(key): n for key, n in select("value, count(*)", EQUAL, rest)},
+        tuple((value_of_key(key), n) for key, n in select("value, count(*)", EQUAL, rest)),
         select("count(DISTINCT value)", EQUAL)[0][0],
         select("min(value)", NUMBER)[0][0],
         select("max(value)", NUMBER)[0][0],

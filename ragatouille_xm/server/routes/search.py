@@ -47,9 +47,7 @@ async def fields(service: Reading, index: str) -> FieldsResponse:
     found = await service.read(retriever.index.fields)
     return FieldsResponse(
         fields=[
-            IndexField(
-                **{**vars(field), "values": [FieldValue(value=value, passages=n) for value, n in field.values.items()]}
-            )
+            IndexField(**{**vars(field), "values": [FieldValue(value=value, passages=n) for value, n in field.values]})
             for field in found
         ]
     )
