@@ -32,7 +32,7 @@ $(BIN)/pip:
 
 $(INSTALLED): $(BIN)/pip pyproject.toml integrations/demo/pyproject.toml constraints.txt
 	@echo "Installing ragatouille-xm and its demo checkpoint; PyTorch is the largest download …"
-	@$(PIP) --constraint constraints.txt --editable ".[demo]" $(DEMO)
+	@$(PIP) --constraint constraints.txt --editable ".[demo,server]" $(DEMO)
 	@touch $@
 
 $(TESTED): $(INSTALLED) integrations/*/pyproject.toml integrations/oldest.txt

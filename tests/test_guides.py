@@ -30,6 +30,7 @@ NEEDS = {
     "files.md": ["inscriptis"],
     "inputs.md": ["pandas"],
     "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
+    "serving.md": ["fastapi"],
     "training.md": ["accelerate", "matplotlib"],
 }
 LINK = re.compile(r"(?<!!)\[[^]]*\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")

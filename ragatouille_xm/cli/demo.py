@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
+from ..shell import typed
 from .app import app, facade
 from .lines import plain
-from .output import messages, plural, results, say_waiting, show_results
+from .output import messages, plural, results, say, say_waiting, show_results
 
 if TYPE_CHECKING:
     from ..demo import SampleDocument, SampleQuery
@@ -60,7 +61,7 @@ def demo(
         _show_summary(model, sample, indexed, TRAINED if demo_is_trained() else UNTRAINED)
         if query is None:
             _show_bundled_queries(model, demo_queries())
-            _show_next_steps()
+            _show_next_steps(model.catalog.path(str(model.current_index)))
         else:
             [language] = model.catalog.get().query_languages([query], None)
             show_results(query, language, cast("list[Result]", model.search(query, k=K, language=language)))
@@ -144,7 +145,7 @@ def _show_compact(query: SampleQuery, language: str, found: Sequence[Result]) ->
     console.print()
 
 
-def _show_next_steps() -> None:
+def _show_next_steps(index: Path) -> None:
     """Name what to try next, on stderr."""
     called = Path(sys.argv[0])
     is_hidden = called.name == "ragatouille-xm" and not shutil.which("ragatouille-xm")  # in an inactive environment
@@ -152,11 +153,11 @@ def _show_next_steps() -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(min_width=len("Checkpoint"))
     table.add_row(Text("Ask", "dim"), Text(f'{command} demo "…"'))
-    table.add_row(Text("Notebooks", "dim"), "notebooks/: a quickstart, RAG chains, a folder of your own")
-    table.add_row(Text("Docs", "dim"), "README.md, then docs/guide/, a page for each task")
+    table.add_row(Text("Docs", "dim"), "README.md, docs/guide/ (a page for each task), notebooks/")
     console = messages()
     console.print()
     console.print(table)
+    say(f"{command} serve {typed(str(index))}", label="Page        ", style="dim")  # on one line, to be copied
 
 
 def _width() -> int:

@@ -51,7 +51,7 @@ def serve(
     root: RootOption = Path(".ragatouille"),
     device: DevicesOption = None,
 ) -> None:
-    """Serve indexes over HTTP: an API with its description at /docs, and a search page at /.
+    """Serve indexes over HTTP: a search page at /, and an API that /openapi.json describes.
 
     Everything is in one process, with the checkpoint in memory once. Stop it with Ctrl-C: requests under way are
     answered first.

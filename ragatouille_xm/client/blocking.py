@@ -93,9 +93,14 @@ class RAGClient(Searchable):
         min_score: float | None = None,
         exact: bool = False,
         explain: bool = False,
+        group_by_document: bool = False,
+        context: int = 0,
     ) -> Results:
         """Search an index: see `RAGPretrainedModel.search`."""
-        options = {"k": k, "force_fast": force_fast, "min_score": min_score, "exact": exact, "explain": explain}
+        options = {
+            "k": k, "force_fast": force_fast, "min_score": min_score, "exact": exact, "explain": explain,
+            "group_by_document": group_by_document, "context": context,
+        }  # fmt: skip
         call = calls.search(self._named(index_name), query, zero_index_ranks, language, filter, doc_ids, **options)
         found: Results = self._send(call)
         return found

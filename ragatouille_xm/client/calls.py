@@ -12,7 +12,7 @@ from ..corpus.filters import parse_filter
 from ..corpus.passages import read_documents, texts_and_ids
 from ..corpus.scalars import iso_text, simplified
 from ..errors import IndexNotFoundError, InputError
-from ..queries import check_k, list_of_queries
+from ..queries import check_context, check_k, list_of_queries
 from ..results import Result, Results, unwrap_single
 from ..text.detect import list_of_strings
 from ..types import DetectedLanguage, Languages
@@ -52,6 +52,7 @@ def search(
     """Search an index for one query or several; parameters as for `RAGPretrainedModel.search`."""
     queries = list_of_queries(query)
     check_k(options["k"])
+    check_context(options["context"])
     parse_filter(filter)
     asked = {
         "queries": queries,
@@ -62,10 +63,7 @@ def search(
     }
 
     def read(answer: Any) -> Results:
-        found = [
-            [_with_evidence(result, text) for result in results]
-            for text, results in zip(queries, answer["results"], strict=True)
-        ]
+        found = [[_with_evidence(result) for result in results] for results in answer["results"]]
         return unwrap_single(found, query, zero_index_ranks)
 
     return Call("POST", f"{_index(index)}/search/batch", read, asked)
@@ -159,9 +157,12 @@ def _index(name: str) -> str:
     return f"/v1/indexes/{quote(name, safe='')}"
 
 
-def _with_evidence(result: Result, query: str) -> Result:
-    if "evidence" not in result:
-        return result
-    from ..evidence import Evidence
+def _with_evidence(result: Result) -> Result:
+    found = dict(result)
+    if "evidence" in found:
+        from ..evidence import Evidence
 
-    return {**result, "evidence": Evidence.from_dict(result["evidence"], result["content"])}
+        found["evidence"] = Evidence.from_dict(found["evidence"], found["content"])
+    if "other_passages" in found:
+        found["other_passages"] = [_with_evidence(each) for each in found["other_passages"]]
+    return found

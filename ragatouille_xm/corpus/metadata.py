@@ -179,6 +179,22 @@ def equality_key(value: Scalar) -> str:
     return f"n{value!r}"
 
 
+def value_of_key(key: str) -> Scalar:
+    """Return a value that has this `equality_key`.
+
+    Examples
+    --------
+    >>> [value_of_key(equality_key(value)) for value in ("a", None, True, 3, 2.5)]
+    ['a', None, True, 3, 2.5]
+    """
+    kind, written = key[:1], key[1:]
+    if kind == "s":
+        return written
+    if kind == "n":
+        return float(written) if set(written) & set(".en") else int(written)
+    return None if kind == "z" else written == "1"
+
+
 def range_value(value: object) -> float | None:
     """Return the number by which a range compares `value`, or None for a value that is in no range of numbers.
 

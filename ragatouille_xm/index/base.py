@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..config import SearchConfig
+from ..corpus.fields import Field
 from ..corpus.filters import Condition
 from ..types import Hits, Passage, TokenVectors
 
@@ -74,6 +75,10 @@ class PassageIndex(Protocol):
 
     def languages(self) -> dict[str, int]:
         """Return the number of passages of each language, most frequent first, ties by code."""
+        ...
+
+    def fields(self) -> list[Field]:
+        """Return the metadata fields and what they hold, by name: see `ragatouille_xm.corpus.fields`."""
         ...
 
     def contains(self, document_ids: Sequence[str]) -> set[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..config import SearchConfig
+from ..corpus.fields import Field, summarize_fields
 from ..corpus.filters import Condition, matches
 from ..errors import InputError
 from ..scoring import maxsim, top_k
@@ -227,6 +228,11 @@ class ExactIndex:
             wanted = chunk.select(torch.isin(chunk.pids, torch.tensor(list(pids), dtype=torch.int64)) & chunk.live)
             found |= zip(wanted.pids.tolist(), torch.split(wanted.vectors, wanted.lengths.tolist()), strict=True)
         return TokenVectors.of_blocks([found[pid] for pid in pids], self._dim)
+
+    def fields(self) -> list[Field]:
+        """Return the metadata fields and what they hold, by name."""
+        with self._lock:
+            return summarize_fields(self._passages.values())
 
     def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
         """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it."""

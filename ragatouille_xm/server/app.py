@@ -13,7 +13,7 @@ from ..pretrained import RAGPretrainedModel
 from . import problems
 from .limits import Limits
 from .metrics import Measured, Metrics
-from .routes import documents, model, search, status
+from .routes import documents, model, page, search, status
 from .service import Service
 from .settings import ServerSettings
 
@@ -46,10 +46,17 @@ def create_app(
         yield
         service.ready = False
 
-    app = FastAPI(title="ragatouille-xm", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="ragatouille-xm",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.service, app.state.metrics = service, metrics
     problems.install(app)
-    for routes in (search, documents, model, status):
+    for routes in (search, documents, model, status, page):
         app.include_router(routes.router)
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(Measured, metrics=metrics)

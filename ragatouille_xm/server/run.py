@@ -39,7 +39,7 @@ def run(app: FastAPI, host: str, port: int, say: Callable[[str], object]) -> Non
         signal.SIGTERM,
     ):  # uvicorn heeds them, and then passes them on
         signal.signal(number, _nothing)
-    say(f"Serving at http://{shown}:{taken} (API: /docs). Stop with Ctrl-C.")
+    say(f"Serving at http://{shown}:{taken} (API: /openapi.json). Stop with Ctrl-C.")
     server.run(sockets=[listening])
     say("Stopped.")
 

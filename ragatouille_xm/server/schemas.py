@@ -35,6 +35,8 @@ class SearchOptions(Given):
     exact: bool = Field(False, description="Score every passage.")
     force_fast: bool = Field(False, description="Score fewer candidates.")
     explain: bool = Field(False, description="Say which words matched.")
+    group_by_document: bool = Field(False, description="One result for each document: its best passage.")
+    context: Annotated[int, Field(ge=0, description="Passages before and after each result to return.")] = 0
 
 
 class SearchRequest(SearchOptions):
@@ -69,6 +71,11 @@ class SearchResult(Passage):
     relevance: float
     query_language: str | None = Field(description="Whose adapter the query went through.")
     evidence: dict[str, Any] | None = Field(None, description="With `explain`: which words matched, and where.")
+    other_passages: list[SearchResult] | None = Field(
+        None, description="With `group_by_document`: the other passages of the document that were found."
+    )
+    context_before: list[str] | None = Field(None, description="With `context`, in the order of the text.")
+    context_after: list[str] | None = None
 
 
 class SearchResponse(BaseModel):
@@ -134,6 +141,30 @@ class IndexDescription(BaseModel):
     name: str
     passages: int
     languages: dict[str, int] = Field(description="Passages in each language.")
+
+
+class FieldValue(BaseModel):
+    """A value of a metadata field."""
+
+    value: str | bool | int | float | None
+    passages: int
+
+
+class IndexField(BaseModel):
+    """A metadata field, to filter by."""
+
+    name: str
+    passages: int = Field(description="That have it.")
+    values: list[FieldValue] = Field(description="The most frequent ones.")
+    distinct: int = Field(description="How many values there are.")
+    least: float | None = Field(description="Of its numbers.")
+    greatest: float | None
+
+
+class FieldsResponse(BaseModel):
+    """The metadata fields of an index."""
+
+    fields: list[IndexField]
 
 
 class IndexesResponse(BaseModel):

@@ -438,7 +438,7 @@ def test_demo_says_what_it_is_and_shows_what_it_finds(run: Run, tiny_demo: Path)
     assert "Of 60 such questions," in told
     assert len(lines) + len(first.stderr.splitlines()) <= 32, "one screen"
     assert max(cell_len(line) for line in lines) <= 80
-    assert [line.split()[0] for line in first.stderr.splitlines()[-3:]] == ["Ask", "Notebooks", "Docs"]
+    assert [line.split()[0] for line in first.stderr.splitlines()[-3:]] == ["Ask", "Docs", "Page"]
     again = good(run("demo"))
     assert "indexed by an earlier run" in " ".join(again.stdout.split())
     assert again.stdout.splitlines()[starts[0] :] == lines[starts[0] :]

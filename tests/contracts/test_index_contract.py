@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from operator import eq, ge, lt
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragatouille_xm.config import SearchConfig
+from ragatouille_xm.corpus.fields import Field, summarize_fields
 from ragatouille_xm.corpus.filters import matches, parse_filter
 from ragatouille_xm.index.base import PassageIndex
 from ragatouille_xm.types import TokenVectors
@@ -52,6 +54,29 @@ def test_nothing_to_do(index):
     assert index.contains([]) == set()
     assert index.search(torch.empty(0, 4, DIM), 2).pids.shape == (0, 2)
     assert len(index) == 1
+
+
+# --- Metadata fields
+
+
+def test_fields_are_those_of_the_passages_that_are_there(index):
+    metadata = [
+        METADATA,
+        {"year": 2020, "topic": "maps"},
+        {"year": 2020.0, "topic": "x" * 200},
+        {"tags": ["a", "a", True, 1]},
+    ]
+    passages = put(index, *(passage(i, str(i), metadata=each) for i, each in enumerate(metadata)))
+    assert fields(index.fields()) == fields(summarize_fields(passages))
+    index.delete([passages[1].document_id])
+    del passages[1]
+    assert fields(index.fields()) == fields(summarize_fields(passages))
+
+
+def fields(found: list[Field]) -> list[object]:
+    """Return fields without long values, which an engine need not name."""
+    short = [tuple((value, n) for value, n in field.values if len(str(value)) < 80) for field in found]
+    return [replace(field, values=values) for field, values in zip(found, short, strict=True)]
 
 
 # --- Search

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from ...config import EXACT_BELOW, SearchConfig
+from ...corpus.fields import Field, summarize_fields
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Hits, Passage, TokenVectors
@@ -249,6 +250,10 @@ class ClusterReader:
     def vectors(self, pids: Sequence[int]) -> TokenVectors:
         """Return the token vectors of `pids` as they are stored, in that order. Raise `KeyError` as `fetch` does."""
         return concat_vectors(self._stored(pids, with_vectors=True), self._dim)
+
+    def fields(self) -> list[Field]:
+        """Return the metadata fields and what they hold, by name; all passages are read for that."""
+        return summarize_fields(passage for passages, _ in self.scroll() for passage in passages)
 
     def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
         """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it.

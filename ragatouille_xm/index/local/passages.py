@@ -10,7 +10,18 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any, TypeVar
 
-from ...corpus.metadata import OWN_FIELDS, Scalar, equality_key, fields_of, instant, range_value, storable
+from ...corpus.fields import MOST_VALUES, Field
+from ...corpus.metadata import (
+    METADATA,
+    OWN_FIELDS,
+    Scalar,
+    equality_key,
+    fields_of,
+    instant,
+    range_value,
+    storable,
+    value_of_key,
+)
 from ...errors import IndexDamagedError, InputError
 from ...types import Passage
 from .folder import WAY_OUT
@@ -187,6 +198,30 @@ def known_documents(connection: sqlite3.Connection, document_ids: Iterable[str])
 def count_languages(connection: sqlite3.Connection) -> dict[str, int]:
     """Return the number of passages of each language, most frequent first, ties by code."""
     return dict(connection.execute("SELECT language, count(*) FROM passage GROUP BY 1 ORDER BY 2 DESC, 1"))
+
+
+def field_summaries(connection: sqlite3.Connection) -> list[Field]:
+    """Return the metadata fields and what they hold, by name."""
+    fields = connection.execute("SELECT id, name FROM field ORDER BY name").fetchall()
+    found = (_field_summary(connection, field, name) for field, name in fields if name not in OWN_FIELDS)
+    return [each for each in found if each.passages]  # of a field that all passages with it have lost, the name stays
+
+
+def _field_summary(connection: sqlite3.Connection, field: int, name: str) -> Field:
+    def select(what: str, kind: int, rest: str = "") -> list[tuple[Any, ...]]:
+        sql = f"SELECT {what} FROM attribute WHERE field = ? AND kind = ? {rest}"
+        return connection.execute(sql, (field, kind)).fetchall()
+
+    # A long value is looked up by a hash, which does not say what it is.
+    rest = f"AND value NOT LIKE '#%' GROUP BY value ORDER BY 2 DESC, 1 LIMIT {MOST_VALUES}"
+    return Field(
+        name.removeprefix(METADATA),
+        select("count(*)", EXISTS)[0][0],
+        tuple((value_of_key(key), n) for key, n in select("value, count(*)", EQUAL, rest)),
+        select("count(DISTINCT value)", EQUAL)[0][0],
+        select("min(value)", NUMBER)[0][0],
+        select("max(value)", NUMBER)[0][0],
+    )
 
 
 def _id_batches(document_ids: Iterable[str]) -> Iterator[list[str]]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ...config import SearchConfig
+from ...corpus.fields import Field
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, InputError
 from ...types import Hits, Passage, TokenVectors
@@ -25,7 +26,7 @@ from .database import Database
 from .filters import Pids
 from .folder import WAY_OUT
 from .gpu import GpuCache, search_device
-from .passages import count_languages, fetch_passages, known_documents, pids_around
+from .passages import count_languages, fetch_passages, field_summaries, known_documents, pids_around
 from .search import Search
 from .snapshot import Snapshot
 from .state import State, read_state, read_version
@@ -116,6 +117,10 @@ class LocalReader:
             return dict(self._languages[1])
 
         return self._read(read)
+
+    def fields(self) -> list[Field]:
+        """Return the metadata fields and what they hold, by name."""
+        return self._database.read(field_summaries)
 
     def codebook(self) -> tuple[Codebook, int] | None:
         """Return the codebook of the first stage and the number of token vectors it was fitted for, if there is one."""

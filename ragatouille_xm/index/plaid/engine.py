@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...config import SearchConfig
+from ...corpus.fields import Field, summarize_fields
 from ...corpus.filters import Condition, matches
 from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
 from ...scoring import maxsim, top_k
@@ -152,6 +153,11 @@ class PlaidIndex:
         growing = sorted(set(pids))
         found = dict(zip(growing, opened.vectors(torch.tensor(growing, dtype=torch.int64)), strict=True))
         return TokenVectors.of_blocks([found[pid] for pid in pids], self._dim)
+
+    def fields(self) -> list[Field]:
+        """Return the metadata fields and what they hold, by name."""
+        self._open()
+        return summarize_fields(passage for passage in self._passages if passage is not None)
 
     def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
         """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it."""

@@ -10,8 +10,11 @@ from ...results import Result
 from ..schemas import (
     BatchSearchRequest,
     BatchSearchResponse,
+    FieldsResponse,
+    FieldValue,
     IndexDescription,
     IndexesResponse,
+    IndexField,
     PassagesResponse,
     SearchOptions,
     SearchRequest,
@@ -35,6 +38,19 @@ async def index(service: Reading, index: str) -> IndexDescription:
     """Return how many passages an index has, in which languages."""
     service.index(index)
     return await service.read(lambda: _describe(service, index))
+
+
+@router.get("/indexes/{index}/fields", summary="Metadata fields of an index")
+async def fields(service: Reading, index: str) -> FieldsResponse:
+    """Return the metadata fields of an index and their most frequent values: what can be filtered by."""
+    retriever = service.index(index)
+    found = await service.read(retriever.index.fields)
+    return FieldsResponse(
+        fields=[
+            IndexField(**{**vars(field), "values": [FieldValue(value=value, passages=n) for value, n in field.values]})
+            for field in found
+        ]
+    )
 
 
 @router.post("/indexes/{index}/search", summary="Search", response_model_exclude_unset=True)
@@ -78,7 +94,12 @@ async def _search(
 
 
 def _plain(result: Result) -> Result:
-    return {**result, "evidence": result["evidence"].as_dict()} if "evidence" in result else result
+    plain = dict(result)
+    if "evidence" in plain:
+        plain["evidence"] = plain["evidence"].as_dict()
+    if "other_passages" in plain:
+        plain["other_passages"] = [_plain(each) for each in plain["other_passages"]]
+    return plain
 
 
 def _describe(service: Service, name: str) -> IndexDescription:
