@@ -63,7 +63,7 @@ def read_layout(folder: Path) -> Layout:
                     raise
                 raise CheckpointError(f"{folder}: {error}") from error
     raise CheckpointError(
-        f"The checkpoint folder {str(folder)!r} has no readable config.json, nor any other file that tells a format. "
+        f"The checkpoint folder {str(folder)!r} has no readable config.json, nor any other file that shows a format. "
         f"Looked for: {looked_for()}."
     )
 
