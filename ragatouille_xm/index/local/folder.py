@@ -9,12 +9,13 @@ from pathlib import Path
 from uuid import uuid4
 
 DATABASE, BUILD_DATABASE, LOCK = "index.db", "build.db", "write.lock"
-CODES, RESIDUALS, TABLE, POSTINGS = ".codes", ".residuals", ".table", ".postings"
-RECORDS = ".records"  # of a segment that is being written: becomes the table
+CODES, RESIDUALS, TABLE, POSTINGS, LEXICAL = ".codes", ".residuals", ".table", ".postings", ".lexical"
+RECORDS, PIECES = ".records", ".pieces"  # of a segment that is being written: become the table and the lexical lists
 _SEGMENT = re.compile(r"segment-[0-9a-f]{12}")
 _CODEBOOK = re.compile(r"codebook-[0-9a-f]{12}\.safetensors")
 _OURS = re.compile(
-    rf"(?P<segment>{_SEGMENT.pattern})({CODES}|{RESIDUALS}|{TABLE}|{RECORDS}|{POSTINGS}-[0-9a-f]{{12}})|{_CODEBOOK.pattern}"
+    rf"(?P<segment>{_SEGMENT.pattern})"
+    rf"({CODES}|{RESIDUALS}|{TABLE}|{LEXICAL}|{RECORDS}|{PIECES}|{POSTINGS}-[0-9a-f]{{12}})|{_CODEBOOK.pattern}"
 )
 
 WAY_OUT = "Index the documents again, or restore the folder from a copy."

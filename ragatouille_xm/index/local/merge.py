@@ -14,7 +14,8 @@ from ..files import storage_errors, sync
 from ..quantization.codebook import Codebook, needs_codebook
 from ..quantization.faiss_kmeans import uses_faiss
 from ..quantization.scalar import quantize_shared
-from .folder import new_codebook_name, new_segment_name, postings_suffix
+from .folder import LEXICAL, new_codebook_name, new_segment_name, postings_suffix
+from .lexical import merge_lists
 from .postings import merge_postings, write_postings
 from .segment import SegmentView
 from .snapshot import Snapshot
@@ -97,6 +98,11 @@ def merge_segments(folder: Path, snapshot: Snapshot, chosen: Sequence[SegmentMet
                 (view.segment.postings, _new_rows(view, pids)) for view in views if view.segment.postings is not None
             ]
             files[end] = merge_postings(folder / f"{writer.name}{end}", len(pids), sources)
+        if state.meta.lexical:
+            lists = [
+                (view.segment.lexical, _new_rows(view, pids)) for view in views if view.segment.lexical is not None
+            ]
+            files[LEXICAL] = merge_lists(folder / f"{writer.name}{LEXICAL}", len(pids), lists)
         with storage_errors(folder):
             sync(folder)
     except BaseException:

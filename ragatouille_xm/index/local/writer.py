@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 
 from ...errors import PassageIndexError
 from ...types import Passage, TokenVectors
-from ..files import storage_errors, sync
+from ..lexical import PieceCounts
 from ..quantization.scalar import Quantized, quantize
-from ..validation import PidSequence, check_add
+from ..validation import PidSequence, check_add, check_pieces
 from .buffer import BUFFER_TOKENS, insert_buffered, read_buffered
-from .folder import new_segment_name, postings_suffix
-from .merge import assign_postings
+from .folder import new_segment_name
 from .passages import delete_passages, insert_passages, known_pids, pids_of
+from .segment_writer import SegmentWriter
 from .snapshot import Snapshot
 from .state import SegmentMeta, State, write_state
-from .vector_writer import VectorWriter
-from .vectors import Rows, Vectors
+from .vectors import Rows
 
 TOKENS_BLOCK = 2**14  # quantized at once
 
@@ -49,7 +48,7 @@ class LocalWriter:
         self._connection = connection
         self._replace = replace
         self._field_ids: dict[str, int] = {}
-        self._growing: VectorWriter | None = None
+        self._growing: SegmentWriter | None = None
         self._failed = False
         self._begin(snapshot)
 
@@ -66,7 +65,7 @@ class LocalWriter:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
         return self._pids.reserve(n)
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
         """Store passages, overwriting those of the same pid.
 
         Raises
@@ -77,6 +76,7 @@ class LocalWriter:
             If writing fails.
         """
         check_add(passages, vectors, self._before.meta.dim)
+        check_pieces(pieces, len(passages), expected=self._before.meta.lexical)
         self._check_whole()
         if not passages:
             return
@@ -92,7 +92,8 @@ class LocalWriter:
             self._growing = self._new_segment()
         for first, last, block in _blocks(vectors):
             quantized = quantize(block.vectors, block.lengths, residuals=self._before.residuals)
-            self._store(pids[first:last], block.lengths.numpy(), quantized)
+            some = None if pieces is None else pieces.part(first, last)
+            self._store(pids[first:last], block.lengths.numpy(), quantized, some)
         self._changed, self._failed = True, False
 
     def delete(self, document_ids: Sequence[str]) -> int:
@@ -104,21 +105,21 @@ class LocalWriter:
         self._failed = False
         return len(pids)
 
-    def _store(self, pids: Sequence[int], lengths: Rows, quantized: Quantized) -> None:
+    def _store(self, pids: Sequence[int], lengths: Rows, quantized: Quantized, pieces: PieceCounts | None) -> None:
         if self._growing is not None:
-            self._growing.append(pids, lengths, quantized)
+            self._growing.append(pids, lengths, quantized, pieces)
             return
-        insert_buffered(self._connection, pids, lengths, quantized)
+        insert_buffered(self._connection, pids, lengths, quantized, pieces)
         self._buffered += len(pids)
         self._buffered_tokens += int(lengths.sum())
 
-    def _new_segment(self) -> VectorWriter:
+    def _new_segment(self) -> SegmentWriter:
         """Begin a segment with what is in the buffer."""
-        dim = self._before.meta.dim
-        growing = VectorWriter(self._folder, new_segment_name(), dim, residuals=self._before.residuals)
-        buffered = read_buffered(self._connection, dim)
+        growing = SegmentWriter(self._folder, new_segment_name(), self._before)
+        buffered, pieces = read_buffered(self._connection, self._before.meta)
         if len(buffered):
-            growing.append(buffered.table.pids, buffered.table.lengths, buffered.take(np.arange(len(buffered))))
+            table, rows = buffered.table, np.arange(len(buffered))
+            growing.append(table.pids, table.lengths, buffered.take(rows), pieces)
         self._connection.execute("DELETE FROM buffer")
         self._buffered = self._buffered_tokens = 0
         return growing
@@ -171,9 +172,9 @@ class LocalWriter:
         growing, self._growing = self._growing, None
         if growing is None:
             return None
-        found = self._connection.execute("SELECT pid FROM passage WHERE pid >= ?", (growing.lowest_pid,))
+        found = self._connection.execute("SELECT pid FROM passage WHERE pid >= ?", (growing.vectors.lowest_pid,))
         stored = np.fromiter((pid for (pid,) in found), np.int64)
-        return finish_segment(self._folder, growing, stored, self._snapshot)
+        return growing.finish(stored, self._snapshot)
 
     def discard(self) -> None:
         """Remove the files that were begun."""
@@ -190,24 +191,3 @@ def _blocks(vectors: TokenVectors) -> Iterator[tuple[int, int, TokenVectors]]:
         end = int(ends[last - 1])
         yield first, last, TokenVectors(vectors.vectors[start:end].detach().cpu(), vectors.lengths[first:last])
         first, start = last, end
-
-
-def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Snapshot) -> SegmentMeta | None:
-    """Finish a segment, with postings if there is a codebook; return None if none of its passages is among `pids`.
-
-    Raises
-    ------
-    StorageError
-        If the files cannot be written.
-    """
-    state = snapshot.state
-    files = dict(growing.finish(pids))
-    if not growing.passages:
-        return None  # its files are orphans
-    vectors = Vectors.open(folder, growing.name, state.meta.dim, residuals=state.residuals)
-    if snapshot.codebook is not None and state.codebook is not None:
-        end = postings_suffix(state.codebook.name)
-        files[end] = assign_postings(folder / f"{growing.name}{end}", vectors, snapshot.codebook)
-    with storage_errors(folder):
-        sync(folder)
-    return SegmentMeta(growing.name, growing.passages, int(vectors.table.lengths.sum()), files)

@@ -16,6 +16,7 @@ from ...corpus.filters import Condition, matches
 from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
 from ...scoring import maxsim, top_k
 from ...types import Hits, Passage, TokenVectors
+from ..lexical import PieceCounts
 from ..validation import check_search
 from .folder import PlaidFolder
 
@@ -77,7 +78,14 @@ class PlaidIndex:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> NoReturn:
+    def add(
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None = None,
+        *,
+        replace: bool = False,
+    ) -> NoReturn:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
 
