@@ -185,7 +185,7 @@ def build_index(
     }
     opened: AbstractContextManager[IndexBuild]
     if cluster is None:
-        opened = LocalIndex.build(path, **description, keep=keep)
+        opened = LocalIndex.build(path, **description, lexical=indexer.lexical, keep=keep)
     else:
         from .index.cluster.build import build
 

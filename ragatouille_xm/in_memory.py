@@ -25,11 +25,13 @@ class EncodedDocuments:
     Parameters
     ----------
     encoder : Encoder
+    lexical : bool
+        Keep the pieces of the texts, for hybrid search.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, *, lexical: bool = False) -> None:
         self._encoder = encoder
-        self._index = ExactIndex(encoder.dim, device=encoder.model.device)
+        self._index = ExactIndex(encoder.dim, device=encoder.model.device, lexical=lexical)
         self._count = 0  # of all documents, also of blank ones, which have no passage
 
     def add(
@@ -48,7 +50,9 @@ class EncodedDocuments:
         given = read_documents(documents, None, metadatas, languages, self._encoder.adapters.resolve)
         checked = [replace(document, document_id=str(i)) for i, document in enumerate(given, self._count)]
         length = self._encoder.tokenizer.max_tokens if max_length is None else max_length
-        indexer = Indexer(self._encoder, whole, length, batch_tokens, len(checked), progress)
+        indexer = Indexer(
+            self._encoder, whole, length, batch_tokens, len(checked), progress, lexical=self._index.lexical
+        )
         Retriever(self._encoder, self._index, length).add(checked, indexer)
         self._count += len(checked)
 
@@ -60,10 +64,13 @@ class EncodedDocuments:
         languages: Languages = None,
         filter: Mapping[str, Any] | None = None,
         explain: bool = False,
+        lexical_weight: float | None = None,
     ) -> list[list[Result]]:
         """Return the best documents for each query, as `Retriever.search` does, with their ``result_index``."""
         retriever = Retriever(self._encoder, self._index, self._encoder.tokenizer.max_tokens)
-        found = retriever.search(queries, k, languages=languages, filter=filter, explain=explain)
+        found = retriever.search(
+            queries, k, languages=languages, filter=filter, explain=explain, lexical_weight=lexical_weight
+        )
         return [[_by_position(result) for result in results] for results in found]
 
 

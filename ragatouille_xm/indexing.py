@@ -18,6 +18,7 @@ from .corpus.splitting import Splitter
 from .encoder import Encoder
 from .errors import DuplicateDocumentError
 from .index.base import IndexBuild, IndexWriter
+from .index.lexical import PieceCounts
 from .pooling import check_pooling, pool_tokens
 from .text.ahead import map_ahead
 from .text.collection import CollectionLanguages
@@ -88,6 +89,8 @@ class Indexer:
         Show one.
     pooling : int
         What the number of a passage's token vectors is divided by: see `ragatouille_xm.pooling.pool_tokens`.
+    lexical : bool
+        Whether the index keeps the pieces of passages for lexical search.
 
     Raises
     ------
@@ -102,6 +105,7 @@ class Indexer:
     total: int | None = None
     progress: bool = False
     pooling: int = 1
+    lexical: bool = False
 
     def __post_init__(self) -> None:
         check_pooling(self.pooling)
@@ -245,8 +249,14 @@ class Indexer:
         if self.pooling > 1:
             added = [each for i in kept for each in self.encoder.tokenizer.added(tokens[i])]
             vectors = pool_tokens(vectors, added, self.pooling)
-        writer.add(passages, vectors)
+        pieces = pieces_of(self.encoder, [passage.text for passage in passages]) if self.lexical else None
+        writer.add(passages, vectors, pieces)
         return len(passages)
+
+
+def pieces_of(encoder: Encoder, texts: Sequence[str]) -> PieceCounts:
+    """Return the pieces of texts, of queries as of passages."""
+    return PieceCounts.of(encoder.tokenizer.lexical_ids(texts))
 
 
 def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index, optimize_passages
-from .config import DEFAULT_ROOT, ClusterConfig, SearchConfig
+from .config import DEFAULT_ROOT, LEXICAL_WEIGHT, ClusterConfig, SearchConfig
 from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
@@ -227,6 +227,7 @@ class RAGPretrainedModel(Searchable):
         languages: Languages = None,
         storage: str = "int16",
         pooling: int = 1,
+        lexical: bool = True,
         index_url: str | QdrantClient | None = None,
         api_key: str | None = None,
         cluster: ClusterConfig | None = None,
@@ -272,6 +273,8 @@ class RAGPretrainedModel(Searchable):
         pooling : int
             2 keeps half of a passage's token vectors, 3 a third: similar ones are merged into their mean. Documents
             that are added later are pooled alike. ``docs/guide/storage.md`` has what it costs.
+        lexical : bool
+            Keep the pieces of the texts, for ``search(hybrid=True)``. An index in a cluster has none.
         index_url : str or qdrant_client.QdrantClient, optional
             Keep the index in the Qdrant cluster at ``"http://host:6333"``.
         api_key : str, optional
@@ -307,7 +310,7 @@ class RAGPretrainedModel(Searchable):
         options = SplitOptions(length, split_documents, document_splitter_fn, preprocessing_fn)
         path = self.catalog.build(
             name,
-            self._indexer(options, simplified(pooling), bsize, length_hint(texts)),
+            self._indexer(options, simplified(pooling), bsize, length_hint(texts), lexical and place is None),
             self._read(texts, ids, document_metadatas, languages),
             place,
             storage=storage,
@@ -399,13 +402,14 @@ class RAGPretrainedModel(Searchable):
         self, retriever: Retriever, documents: Iterable[Document], options: SplitOptions, bsize: int, *, replace: bool
     ) -> None:
         checked = list(documents)  # checks all of them before any is added
-        retriever.add(checked, self._indexer(options, retriever.pooling, bsize, len(checked)), replace=replace)
+        indexer = self._indexer(options, retriever.pooling, bsize, len(checked), retriever.lexical)
+        retriever.add(checked, indexer, replace=replace)
 
-    def _indexer(self, options: SplitOptions, pooling: int, bsize: int, total: int) -> Indexer:
+    def _indexer(self, options: SplitOptions, pooling: int, bsize: int, total: int, lexical: bool) -> Indexer:
         tokenizer, length = self.encoder.tokenizer, options.max_document_length
         split = make_splitter(options, tokenizer.count, tokenizer.room(length))
         batch_tokens = batch_tokens_of(simplified(bsize), length)
-        return Indexer(self.encoder, split, length, batch_tokens, total or None, self.verbose > 0, pooling)
+        return Indexer(self.encoder, split, length, batch_tokens, total or None, self.verbose > 0, pooling, lexical)
 
     def delete_from_index(self, document_ids: str | Iterable[str], index_name: str | None = None) -> int:
         """Delete documents by id; return the number of passages deleted. Unknown ids are logged as a warning."""
@@ -446,6 +450,8 @@ class RAGPretrainedModel(Searchable):
         min_score: float | None = None,
         exact: bool = False,
         explain: bool = False,
+        hybrid: bool = False,
+        lexical_weight: float = LEXICAL_WEIGHT,
         group_by_document: bool = False,
         context: int = 0,
     ) -> Results:
@@ -476,6 +482,11 @@ class RAGPretrainedModel(Searchable):
             Score every passage.
         explain : bool
             Say which words matched, from the vectors that the index has.
+        hybrid : bool
+            Rank by MaxSim and, with the weight `lexical_weight`, by the words that query and passage share (BM25 over
+            the checkpoint's own subword pieces, in any language). The score is from 0 to 1 then.
+        lexical_weight : float
+            0 ranks by MaxSim alone, 1 by shared words alone.
         group_by_document : bool
             Return `k` documents instead of passages: each as its best passage, with its others that rank above the best
             one of the last document.
@@ -488,9 +499,10 @@ class RAGPretrainedModel(Searchable):
             Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
             number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through (None for a blank
             one), and ``document_metadata`` if the document has any. With `explain`, ``evidence``, a
-            `ragatouille_xm.evidence.Evidence`; there is none for a blank query. With `group_by_document`,
-            ``other_passages``, a list of the same. With `context`, ``context_before`` and ``context_after``, lists of
-            str in the order of the text; `ragatouille_xm.grouping.with_context` joins them.
+            `ragatouille_xm.evidence.Evidence`; there is none for a blank query. With `hybrid`, ``maxsim_score`` and
+            ``lexical_score``, of which the score is made. With `group_by_document`, ``other_passages``, a list of the
+            same. With `context`, ``context_before`` and ``context_after``, lists of str in the order of the text;
+            `ragatouille_xm.grouping.with_context` joins them.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -499,6 +511,7 @@ class RAGPretrainedModel(Searchable):
             filter=with_ids(filter, doc_ids),
             min_score=min_score,
             explain=explain,
+            lexical_weight=lexical_weight if hybrid else None,
             group_by_document=group_by_document,
             context=context,
             config=SearchConfig(exact=exact, fast=force_fast),
@@ -638,7 +651,7 @@ class RAGPretrainedModel(Searchable):
         languages : optional
             Language of all documents, or of each; by default detected.
         """
-        encoded = self._encoded or EncodedDocuments(self.encoder)
+        encoded = self._encoded or EncodedDocuments(self.encoder, lexical=True)
         encoded.add(
             documents,
             document_metadatas,
@@ -657,8 +670,10 @@ class RAGPretrainedModel(Searchable):
         *,
         language: Languages = None,
         filter: Mapping[str, Any] | None = None,
+        hybrid: bool = False,
+        lexical_weight: float = LEXICAL_WEIGHT,
     ) -> Results:
-        """Search the documents that `encode` holds in memory.
+        """Search the documents that `encode` holds in memory; parameters as for `search`.
 
         Returns
         -------
@@ -672,7 +687,13 @@ class RAGPretrainedModel(Searchable):
         """
         if self._encoded is None:
             raise InputError("No documents are encoded. Call encode(documents) first.")
-        found = self._encoded.search(list_of_queries(query), k, languages=language, filter=filter)
+        found = self._encoded.search(
+            list_of_queries(query),
+            k,
+            languages=language,
+            filter=filter,
+            lexical_weight=lexical_weight if hybrid else None,
+        )
         return unwrap_single(found, query, False)
 
     def clear_encoded_docs(self, force: bool = False) -> None:

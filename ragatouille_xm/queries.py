@@ -12,6 +12,7 @@ from .corpus.metadata import check_unicode
 from .corpus.passages import check_order, is_blank, is_column
 from .corpus.scalars import shown
 from .errors import InputError
+from .index.base import LexicalIndex, PassageIndex
 from .text.detect import list_of_strings
 
 
@@ -31,6 +32,22 @@ def check_score(min_score: object) -> None:
     """Raise `InputError` unless `min_score` is None or a number."""
     if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, Real) or isnan(min_score)):
         raise InputError(f"min_score={min_score!r} is not usable: give a number.")
+
+
+def check_weight(weight: object) -> None:
+    """Raise `InputError` unless `weight`, which users know as lexical_weight, is a number from 0 to 1."""
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= float(weight) <= 1:
+        raise InputError(f"lexical_weight={weight!r} is not usable: give a number from 0 to 1.")
+
+
+def lexical_index(index: PassageIndex) -> LexicalIndex:
+    """Return an index as one that finds by pieces. Raise `InputError` if it is none, or was made without them."""
+    if isinstance(index, LexicalIndex) and index.lexical:
+        return index
+    raise InputError(
+        f"The index {str(getattr(index, 'folder', ''))!r} does not keep the pieces of its texts, which hybrid=True "
+        "needs. Index the documents again, in a folder: index(…, lexical=True)."
+    )
 
 
 def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from .types import Passage
@@ -10,10 +11,14 @@ Result: TypeAlias = dict[str, Any]
 Results: TypeAlias = list[Result] | list[list[Result]]
 
 
-def make_result(passage: Passage, score: float, rank: int, query_tokens: int) -> Result:
-    """Return a result; its relevance is the score over the number of the query's rows, from 0 to 1."""
-    relevance = min(max(score / max(query_tokens, 1), 0.0), 1.0)
-    return {"content": passage.text, "score": score, "rank": rank, **described(passage), "relevance": relevance}
+def make_result(passage: Passage, score: float, rank: int, query_tokens: int, parts: Sequence[float] = ()) -> Result:
+    """Return a result; its relevance is MaxSim over the number of the query's rows, from 0 to 1.
+
+    The `score` of a hybrid search is made of two `parts`, MaxSim and BM25, which the result has as well.
+    """
+    relevance = min(max((parts[0] if parts else score) / max(query_tokens, 1), 0.0), 1.0)
+    shown = {"content": passage.text, "score": score, "rank": rank, **described(passage), "relevance": relevance}
+    return shown | dict(zip(("maxsim_score", "lexical_score"), parts, strict=False))
 
 
 def described(passage: Passage) -> Result:

@@ -18,9 +18,18 @@ from .encoder import Encoder
 from .errors import IndexDamagedError, InputError, PassageIndexError
 from .evidence import Explainer
 from .grouping import add_context, by_document, down_to_document, down_to_passage
-from .index.base import PassageIndex
-from .indexing import Indexer, preview
-from .queries import check_context, check_k, check_queries, check_score, with_languages
+from .index.base import LexicalIndex, PassageIndex
+from .index.lexical import HybridHits, PieceCounts
+from .indexing import Indexer, pieces_of, preview
+from .queries import (
+    check_context,
+    check_k,
+    check_queries,
+    check_score,
+    check_weight,
+    lexical_index,
+    with_languages,
+)
 from .results import Result, described, make_result
 from .text.detect import list_of_strings
 from .types import Detection, Hits, Passage
@@ -59,6 +68,11 @@ class Retriever:
         self.max_document_length = max_document_length
         self.query_language = query_language
         self.pooling = pooling
+
+    @property
+    def lexical(self) -> bool:
+        """Whether the index keeps the pieces of its texts."""
+        return isinstance(self.index, LexicalIndex) and self.index.lexical
 
     def add(self, documents: Iterable[Document], indexer: Indexer, *, replace: bool = False) -> int:
         """Encode and store documents, streaming; return how many passages they became.
@@ -99,6 +113,7 @@ class Retriever:
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
         explain: bool = False,
+        lexical_weight: float | None = None,
         group_by_document: bool = False,
         context: int = 0,
         config: SearchConfig = SearchConfig(),
@@ -121,6 +136,9 @@ class Retriever:
             Leave out what scores less.
         explain : bool
             Give each result its ``evidence``, from the vectors that the index has; queries must be texts.
+        lexical_weight : float, optional
+            Rank by MaxSim and, with this weight, by BM25 over the pieces of the texts: see
+            `ragatouille_xm.index.lexical`. Queries must be texts.
         group_by_document : bool
             Return the best passage of each of the best `k` documents: see `ragatouille_xm.grouping`.
         context : int
@@ -129,30 +147,38 @@ class Retriever:
         Raises
         ------
         InputError
-            If a query is not usable, `k` is not a positive integer, `min_score` is not a number, or `context` is not an
-            integer from 0.
+            If a query is not usable, `k` is not a positive integer, `min_score`, `context` or `lexical_weight` is no
+            such number, or the index has no pieces.
         """
         check_k(k)
         check_score(min_score)
         check_context(context)
+        if lexical_weight is not None:
+            check_weight(lexical_weight)
+            lexical_index(self.index)
         condition = self.condition(filter)
         down_to = down_to_document if group_by_document else down_to_passage
 
-        def ranked(vectors: torch.Tensor) -> list[list[Result]]:
+        def ranked(vectors: torch.Tensor, lexical: tuple[PieceCounts, float] | None = None) -> list[list[Result]]:
             def best(rows: Sequence[int], depth: int) -> list[list[Result]]:
-                return self._best(vectors[list(rows)], depth, condition, min_score, config)
+                some = None if lexical is None else (lexical[0].select(list(rows)), lexical[1])
+                return self._best(vectors[list(rows)], depth, condition, min_score, config, some)
 
             return down_to(best, len(vectors), int(k), len(self.index))  # engines make room for what is asked for
 
         if isinstance(queries, torch.Tensor):
-            if explain:
-                raise InputError("explain=True needs the texts of the queries: the words of vectors are not known.")
+            if explain or lexical_weight is not None:
+                named = "explain" if explain else "hybrid"
+                raise InputError(f"{named}=True needs the texts of the queries: the words of vectors are not known.")
             return self._shown(ranked(queries), group_by_document, int(context))
         check_queries(queries, filtered=condition is not None)
         chosen = self.query_languages(queries, languages)
         asked = [i for i, query in enumerate(queries) if not is_blank(query)]
         vectors = self.encoder.encode_queries([queries[i] for i in asked], [chosen[i] for i in asked])
-        found = dict(zip(asked, ranked(vectors), strict=True))
+        lexical = None
+        if lexical_weight is not None:
+            lexical = pieces_of(self.encoder, [queries[i] for i in asked]), float(lexical_weight)
+        found = dict(zip(asked, ranked(vectors, lexical), strict=True))
         if explain:
             for i, rows in zip(asked, vectors, strict=True):
                 found[i] = self._explained(queries[i], rows, found[i])
@@ -180,19 +206,20 @@ class Retriever:
         condition: Condition | None,
         min_score: float | None,
         config: SearchConfig,
+        lexical: tuple[PieceCounts, float] | None = None,
     ) -> list[list[Result]]:
-        """Return the results of queries that are encoded."""
+        """Return the results of queries that are encoded, and whose pieces are weighed if they are given."""
         if not len(vectors) or not k:
             return [[] for _ in vectors]
         counts = vectors.any(dim=2).sum(dim=1).tolist()
-        hits, passages = self._find(vectors, k, condition, config)
+        found, passages = self._find(vectors, k, condition, config, lexical)
         return [
             [
-                make_result(passages[pid], score, rank, count)
-                for rank, (pid, score) in enumerate(zip(pids, scores, strict=True), start=1)
+                make_result(passages[pid], score, rank, count, parts)
+                for rank, (pid, score, *parts) in enumerate(zip(*columns, strict=True), start=1)
                 if pid >= 0 and (min_score is None or score >= min_score)
             ]
-            for pids, scores, count in zip(hits.pids.tolist(), hits.scores.tolist(), counts, strict=True)
+            for count, *columns in zip(counts, *(column.tolist() for column in found), strict=True)
         ]
 
     def _explained(self, query: str, rows: torch.Tensor, results: list[Result]) -> list[Result]:
@@ -216,14 +243,25 @@ class Retriever:
         return [[make_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in queries]
 
     def _find(
-        self, vectors: torch.Tensor, k: int, condition: Condition | None, config: SearchConfig
-    ) -> tuple[Hits, dict[int, Passage]]:
+        self,
+        vectors: torch.Tensor,
+        k: int,
+        condition: Condition | None,
+        config: SearchConfig,
+        lexical: tuple[PieceCounts, float] | None,
+    ) -> tuple[Hits | HybridHits, dict[int, Passage]]:
         missing: set[int] = set()
         for _ in range(FIND_ATTEMPTS):
-            hits = self.index.search(vectors, k, filter=condition, config=config)
-            pids = sorted(set(hits.pids[hits.pids >= 0].tolist()))
+            found: Hits | HybridHits
+            if lexical is None:
+                found = self.index.search(vectors, k, filter=condition, config=config)
+            else:
+                pieces, weight = lexical
+                index = lexical_index(self.index)
+                found = index.search_hybrid(vectors, pieces, k, weight=weight, filter=condition, config=config)
+            pids = sorted(set(found.pids[found.pids >= 0].tolist()))
             try:
-                return hits, dict(zip(pids, self.index.fetch(pids), strict=True))
+                return found, dict(zip(pids, self.index.fetch(pids), strict=True))
             except KeyError as error:  # deleted since the search: search again
                 [pid] = error.args
                 if pid in missing:  # it was found again, so it is not deleted

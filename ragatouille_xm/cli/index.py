@@ -81,6 +81,7 @@ def index(
     pooling: Annotated[
         int, typer.Option(help="Merge similar token vectors: 2 keeps half of a passage's, 3 a third.")
     ] = 1,
+    lexical: Annotated[bool, typer.Option("--lexical/--no-lexical", help="Keep what `search --hybrid` needs.")] = True,
 ) -> None:
     """Build an index from files.
 
@@ -122,6 +123,7 @@ def index(
         overwrite_index="resume" if resume else True,
         storage=storage,
         pooling=pooling,
+        lexical=lexical,
     )
     n_passages = plural(len(model.catalog.get().index), "passage")
     _report(reader, f"Indexed {plural(reader.n_documents, 'document')} as {n_passages} in {folder}.")

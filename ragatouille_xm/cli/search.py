@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ..config import LEXICAL_WEIGHT
 from ..corpus.filters import parse_filter
 from ..errors import FilterError
 from .app import app, facade
@@ -43,6 +44,10 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which words matched, and what the score is made of.")
     ] = False,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Rank by the words that they share as well.")] = False,
+    lexical_weight: Annotated[
+        float, typer.Option(min=0, max=1, help="Of shared words, with --hybrid: 0 for none, 1 for nothing else.")
+    ] = LEXICAL_WEIGHT,
     group: Annotated[
         bool, typer.Option("--group", help="Find documents instead of passages: the best passage of each.")
     ] = False,
@@ -72,6 +77,8 @@ def search(
             filter=condition,
             exact=exact,
             explain=explain,
+            hybrid=hybrid,
+            lexical_weight=lexical_weight,
             group_by_document=group,
             context=context,
         ),

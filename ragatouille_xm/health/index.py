@@ -73,6 +73,8 @@ def _rebuild(folder: Path, meta: IndexMeta | None = None) -> str:
             settings += ["--storage", meta.storage]
         if (pooling := meta.settings.get("pooling", 1)) != 1:
             settings += ["--pooling", str(pooling)]
+        if not meta.lexical:
+            settings += ["--no-lexical"]
     above = folder.resolve().parents
     in_place = len(above) > 2 and above[0] == above[2] / INDEXES_FOLDER
     root = ["--root", str(above[2])] if in_place else []

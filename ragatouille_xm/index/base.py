@@ -10,6 +10,7 @@ from ..config import SearchConfig
 from ..corpus.fields import Field
 from ..corpus.filters import Condition
 from ..types import Hits, Passage, TokenVectors
+from .lexical import HybridHits, PieceCounts
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +23,11 @@ class IndexWriter(Protocol):
         """Return the first of `n` pids that were never handed out before, and never will be again."""
         ...
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
         """Store passages, overwriting those of the same pid.
 
-        All passages of a document come in one call, and pids grow from call to call.
+        All passages of a document come in one call, and pids grow from call to call. An index with lexical search
+        needs the `pieces` of their texts, another one takes none.
         """
         ...
 
@@ -37,10 +39,10 @@ class IndexWriter(Protocol):
 class IndexBuild(IndexWriter, Protocol):
     """A writer of a whole index, which may begin with what a build that was broken off has stored."""
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
         """Store documents, replacing those of them that are here.
 
-        All passages of a document come in one call, and pids grow from call to call.
+        All passages of a document come in one call, and pids grow from call to call. `pieces` as for `IndexWriter`.
         """
         ...
 
@@ -89,10 +91,17 @@ class PassageIndex(Protocol):
         """Return the first of `n` pids that were never handed out before, and never will be again."""
         ...
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
+    def add(
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
         """Store passages, overwriting those of the same pid. Durable on return, or nothing changed.
 
-        With `replace`, all other passages of the same documents go in the same commit.
+        With `replace`, all other passages of the same documents go in the same commit. `pieces` as for `IndexWriter`.
         """
         ...
 
@@ -148,4 +157,45 @@ class PassageIndex(Protocol):
 
     def close(self) -> None:
         """Release files and memory. Closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class LexicalIndex(PassageIndex, Protocol):
+    """An index that can be made so that it keeps the pieces of its passages, and then also finds them by BM25."""
+
+    @property
+    def lexical(self) -> bool:
+        """Whether this one has them."""
+        ...
+
+    def search_hybrid(
+        self,
+        queries: torch.Tensor,
+        pieces: PieceCounts,
+        k: int,
+        *,
+        weight: float,
+        filter: Condition | None = None,
+        config: SearchConfig = SearchConfig(),
+    ) -> HybridHits:
+        """Return the best `k` passages by MaxSim and BM25 together, among those that `filter` admits.
+
+        MaxSim and BM25 each name ``listed(k)`` candidates, and `fuse` ranks all of them by both. How rare a piece is,
+        and how long passages are, is that of all live passages.
+
+        Parameters
+        ----------
+        queries, k, filter, config
+            As for `search`.
+        pieces : PieceCounts
+            Of the texts of the queries.
+        weight : float
+            Of BM25, from 0 to 1; the rest is MaxSim's.
+
+        Raises
+        ------
+        InputError
+            If the index has no pieces.
+        """
         ...

@@ -20,7 +20,16 @@ from ..scoring import maxsim, top_k
 from ..types import Hits, Passage, TokenVectors
 from .base import IndexWriter
 from .hits import near
-from .validation import PidSequence, check_add, check_search
+from .lexical import (
+    NO_PIECES,
+    HybridHits,
+    PieceCounts,
+    fuse,
+    listed,
+    scan,
+    to_hybrid_hits,
+)
+from .validation import PidSequence, check_add, check_hybrid, check_pieces, check_search
 
 QUERY_BLOCK = 64
 
@@ -34,6 +43,7 @@ class _Chunk:
     vectors: torch.Tensor  # (T, dim)
     lengths: torch.Tensor  # (n,) int64, on the CPU
     live: torch.Tensor  # (n,) bool, on the CPU: False where a passage was deleted or overwritten
+    pieces: PieceCounts | None
 
     def without(self, pids: torch.Tensor) -> _Chunk:
         """Return the chunk with these passages deleted."""
@@ -46,7 +56,8 @@ class _Chunk:
             return self
         rows = torch.repeat_interleave(mask, self.lengths).to(self.vectors.device)
         passages = tuple(self.passages[i] for i in mask.nonzero().squeeze(1).tolist())
-        return _Chunk(passages, self.pids[mask], self.vectors[rows], self.lengths[mask], self.live[mask])
+        pieces = None if self.pieces is None else self.pieces.select(mask.numpy())
+        return _Chunk(passages, self.pids[mask], self.vectors[rows], self.lengths[mask], self.live[mask], pieces)
 
 
 class ExactWriter:
@@ -60,26 +71,32 @@ class ExactWriter:
         Width of a token vector.
     next_pid : int
         The first pid that was never handed out.
+    lexical : bool
+        Whether the pieces of passages are kept.
     """
 
-    def __init__(self, dim: int, next_pid: int) -> None:
+    def __init__(self, dim: int, next_pid: int, lexical: bool) -> None:
         self._dim = dim
+        self._lexical = lexical
         self.pids = PidSequence(next_pid)
         self.passages: list[Passage] = []
         self.deleted: set[str] = set()  # documents
         self._vectors: list[TokenVectors] = []
+        self._pieces: list[PieceCounts] = []
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before."""
         return self.pids.reserve(n)
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
         """Store passages, overwriting those of the same pid. Raise `InputError` if they cannot be stored."""
         check_add(passages, vectors, self._dim)
+        check_pieces(pieces, len(passages), expected=self._lexical)
         if passages:
             self.pids.advance(passages)
             self.passages += passages
             self._vectors.append(vectors)
+            self._pieces.append(pieces or NO_PIECES)
 
     def delete(self, document_ids: Sequence[str]) -> None:
         """Remove all passages that the index had of the documents. Unknown ids are ignored."""
@@ -89,6 +106,10 @@ class ExactWriter:
         """Return the token vectors of all that was added."""
         vectors = torch.cat([each.vectors for each in self._vectors])
         return TokenVectors(vectors, torch.cat([each.lengths for each in self._vectors]))
+
+    def pieces(self) -> PieceCounts | None:
+        """Return the pieces of all that was added, if they are kept."""
+        return PieceCounts.joined(self._pieces) if self._lexical else None
 
 
 class ExactIndex:
@@ -104,6 +125,8 @@ class ExactIndex:
         Where the vectors are kept and compared.
     dtype : torch.dtype
         How the vectors are kept; scores are float32 either way.
+    lexical : bool
+        Keep the pieces of passages, for `search_hybrid`.
 
     Examples
     --------
@@ -114,8 +137,16 @@ class ExactIndex:
     [[1]]
     """
 
-    def __init__(self, dim: int, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        lexical: bool = False,
+    ) -> None:
         self._dim = dim
+        self.lexical = lexical
         self._device = torch.device(device)
         self._dtype = dtype
         self._lock = threading.RLock()
@@ -155,7 +186,14 @@ class ExactIndex:
             self._next_pid = pids.next_pid
             return first
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
+    def add(
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
         """Store passages, overwriting those of the same pid; with `replace`, all others of their documents are deleted.
 
         Raises
@@ -164,11 +202,17 @@ class ExactIndex:
             If a pid is given twice or is not an int of 0 or more, or if the vectors do not fit; nothing was changed.
         """
         check_add(passages, vectors, self._dim)
+        check_pieces(pieces, len(passages), expected=self.lexical)
         if passages:
-            self._store(passages, vectors, replace)
+            self._store(passages, vectors, pieces, replace)
 
     def _store(
-        self, passages: Sequence[Passage], vectors: TokenVectors, replace: bool, deleted: Collection[str] = ()
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None,
+        replace: bool,
+        deleted: Collection[str] = (),
     ) -> None:
         chunk = _Chunk(
             tuple(_copy(passage) for passage in passages),
@@ -176,6 +220,7 @@ class ExactIndex:
             vectors.vectors.detach().to(self._device, self._dtype, copy=True),
             vectors.lengths.to("cpu", torch.int64, copy=True),
             torch.ones(len(passages), dtype=torch.bool),
+            pieces,
         )
         with self._lock:
             documents = {passage.document_id for passage in passages if replace} | set(deleted)
@@ -185,12 +230,12 @@ class ExactIndex:
     def writer(self, *, replace: bool = False) -> Iterator[IndexWriter]:
         """Open a write transaction: one `add` in several calls."""
         with self._write_lock:
-            writer = ExactWriter(self._dim, self._next_pid)
+            writer = ExactWriter(self._dim, self._next_pid, self.lexical)
             yield writer
             with self._lock:
                 self._next_pid = max(self._next_pid, writer.pids.next_pid)
                 if writer.passages:
-                    self._store(writer.passages, writer.vectors(), replace, writer.deleted)
+                    self._store(writer.passages, writer.vectors(), writer.pieces(), replace, writer.deleted)
                 elif writer.deleted:
                     self._commit(self._pids_of(writer.deleted))
 
@@ -215,6 +260,36 @@ class ExactIndex:
             scores = [_score(block, chunk, mask) for chunk, mask in zip(chunks, masks, strict=True)]
             hits.append(top_k(torch.cat([torch.empty(len(block), 0, device=self._device), *scores], 1), pids, k))
         return Hits(np.concatenate([each.pids for each in hits]), np.concatenate([each.scores for each in hits]))
+
+    def search_hybrid(
+        self,
+        queries: torch.Tensor,
+        pieces: PieceCounts,
+        k: int,
+        *,
+        weight: float,
+        filter: Condition | None = None,
+        config: SearchConfig = SearchConfig(),
+    ) -> HybridHits:
+        """Return the best `k` passages by MaxSim and BM25 together; parameters as for the contract."""
+        check_search(queries, k, self._dim)
+        check_hybrid(pieces, len(queries), weight)
+        if not self.lexical:
+            raise InputError("The index was made without lexical search.")
+        chunks = self._chunks
+        parts = [(chunk.pieces, chunk.live.numpy()) for chunk in chunks if chunk.pieces is not None]
+        mask = torch.cat([torch.empty(0, dtype=torch.bool), *(_mask(chunk, filter) for chunk in chunks)]).numpy()
+        pids = np.concatenate([np.empty(0, np.int64), *(chunk.pids.numpy() for chunk in chunks)])[mask]
+        found = []
+        for query, terms in zip(queries, pieces, strict=True):
+            every = [torch.ones_like(chunk.live) for chunk in chunks]
+            scores = [_score(query[None], chunk, all_)[0].cpu() for chunk, all_ in zip(chunks, every, strict=True)]
+            maxsim = torch.cat([torch.empty(0), *scores]).numpy()[mask]
+            lexical = np.concatenate([np.empty(0), *scan(parts, terms)])[mask]
+            named = [np.lexsort((pids, -each))[: listed(k)] for each in (maxsim, lexical)]
+            chosen = np.union1d(named[0], named[1][lexical[named[1]] > 0])
+            found.append(fuse(pids[chosen], maxsim[chosen], lexical[chosen], weight, k))
+        return to_hybrid_hits(found, k)
 
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
@@ -333,7 +408,10 @@ def _concat(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
         return chunks
     passages = tuple(passage for chunk in chunks for passage in chunk.passages)
     columns = zip(*((chunk.pids, chunk.vectors, chunk.lengths, chunk.live) for chunk in chunks), strict=True)
-    return (_Chunk(passages, *(torch.cat(column) for column in columns)),)
+    kept = [chunk.pieces for chunk in chunks if chunk.pieces is not None]
+    pieces = PieceCounts.joined(kept) if kept else None
+    pids, vectors, lengths, live = (torch.cat(column) for column in columns)
+    return (_Chunk(passages, pids, vectors, lengths, live, pieces),)
 
 
 def _scroll(

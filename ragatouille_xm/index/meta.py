@@ -28,6 +28,8 @@ class IndexMeta:
         JSON values of the caller.
     storage : str
         How token vectors are stored: one of `ragatouille_xm.config.STORAGES`.
+    lexical : bool
+        Whether the pieces of passages are kept for lexical search.
     build : str
         Random; differs after every build.
     generation : int
@@ -43,6 +45,7 @@ class IndexMeta:
     fingerprint: str
     settings: Mapping[str, Any]
     storage: str = STORAGES[0]
+    lexical: bool = False
     build: str = field(default_factory=lambda: uuid4().hex)
     generation: int = 0
     first_pid: int = 0
@@ -56,12 +59,17 @@ class IndexMeta:
     @property
     def description(self) -> dict[str, Any]:
         """The arguments with which an index like this one is built."""
-        names = ("dim", "checkpoint", "fingerprint", "settings", "storage")
+        names = ("dim", "checkpoint", "fingerprint", "settings", "storage", "lexical")
         return {name: getattr(self, name) for name in names}
 
 
 def new_meta(
-    dim: int, checkpoint: str, fingerprint: str, settings: Mapping[str, Any], storage: str = STORAGES[0]
+    dim: int,
+    checkpoint: str,
+    fingerprint: str,
+    settings: Mapping[str, Any],
+    storage: str = STORAGES[0],
+    lexical: bool = False,
 ) -> IndexMeta:
     """Return the meta of an empty index.
 
@@ -77,7 +85,7 @@ def new_meta(
         json.dumps(dict(settings), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"The settings {settings!r} cannot be kept: {error}. Use JSON values.") from error
-    return IndexMeta(dim, checkpoint, fingerprint, dict(settings), storage)
+    return IndexMeta(dim, checkpoint, fingerprint, dict(settings), storage, lexical)
 
 
 def _check_storage(storage: str) -> None:
@@ -98,7 +106,7 @@ def check_smaller(storage: str, wanted: str) -> bool:
 
 def check_resumable(saved: IndexMeta, wanted: IndexMeta) -> None:
     """Raise `InputError` if a build described by `wanted` cannot go on with one that was broken off."""
-    for name in ("fingerprint", "dim", "storage", "settings"):
+    for name in ("fingerprint", "dim", "storage", "lexical", "settings"):
         there, here = getattr(saved, name), getattr(wanted, name)
         if there != here:
             raise InputError(

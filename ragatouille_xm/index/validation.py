@@ -8,6 +8,7 @@ import torch
 
 from ..errors import InputError
 from ..types import Passage, TokenVectors
+from .lexical import PieceCounts
 
 
 def check_add(passages: Sequence[Passage], vectors: TokenVectors, dim: int) -> None:
@@ -36,6 +37,25 @@ def check_add(passages: Sequence[Passage], vectors: TokenVectors, dim: int) -> N
         raise InputError(
             "The token vectors hold values that are not finite: the checkpoint or its precision is at fault."
         )
+
+
+def check_pieces(pieces: PieceCounts | None, passages: int, *, expected: bool) -> None:
+    """Raise `InputError` unless an index with lexical search gets the pieces of its passages, and another one none."""
+    if pieces is None:
+        if expected and passages:
+            raise InputError("This index is made for lexical search: give the pieces of the passages as well.")
+    elif not expected:
+        raise InputError("This index was made without lexical search: it cannot keep pieces of passages.")
+    elif len(pieces) != passages:
+        raise InputError(f"{passages} passages were given with the pieces of {len(pieces)}.")
+
+
+def check_hybrid(pieces: PieceCounts, queries: int, weight: float) -> None:
+    """Raise `InputError` unless there are the pieces of each query, and `weight` is a number from 0 to 1."""
+    if len(pieces) != queries:
+        raise InputError(f"{queries} queries were given with the pieces of {len(pieces)}.")
+    if not 0 <= weight <= 1:
+        raise InputError(f"The weight of lexical scores is {weight!r}: give a number from 0 to 1.")
 
 
 def check_search(queries: torch.Tensor, k: int, dim: int) -> None:

@@ -253,6 +253,10 @@ class ColBERTTokenizer:
         """Return the number of tokens of each text itself, without special tokens and marker."""
         return [len(ids) for ids in self._ids(texts, special=False)]
 
+    def lexical_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids by which lexical search knows each text: all of it, case-folded, and nothing added."""
+        return self._ids([text.casefold() for text in texts], special=False)
+
     def pad(self, texts: Sequence[Tokens]) -> TokenBatch:
         """Pad texts to the longest; padding is neither attended to nor scored."""
         import torch

@@ -82,6 +82,7 @@ def push_index(
             raise InputError(f"The index at {str(source)!r} is of colbert-ai's format: convert it first.")
         meta = index.meta
         description = meta.description | {"storage": storage or meta.storage}
+        del description["lexical"]  # a cluster keeps no pieces
         target = partial(_cluster_target, cluster, name, description, index.codebook())
         tolerance = max(TOLERANCE[meta.storage], TOLERANCE[description["storage"]])
         return _transfer(_Transfer(index, target, partial(discard, cluster, name), tolerance), progress)

@@ -506,6 +506,19 @@ def test_search_shows_documents_and_what_stands_around_a_passage(
     assert run("search", "long", query, "--context", -1).exit_code == 2
 
 
+def test_search_by_shared_words_too(run: Run, shared: Path, checkpoint: Path, tmp_path: Path) -> None:
+    by_words = ["--hybrid", "--lexical-weight", 1, "--json", "--root", shared]
+    found = records(run("search", "mine", "北京市", "-k", 1, *by_words))
+    assert (found[0]["document_id"], found[0]["score"]) == ("zh", 1.0)
+    assert found[0]["lexical_score"] > 0
+    assert records(run("search", "mine", "Fluss", "--hybrid", "--json", "--root", shared))[0]["score"] <= 1
+    assert run("search", "mine", "Fluss", "--hybrid", "--lexical-weight", 2, "--root", shared).exit_code == 2
+    options = ["--name", "plain", "--checkpoint", checkpoint, "--root", tmp_path]
+    good(run("index", shared / "records.jsonl", *options, "--no-lexical"))
+    message = error(run("search", "plain", "Fluss", "--hybrid", "--root", tmp_path))
+    assert "does not keep the pieces of its texts" in message
+
+
 def test_highlights_are_in_colour_on_a_terminal_and_cannot_steer_it() -> None:
     text = "One sentence. The\x1b[31m  train\nleaves at " + "eight " * 100
     start = text.index("train")

@@ -18,6 +18,7 @@ from langchain_core.runnables.config import get_config_list, run_in_executor
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from ragatouille_xm.config import LEXICAL_WEIGHT
 from ragatouille_xm.corpus.filters import METADATA_FIRST, parse_filter, rename_fields
 from ragatouille_xm.queries import check_context, check_k
 from ragatouille_xm.searchable import Searchable
@@ -56,10 +57,14 @@ class RagatouilleXMRetriever(BaseRetriever):
         Score every passage.
     force_fast : bool
         Score fewer candidates.
+    hybrid : bool
+        Rank by MaxSim and, with the weight `lexical_weight`, by the words that query and passage share.
+    lexical_weight : float
+        0 ranks by MaxSim alone, 1 by shared words alone; counts with `hybrid`.
     with_scores : bool
-        Put ``score`` (MaxSim), ``rank``, ``relevance`` (0 to 1) and ``query_language``, whose adapter the query went
-        through, into the metadata too. They depend on the query, so a document found by several queries is then several
-        documents to LangChain.
+        Put ``score`` (MaxSim; 0 to 1 with `hybrid`), ``rank``, ``relevance`` (0 to 1) and ``query_language``, whose
+        adapter the query went through, into the metadata too. They depend on the query, so a document found by several
+        queries is then several documents to LangChain.
     explain : bool
         Put ``evidence`` into the metadata too: which words of the passage matched, where they stand in its text, and
         which sentences answer best. See `ragatouille_xm.evidence.Evidence.as_dict`. It depends on the query as well.
@@ -94,6 +99,8 @@ class RagatouilleXMRetriever(BaseRetriever):
     doc_ids: str | list[str] | None = None
     exact: bool = False
     force_fast: bool = False
+    hybrid: bool = False
+    lexical_weight: float = LEXICAL_WEIGHT
     with_scores: bool = False
     explain: bool = False
     context: int = 0
@@ -197,7 +204,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     def _fields(self) -> dict[str, Any]:
         names = (
             "index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast", "with_scores",
-            "explain", "context", "group_by_document",
+            "explain", "hybrid", "lexical_weight", "context", "group_by_document",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

@@ -120,6 +120,16 @@ def test_a_context_that_is_no_number_of_passages(rag: RAGPretrainedModel, contex
         rag.as_langchain_retriever().invoke("library", context=context)
 
 
+def test_hybrid_search_counts_shared_words(rag: RAGPretrainedModel, retriever: RagatouilleXMRetriever) -> None:
+    options = {"k": 3, "hybrid": True, "lexical_weight": 0.8}
+    expected = rag.search(TEXTS[1], **options)
+    found = retriever.invoke(TEXTS[1], with_scores=True, **options)
+    assert [each.page_content for each in found] == [each["content"] for each in expected]
+    assert [each.metadata["score"] for each in found] == pytest.approx([each["score"] for each in expected])
+    made = rag.as_langchain_retriever(**options)
+    assert [each.page_content for each in made.invoke(TEXTS[1])] == [each["content"] for each in expected]
+
+
 def test_a_documents_own_metadata_is_never_overwritten(empty: RAGPretrainedModel) -> None:
     empty.index(TEXTS[:1], document_metadatas=[{"score": "A+", "language": "British English"}], index_name="own")
     (found,) = empty.as_langchain_retriever(with_scores=True).invoke("book")

@@ -93,6 +93,16 @@ def test_a_context_that_is_no_number_of_passages(rag: RAGPretrainedModel, contex
         RagatouilleXMRetriever(rag, context=context)
 
 
+def test_hybrid_search_counts_shared_words(rag: RAGPretrainedModel) -> None:
+    options = {"hybrid": True, "lexical_weight": 0.8}
+    expected = rag.search(TEXTS[1], k=3, **options)
+    found = RagatouilleXMRetriever(rag, similarity_top_k=3, **options).retrieve(TEXTS[1])
+    assert [each.node.text for each in found] == [each["content"] for each in expected]
+    assert [each.score for each in found] == pytest.approx([each["score"] for each in expected])
+    best = RagatouilleXMRetriever(rag, similarity_top_k=3, min_score=0.99, **options).retrieve(TEXTS[1])
+    assert [each.node.text for each in best] == [each["content"] for each in expected if each["score"] >= 0.99]
+
+
 def test_metadata_of_the_user_comes_before_that_of_the_index(empty: RAGPretrainedModel) -> None:
     empty.index(TEXTS[:1], ["a"], [{"language": "English", "passage_id": "p. 7"}], index_name="own")
     node = RagatouilleXMRetriever(empty).retrieve("library")[0].node

@@ -14,6 +14,7 @@ from ...corpus.filters import Compare
 from ...errors import ClusterError, IndexFormatError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Passage, TokenVectors
 from ..base import IndexWriter
+from ..lexical import PieceCounts
 from ..meta import IndexMeta, check_resumable, new_meta
 from .client import Cluster
 from .filters import TERMS
@@ -41,9 +42,16 @@ class ClusterBuild(ClusterIndex):
         """The first pid of this build."""
         return self.meta.first_pid
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = True) -> None:
+    def add(
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None = None,
+        *,
+        replace: bool = True,
+    ) -> None:
         """Store documents, replacing those of them that are here. Raises what `ClusterIndex.add` does."""
-        super().add(passages, vectors, replace=replace)
+        super().add(passages, vectors, pieces, replace=replace)
 
     @contextmanager
     def writer(self, *, replace: bool = False) -> Iterator[IndexWriter]:

@@ -17,6 +17,7 @@ import torch
 from ...errors import IndexLockedError, PassageIndexError
 from ...types import Passage, TokenVectors
 from ..base import IndexWriter
+from ..lexical import PieceCounts
 from ..meta import IndexMeta
 from ..quantization.codebook import Codebook
 from ..quantization.faiss_kmeans import uses_faiss
@@ -131,7 +132,14 @@ class ClusterIndex(ClusterReader):
                 self._commit(now, replace(now.state.meta, next_pid=pids.next_pid))
             return first
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
+    def add(
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
         """Store passages, overwriting those of the same pid; with `replace`, all others of their documents are deleted.
 
         All of it is one commit. The points are uploaded in batches, several at a time.
@@ -148,7 +156,7 @@ class ClusterIndex(ClusterReader):
         check_add(passages, vectors, self._dim)  # before anything is sent
         if passages:
             with self._transaction(replace) as writer:
-                writer.add(passages, vectors)
+                writer.add(passages, vectors, pieces)
 
     @contextmanager
     def writer(self, *, replace: bool = False) -> Iterator[IndexWriter]:

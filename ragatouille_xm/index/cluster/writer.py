@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from qdrant_client import models
 
 from ...types import Passage, TokenVectors
-from ..validation import PidSequence, check_add
+from ..lexical import PieceCounts
+from ..validation import PidSequence, check_add, check_pieces
 from .points import any_of
 from .reader import ClusterView
 
@@ -52,10 +53,11 @@ class ClusterWriter:
         """Return the first of `n` pids that were never handed out before."""
         return self.pids.reserve(n)
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
         """Upload passages, overwriting those of the same pid. Raise `InputError` if they cannot be stored."""
         meta, codebook = self._now.state.meta, self._now.state.codebook
         check_add(passages, vectors, meta.dim)
+        check_pieces(pieces, len(passages), expected=False)
         if not passages:
             return
         self.pids.advance(passages)

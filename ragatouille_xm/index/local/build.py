@@ -12,14 +12,15 @@ from pathlib import Path
 
 from ...errors import StorageError
 from ...types import Passage, TokenVectors
+from ..lexical import PieceCounts
 from . import passages as rows
 from .database import execute_script
 from .folder import BUILD_DATABASE
 from .merge import codebook_is_due, refit
 from .reader import LocalReader
+from .segment_writer import SegmentWriter
 from .snapshot import Snapshot
-from .state import SegmentMeta, State, write_state
-from .vector_writer import VectorWriter
+from .state import State, write_state
 from .writer import LocalWriter
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,8 @@ class LocalBuild(LocalWriter):
         if self._replace:
             execute_script(connection, rows.DOCUMENT_INDEX)
         for segment in saved.growing:
-            self._growing = VectorWriter(folder, segment.name, saved.meta.dim, saved.storage)
-            self._growing.recover(segment.passages, segment.tokens)
+            self._growing = SegmentWriter(folder, segment.name, saved)
+            self._growing.recover(segment)
             self._changed = True
         self._saved_at = time.monotonic()
 
@@ -76,7 +77,7 @@ class LocalBuild(LocalWriter):
         for (document_id,) in self._connection.execute("SELECT DISTINCT document_id FROM passage").fetchall():
             yield document_id
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
         """Store documents, replacing those of them that are here.
 
         Raises
@@ -87,7 +88,7 @@ class LocalBuild(LocalWriter):
             If writing fails.
         """
         with self._all_or_nothing():
-            super().add(passages, vectors)
+            super().add(passages, vectors, pieces)
             self._note_progress()
         if time.monotonic() > self._saved_at + SAVE_SECONDS:
             self._save()
@@ -114,9 +115,7 @@ class LocalBuild(LocalWriter):
         self._connection.execute("RELEASE step")
 
     def _note_progress(self) -> None:
-        growing = self._growing
-        unfinished = [SegmentMeta(growing.name, growing.passages, growing.tokens, {})] if growing else []
-        self._progress = self._state(unfinished)
+        self._progress = self._state([self._growing.unfinished] if self._growing else [])
 
     def _save(self) -> None:
         """Commit what is stored, so that it outlives this process."""

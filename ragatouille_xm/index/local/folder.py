@@ -9,14 +9,15 @@ from pathlib import Path
 from uuid import uuid4
 
 DATABASE, BUILD_DATABASE, LOCK = "index.db", "build.db", "write.lock"
-CODES, RESIDUALS, TABLE, POSTINGS = ".codes", ".residuals", ".table", ".postings"
+CODES, RESIDUALS, TABLE, POSTINGS, LEXICAL = ".codes", ".residuals", ".table", ".postings", ".lexical"
 PACKED, BASES = ".packed", ".bases"
-RECORDS = ".records"  # of a segment that is being written: becomes the table
+RECORDS, PIECES = ".records", ".pieces"  # of a segment that is being written: become the table and the lexical lists
 _SEGMENT = re.compile(r"segment-[0-9a-f]{12}")
 _CODEBOOK = re.compile(r"codebook-[0-9a-f]{12}\.safetensors")
 _OURS = re.compile(
     rf"(?P<segment>{_SEGMENT.pattern})"
-    rf"({CODES}|{RESIDUALS}|{PACKED}|{BASES}|{TABLE}|{RECORDS}|{POSTINGS}-[0-9a-f]{{12}})|{_CODEBOOK.pattern}"
+    rf"({CODES}|{RESIDUALS}|{PACKED}|{BASES}|{TABLE}|{LEXICAL}|{RECORDS}|{PIECES}|{POSTINGS}-[0-9a-f]{{12}})"
+    rf"|{_CODEBOOK.pattern}"
 )
 
 WAY_OUT = "Index the documents again, or restore the folder from a copy."

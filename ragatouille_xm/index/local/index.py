@@ -16,6 +16,7 @@ from ...config import STORAGES
 from ...errors import IndexLockedError, IndexNotFoundError, InputError, PassageIndexError
 from ...types import Passage, TokenVectors
 from ..files import storage_errors
+from ..lexical import PieceCounts
 from ..meta import check_smaller, new_meta
 from .build import LocalBuild
 from .folder import DATABASE
@@ -108,6 +109,7 @@ class LocalIndex(LocalReader):
         fingerprint: str,
         settings: Mapping[str, Any],
         storage: str = STORAGES[0],
+        lexical: bool = False,
         resume: bool = False,
         keep: bool = True,
     ) -> Iterator[LocalBuild]:
@@ -129,6 +131,8 @@ class LocalIndex(LocalReader):
             JSON values to keep with the index.
         storage : str
             How token vectors are stored: ``"int16"``, ``"int8"`` in about half the space, or ``"int4"`` in a quarter.
+        lexical : bool
+            Keep the pieces of the passages, which are given with them, for `search_hybrid`.
         resume : bool
             Go on with a build of the same checkpoint and settings that was broken off.
         keep : bool
@@ -149,7 +153,7 @@ class LocalIndex(LocalReader):
             If it cannot be written.
         """
         folder = Path(path).absolute()
-        meta = new_meta(dim, checkpoint, fingerprint, settings, storage)
+        meta = new_meta(dim, checkpoint, fingerprint, settings, storage, lexical)
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -231,7 +235,14 @@ class LocalIndex(LocalReader):
         with self.writer() as writer:
             return writer.reserve(n)
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> None:
+    def add(
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
         """Store passages, overwriting those of the same pid; with `replace`, the rest of their documents is removed.
 
         All of it in one commit: durable on return, or nothing changed.
@@ -244,7 +255,7 @@ class LocalIndex(LocalReader):
             As for `writer`.
         """
         with self.writer(replace=replace) as writer:
-            writer.add(passages, vectors)
+            writer.add(passages, vectors, pieces)
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Remove all passages of the documents; return how many were removed. Unknown ids are ignored.

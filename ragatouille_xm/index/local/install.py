@@ -25,9 +25,9 @@ from .build import LocalBuild
 from .database import BUSY_MS, Database, create_database, database_errors, prepare_for_writing
 from .folder import BUILD_DATABASE, DATABASE, delete_orphans
 from .lock import is_locked
+from .segment_writer import find_shortage
 from .snapshot import Snapshot
 from .state import State, read_state, write_state
-from .vector_writer import file_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -184,11 +184,8 @@ def _find_damage(folder: Path, saved: State) -> str | None:
     except IndexDamagedError as error:
         return str(error)
     for segment in saved.growing:
-        sizes = file_sizes(segment.passages, segment.tokens, saved.meta.dim, saved.storage)
-        for end, size in sizes.items():
-            path = folder / f"{segment.name}{end}"
-            if not path.is_file() or path.stat().st_size < size:
-                return f"{path.name} holds less than was committed"
+        if short := find_shortage(folder, segment, saved):
+            return f"{short} holds less than was committed"
     return None
 
 

@@ -19,7 +19,8 @@ from ..quantization.packing import SAMPLE as PACKING_SAMPLE
 from ..quantization.packing import Packing
 from ..quantization.scalar import quantize_shared
 from .buffer import insert_buffered
-from .folder import new_codebook_name, new_segment_name, postings_suffix
+from .folder import LEXICAL, new_codebook_name, new_segment_name, postings_suffix
+from .lexical import merge_lists
 from .postings import merge_postings, write_postings
 from .segment import SegmentView
 from .snapshot import Snapshot
@@ -111,6 +112,11 @@ def merge_segments(
                 (view.segment.postings, _new_rows(view, pids)) for view in views if view.segment.postings is not None
             ]
             files[end] = merge_postings(folder / f"{writer.name}{end}", len(pids), sources)
+        if state.meta.lexical:
+            lists = [
+                (view.segment.lexical, _new_rows(view, pids)) for view in views if view.segment.lexical is not None
+            ]
+            files[LEXICAL] = merge_lists(folder / f"{writer.name}{LEXICAL}", len(pids), lists)
         with storage_errors(folder):
             sync(folder)
     except BaseException:
@@ -140,7 +146,7 @@ def convert(folder: Path, connection: sqlite3.Connection, snapshot: Snapshot, wo
         rows = np.arange(len(vectors))
         connection.execute("DELETE FROM buffer")
         codes = vectors.take(rows, residuals=False)
-        insert_buffered(connection, vectors.table.pids.tolist(), vectors.table.lengths, codes)
+        insert_buffered(connection, vectors.table.pids.tolist(), vectors.table.lengths, codes, snapshot.buffer.pieces)
     return replace(state, meta=replace(state.meta, storage=word))
 
 

@@ -1,31 +1,23 @@
-"""Which passages of a segment have which centroid: the inverted lists of the first stage, in one mapped file."""
+"""Which passages of a segment have which centroid: the inverted lists of the first stage."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...files import open_regular
 from ..files import storage_errors
 from ..quantization.codebook import Probes
 from ..quantization.scalar import Floats
+from .lists import Layout, Source, Spool, blocks, check_rows, merged, open_lists, write_lists
 from .state import FileMeta
 from .vectors import Rows
 
-HEADER = np.dtype([("magic", "S8"), ("centroids", "<i8"), ("passages", "<i8"), ("postings", "<i8")])
-MAGIC = b"RXMPOST1"
-POSTINGS_BLOCK = 2**21  # sorted at once, when lists are merged
-SPOOL_BYTES = 2**20  # of each temporary file that stay in memory
-
-Pairs: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # centroids and rows
+LAYOUT = Layout(b"RXMPOST1", by_list=(), by_passage=("<f4",), by_entry=())
 
 
 class Postings(NamedTuple):
@@ -54,31 +46,12 @@ class Postings(NamedTuple):
         OSError, ValueError
             If the file is missing, or does not hold such lists.
         """
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            header = file.read(HEADER.itemsize)
-            if len(header) < HEADER.itemsize:
-                raise ValueError("it has no header")
-            magic, centroids, there, postings = np.frombuffer(header, HEADER)[0].tolist()
-            sections = [("<i8", centroids + 1), ("<f4", there), (row_type(there), postings)]
-            sizes = [np.dtype(kind).itemsize * n for kind, n in sections]
-            if magic != MAGIC or min(centroids, postings) < 0 or size != HEADER.itemsize + sum(sizes):
-                raise ValueError("it is not whole")
-            if there != passages:
-                raise ValueError(f"it has {there} passages instead of {passages}")
-            place, found = HEADER.itemsize, []
-            for (kind, n), length in zip(sections, sizes, strict=True):
-                found.append(np.asarray(np.memmap(file, kind, "r", place, (n,))) if n else np.empty(0, kind))
-                place += length
-        offsets, norms, rows = found
-        if offsets[0] != 0 or offsets[-1] != postings or (np.diff(offsets) < 0).any():
-            raise ValueError("its lists do not follow one another")
+        offsets, (norms, rows) = open_lists(path, LAYOUT, passages)
         return cls(offsets, norms, rows)
 
     def check(self) -> None:
         """Raise `ValueError` for rows that the segment does not have. It reads all of them."""
-        if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.norms)):
-            raise ValueError("it names passages that the segment does not have")
+        check_rows(self.rows, len(self.norms))
 
     def candidates(self, probes: Probes, limit: int, admitted: NDArray[np.bool_] | None) -> tuple[Rows, Floats]:
         """Return the rows of up to `limit` passages that have the most of what is looked for, and their scores.
@@ -112,32 +85,18 @@ class Postings(NamedTuple):
         scores = sums.numpy().astype(np.float32, copy=False) * self.norms
         if admitted is not None:
             scores *= admitted
-        rows = _largest(scores, limit)
+        rows = largest(scores, limit)
         return rows, scores[rows]
 
-    def blocks(self, size: int = POSTINGS_BLOCK) -> Iterator[tuple[int, int]]:
-        """Yield ranges of centroids that have about so many postings."""
-        first = 0
-        while first < len(self.offsets) - 1:
-            last = int(np.searchsorted(self.offsets, self.offsets[first] + size, side="right")) - 1
-            last = min(max(last, first + 1), len(self.offsets) - 1)
-            yield first, last
-            first = last
 
-
-def row_type(passages: int) -> str:
-    """Return how the rows of a segment of so many passages are stored."""
-    return "<u2" if passages <= 2**16 else "<i4"
-
-
-def _largest(scores: Floats, limit: int) -> Rows:
+def largest(scores: Floats, limit: int) -> Rows:
     """Return where the `limit` largest are, or all above 0, growing; none is below."""
     positive = int(np.count_nonzero(scores))
     if positive <= limit:
         return np.flatnonzero(scores)
     if 2 * positive < len(scores):  # a partition of many equals takes long
         rows = np.flatnonzero(scores)
-        return rows[_largest(scores[rows], limit)]
+        return rows[largest(scores[rows], limit)]
     least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
     rows = np.flatnonzero(scores >= least)
     if len(rows) > limit:  # equals
@@ -149,7 +108,7 @@ def _largest(scores: Floats, limit: int) -> Rows:
 # ---- writing
 
 
-def write_postings(path: Path, centroids: int, blocks: Iterable[tuple[NDArray[np.int32], Rows]]) -> FileMeta:
+def write_postings(path: Path, centroids: int, tokens: Iterable[tuple[NDArray[np.int32], Rows]]) -> FileMeta:
     """Write the lists of a segment, through to the disk.
 
     Parameters
@@ -157,7 +116,7 @@ def write_postings(path: Path, centroids: int, blocks: Iterable[tuple[NDArray[np
     path : Path
     centroids : int
         How many there are.
-    blocks : iterable
+    tokens : iterable
         The nearest centroid of each token ``(t,)`` and the lengths ``(n,)`` of the passages, a few rows of the table
         at a time. Meanwhile their pairs are in temporary files, one for each range of centroids.
 
@@ -167,15 +126,17 @@ def write_postings(path: Path, centroids: int, blocks: Iterable[tuple[NDArray[np
         If that is not possible.
     """
     counts, sizes, first = np.zeros(centroids, np.int64), [], 0
-    with storage_errors(path), _Spool(path.parent, centroids) as spool:
-        for nearest, lengths in blocks:
+    bounds = np.linspace(0, centroids, Spool.FILES + 1).astype(np.int64)
+    with storage_errors(path), Spool(path.parent, bounds, columns=2) as spool:
+        for nearest, lengths in tokens:
             keys = _distinct(nearest, lengths)
             named, rows = (keys // len(lengths)).astype(np.int32), (keys % len(lengths)).astype(np.int32)
             sizes.append(np.bincount(rows, minlength=len(lengths)))
             counts += np.bincount(named, minlength=centroids)
             spool.write(named, rows + np.int32(first))
             first += len(lengths)
-        return _write(path, counts, np.concatenate(sizes) if sizes else np.empty(0), spool.sorted_pairs())
+        norms = _norms(np.concatenate(sizes) if sizes else np.empty(0))
+        return write_lists(path, LAYOUT, counts, (norms,), spool.entries())
 
 
 def merge_postings(path: Path, passages: int, sources: Sequence[tuple[Postings, NDArray[np.int32]]]) -> FileMeta:
@@ -195,52 +156,18 @@ def merge_postings(path: Path, passages: int, sources: Sequence[tuple[Postings, 
     """
     centroids = len(sources[0][0].offsets) - 1
     counts, sizes = np.zeros(centroids, np.int64), np.zeros(passages, np.int64)
-    for postings, new_rows in sources:
-        for first, last in postings.blocks():
-            named, rows = _moved(postings, new_rows, first, last)
+    lists = [Source(postings.offsets, (postings.rows,), new_rows) for postings, new_rows in sources]
+    for source in lists:
+        for first, last in blocks(source.offsets):
+            named, rows = source.moved(first, last)
             counts += np.bincount(named, minlength=centroids)
             sizes += np.bincount(rows, minlength=passages)
-
-    def sorted_pairs() -> Iterator[Pairs]:
-        for first, last in Postings(np.concatenate([[0], np.cumsum(counts)]), np.empty(0), np.empty(0)).blocks():
-            found = [_moved(postings, new_rows, first, last) for postings, new_rows in sources]
-            named, rows = (np.concatenate(columns) for columns in zip(*found, strict=True))
-            order = np.lexsort((rows, named))
-            yield named[order], rows[order]
-
-    with storage_errors(path):
-        return _write(path, counts, sizes, sorted_pairs())
+    return write_lists(path, LAYOUT, counts, (_norms(sizes),), merged(lists, counts))
 
 
-def _moved(postings: Postings, new_rows: NDArray[np.int32], first: int, last: int) -> Pairs:
-    """Return the pairs of a range of centroids that stay, with their new rows."""
-    offsets = postings.offsets[first : last + 1]
-    rows = new_rows[postings.rows[offsets[0] : offsets[-1]]]
-    named = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(offsets))
-    stays = rows >= 0
-    return named[stays], rows[stays]
-
-
-def _write(path: Path, counts: Rows, sizes: Rows, pairs: Iterable[Pairs]) -> FileMeta:
-    """Write lists of these lengths ``(K,)``, of passages with so many centroids ``(n,)``, from pairs in order."""
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    header = np.array([(MAGIC, len(counts), len(sizes), offsets[-1])], HEADER)
-    norms = np.maximum(sizes, 1).astype(np.float64) ** -0.5
-    digest, written = hashlib.sha256(), 0
-    with path.open("wb") as file:
-
-        def write(content: bytes) -> None:
-            nonlocal written
-            file.write(content)
-            digest.update(content)
-            written += len(content)
-
-        write(header.tobytes() + offsets.astype("<i8").tobytes() + norms.astype("<f4").tobytes())
-        for _, rows in pairs:
-            write(rows.astype(row_type(len(sizes))).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    return FileMeta(written, digest.hexdigest())
+def _norms(sizes: Rows) -> Floats:
+    """Return what makes the sparse vectors of passages with so many centroids ``(n,)`` ones of unit length."""
+    return (np.maximum(sizes, 1).astype(np.float64) ** -0.5).astype(np.float32)
 
 
 def _distinct(nearest: NDArray[np.int32], lengths: Rows) -> NDArray[np.int64]:
@@ -248,38 +175,3 @@ def _distinct(nearest: NDArray[np.int32], lengths: Rows) -> NDArray[np.int64]:
     keys = nearest.astype(np.int64) * len(lengths) + np.repeat(np.arange(len(lengths)), lengths)
     keys.sort()
     return keys[np.append(True, keys[1:] != keys[:-1])] if len(keys) else keys
-
-
-class _Spool:
-    """Pairs on their way into lists: written by passage, read by centroid. In memory while they are few."""
-
-    RANGES = 16
-
-    def __init__(self, folder: Path, centroids: int) -> None:
-        self._bounds = np.linspace(0, centroids, self.RANGES + 1).astype(np.int64)
-        self._files = [
-            tempfile.SpooledTemporaryFile(SPOOL_BYTES, "w+b", dir=str(folder))  # noqa: SIM115 - until `__exit__`
-            for _ in range(self.RANGES)
-        ]
-
-    def __enter__(self) -> _Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.close()
-
-    def write(self, centroids: NDArray[np.int32], rows: NDArray[np.int32]) -> None:
-        """Keep pairs of growing centroids."""
-        ends = np.searchsorted(centroids, self._bounds)
-        for file, first, last in zip(self._files, ends, ends[1:], strict=False):
-            if last > first:
-                file.write(np.stack([centroids[first:last], rows[first:last]], 1).tobytes())
-
-    def sorted_pairs(self) -> Iterator[Pairs]:
-        """Yield the pairs by growing centroid, then row."""
-        for file in self._files:
-            file.seek(0)
-            pairs = np.frombuffer(file.read(), np.int32).reshape(-1, 2)
-            order = np.argsort(pairs[:, 0], kind="stable")
-            yield pairs[order, 0], pairs[order, 1]

@@ -19,13 +19,15 @@ from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, InputError
 from ...types import Hits, Passage, TokenVectors
 from ..hits import query_rows, to_hits
+from ..lexical import NOTHING, HybridHits, PieceCounts, listed, to_hybrid_hits
 from ..meta import IndexMeta
 from ..quantization.codebook import Codebook
-from ..validation import check_search
+from ..validation import check_hybrid, check_search
 from .database import Database
 from .filters import Pids
 from .folder import WAY_OUT
 from .gpu import GpuCache, search_device
+from .hybrid import HybridSearch
 from .passages import count_languages, fetch_passages, field_summaries, known_documents, pids_around
 from .search import Search
 from .snapshot import Snapshot
@@ -220,6 +222,56 @@ class LocalReader:
                 if hits is not None:
                     return hits
             return to_hits(search.best(query_rows(queries)), k)
+
+        return self._read(read)
+
+    @property
+    def lexical(self) -> bool:
+        """Whether it has the pieces of its passages, for `search_hybrid`."""
+        return self.meta.lexical
+
+    def search_hybrid(
+        self,
+        queries: torch.Tensor,
+        pieces: PieceCounts,
+        k: int,
+        *,
+        weight: float,
+        filter: Condition | None = None,
+        config: SearchConfig = SearchConfig(),
+    ) -> HybridHits:
+        """Return the best `k` passages by MaxSim and BM25 together: see `ragatouille_xm.index.lexical`.
+
+        MaxSim is that of `search`, which names `listed(k)` candidates, and BM25 as many. Deleted passages count for
+        nothing. On a device, the candidates of `search` are found without it.
+
+        Parameters
+        ----------
+        queries, k, filter, config
+            As for `search`.
+        pieces : PieceCounts
+            Of the texts of the queries.
+        weight : float
+            Of BM25, from 0 to 1; the rest is MaxSim's.
+
+        Raises
+        ------
+        InputError
+            If the index has no pieces, or something does not fit.
+        IndexDamagedError
+            If the index is damaged.
+        """
+        check_search(queries, k, self._dim)
+        check_hybrid(pieces, len(queries), weight)
+
+        def read(connection: sqlite3.Connection, snapshot: Snapshot) -> HybridHits:
+            if not snapshot.state.meta.lexical:
+                raise InputError(f"The index at {str(self.folder)!r} was made without lexical search.")
+            if not snapshot.passages:
+                return to_hybrid_hits([NOTHING] * len(queries), k)
+            n = listed(k)
+            search = HybridSearch(Search(snapshot, connection, n, filter, config), n, snapshot, weight, k)
+            return to_hybrid_hits(search.best(query_rows(queries), pieces), k)
 
         return self._read(read)
 

@@ -72,7 +72,10 @@ class Search:
         return parallel_map(self._best, queries)
 
     def _best(self, rows: NDArray[np.float32]) -> Scored:
-        query = Query(rows)
+        return self.ranked(Query(rows))
+
+    def ranked(self, query: Query) -> Scored:
+        """Return the best `k` passages for a query, best first, ties by pid."""
         candidates = self._candidates(query)
         if candidates is None:
             return rank(query, self.everything(), self._k)

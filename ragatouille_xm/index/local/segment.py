@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,8 @@ from ..quantization.codebook import Probes
 from ..quantization.scalar import Floats
 from .database import damaged
 from .filters import Mask
-from .folder import WAY_OUT, postings_suffix
+from .folder import LEXICAL, WAY_OUT, postings_suffix
+from .lexical import PieceLists
 from .postings import Postings
 from .state import SegmentMeta, State
 from .vectors import Rows, Table, Vectors
@@ -66,12 +67,15 @@ class Segment:
     vectors : Vectors
     postings : Postings or None
         None if there is no codebook: all of its passages are candidates then.
+    lexical : PieceLists or None
+        None in an index without lexical search.
     masks : Masks
     """
 
     name: str
     vectors: Vectors
     postings: Postings | None
+    lexical: PieceLists | None
     masks: Masks
 
     @classmethod
@@ -88,14 +92,15 @@ class Segment:
             vectors = Vectors.open(folder, meta.name, state.meta.dim, state.storage)
             if len(vectors) != meta.passages:
                 raise ValueError(f"it has {len(vectors)} passages instead of {meta.passages}")
-            return cls(meta.name, vectors, cls._postings(folder, meta, state), Masks())
+            lexical = cls._lexical(folder, meta) if state.meta.lexical else None
+            return cls(meta.name, vectors, cls._postings(folder, meta, state), lexical, Masks())
         except (OSError, ValueError) as error:
             raise damaged(folder / meta.name, error) from error
 
     def with_postings(self, folder: Path, meta: SegmentMeta, state: State) -> Segment:
         """Return the same segment with the postings of another codebook."""
         try:
-            return Segment(self.name, self.vectors, self._postings(folder, meta, state), self.masks)
+            return replace(self, postings=self._postings(folder, meta, state))
         except (OSError, ValueError) as error:
             raise damaged(folder / meta.name, error) from error
 
@@ -108,6 +113,13 @@ class Segment:
         if meta.files[end].bytes <= VERIFIED_BYTES:
             postings.check()
         return postings
+
+    @staticmethod
+    def _lexical(folder: Path, meta: SegmentMeta) -> PieceLists:
+        lists = PieceLists.open(folder / f"{meta.name}{LEXICAL}", meta.passages)
+        if meta.files[LEXICAL].bytes <= VERIFIED_BYTES:
+            lists.check()
+        return lists
 
     @property
     def table(self) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ...corpus.filters import Condition
 from ..files import checksum
 from ..quantization.codebook import Codebook
 from ..quantization.packing import Packing
+from .bm25 import LexicalSnapshot
 from .buffer import Buffer, load_buffer
 from .database import damaged
 from .filters import Mask, Pids, admitted, admitted_among
@@ -64,6 +66,11 @@ class Snapshot:
         if buffer is not None:
             views.append(SegmentView(buffer.segment))
         return cls(state, tuple(views), codebook, buffer)
+
+    @cached_property
+    def lexical(self) -> LexicalSnapshot:
+        """BM25 over its live passages, in an index with lexical search."""
+        return LexicalSnapshot(self.views, self.passages)
 
     @property
     def passages(self) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...errors import IndexDamagedError
 from ..files import checksum
 from ..meta import IndexMeta
-from .folder import TABLE, WAY_OUT, is_codebook_name, is_segment_name, postings_suffix
+from .folder import LEXICAL, TABLE, WAY_OUT, is_codebook_name, is_segment_name, postings_suffix
 from .storages import STORAGES, Storage
 
 TABLES = """
@@ -30,7 +30,7 @@ CREATE TABLE segment (
 );
 CREATE TABLE buffer (
     pid INTEGER PRIMARY KEY, tokens INTEGER NOT NULL, scale REAL NOT NULL, checksum INTEGER NOT NULL,
-    codes BLOB NOT NULL, residuals BLOB
+    codes BLOB NOT NULL, residuals BLOB, pieces BLOB
 );
 """
 
@@ -109,6 +109,7 @@ class SegmentMeta:
         codebook = state.codebook
         expected = {*state.storage.files, TABLE}
         expected |= {postings_suffix(codebook.name)} if codebook else set()
+        expected |= {LEXICAL} if state.meta.lexical else set()
         if set(self.files) != expected:
             raise ValueError(f"{self.name} has the files {sorted(self.files)} instead of {sorted(expected)}")
         if not 0 < self.passages <= self.tokens:

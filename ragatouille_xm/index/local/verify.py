@@ -14,7 +14,7 @@ import torch
 
 from ...errors import IndexDamagedError, IndexNotFoundError
 from .database import Database
-from .folder import BUILD_DATABASE, DATABASE, orphans, postings_suffix
+from .folder import BUILD_DATABASE, DATABASE, LEXICAL, orphans, postings_suffix
 from .install import describe_missing, files_that_count, read_saved
 from .passages import all_passages, attribute_values, fetch_passages
 from .segment import Segment, check_files
@@ -91,6 +91,7 @@ def _faults(folder: Path, connection: sqlite3.Connection, full: bool) -> Iterato
         return
     snapshot = Snapshot.load(folder, connection, state, None)
     yield from _codebook_faults(snapshot)
+    yield from _lexical_faults(snapshot)
     yield from _pid_faults(connection, snapshot)
     yield from _passage_faults(connection, snapshot, full)
     if full:
@@ -130,6 +131,15 @@ def _codebook_faults(snapshot: Snapshot) -> Iterator[Fault]:
             postings.check()
         except ValueError as error:
             yield Fault(name, str(error))
+
+
+def _lexical_faults(snapshot: Snapshot) -> Iterator[Fault]:
+    for view in snapshot.views:
+        if view.segment.lexical is not None:
+            try:
+                view.segment.lexical.check()
+            except ValueError as error:
+                yield Fault(f"{view.segment.name}{LEXICAL}", str(error))
 
 
 def _pid_faults(connection: sqlite3.Connection, snapshot: Snapshot) -> Iterator[Fault]:

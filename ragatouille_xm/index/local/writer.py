@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 
 from ...errors import PassageIndexError
 from ...types import Passage, TokenVectors
-from ..files import storage_errors, sync
+from ..lexical import PieceCounts
 from ..quantization.packing import Packing
 from ..quantization.scalar import quantize
-from ..validation import PidSequence, check_add
+from ..validation import PidSequence, check_add, check_pieces
 from .buffer import BUFFER_TOKENS, insert_buffered, read_buffered
-from .folder import new_segment_name, postings_suffix
-from .merge import assign_postings
+from .folder import new_segment_name
 from .passages import delete_passages, insert_passages, known_pids, pids_of
+from .segment_writer import SegmentWriter
 from .snapshot import Snapshot
 from .state import SegmentMeta, State, write_state
-from .vector_writer import VectorWriter
-from .vectors import Rows, Vectors
 
 TOKENS_BLOCK = 2**14  # quantized at once
 
@@ -50,7 +48,7 @@ class LocalWriter:
         self._connection = connection
         self._replace = replace
         self._field_ids: dict[str, int] = {}
-        self._growing: VectorWriter | None = None
+        self._growing: SegmentWriter | None = None
         self._failed = False
         self._begin(snapshot)
 
@@ -67,7 +65,7 @@ class LocalWriter:
         """Return the first of `n` pids that were never handed out before, and never will be again."""
         return self._pids.reserve(n)
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors) -> None:
+    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
         """Store passages, overwriting those of the same pid.
 
         Raises
@@ -78,6 +76,7 @@ class LocalWriter:
             If writing fails.
         """
         check_add(passages, vectors, self._before.meta.dim)
+        check_pieces(pieces, len(passages), expected=self._before.meta.lexical)
         self._check_whole()
         if not passages:
             return
@@ -92,7 +91,7 @@ class LocalWriter:
         if self._growing is None and self._buffered_tokens + len(vectors.vectors) > BUFFER_TOKENS:
             self._growing = self._new_segment(vectors)
         for first, last, block in _blocks(vectors):
-            self._store(pids[first:last], block)
+            self._store(pids[first:last], block, None if pieces is None else pieces.part(first, last))
         self._changed, self._failed = True, False
 
     def delete(self, document_ids: Sequence[str]) -> int:
@@ -104,29 +103,28 @@ class LocalWriter:
         self._failed = False
         return len(pids)
 
-    def _store(self, pids: Sequence[int], vectors: TokenVectors) -> None:
+    def _store(self, pids: Sequence[int], vectors: TokenVectors, pieces: PieceCounts | None) -> None:
         if self._growing is not None:
-            self._growing.add(pids, vectors)
+            self._growing.add(pids, vectors, pieces)
             return
         quantized = quantize(vectors.vectors, vectors.lengths, residuals=self._before.storage.has_residuals)
-        insert_buffered(self._connection, pids, vectors.lengths.numpy(), quantized)
+        insert_buffered(self._connection, pids, vectors.lengths.numpy(), quantized, pieces)
         self._buffered += len(pids)
         self._buffered_tokens += len(vectors.vectors)
 
-    def _new_segment(self, coming: TokenVectors) -> VectorWriter:
+    def _new_segment(self, coming: TokenVectors) -> SegmentWriter:
         """Begin a segment with what is in the buffer, for what is coming."""
-        dim, storage, packing = self._before.meta.dim, self._before.storage, self._snapshot.packing
-        buffered = read_buffered(self._connection, dim)
+        storage, packing = self._before.storage, self._snapshot.packing
+        buffered, pieces = read_buffered(self._connection, self._before.meta)
         there = np.arange(len(buffered))
         if storage.is_packed and packing is None:
             sample = coming.vectors.detach().float().cpu()
             packing = Packing.fit(torch.cat([buffered.vectors_of(there).vectors, sample]))
-        growing = VectorWriter(self._folder, new_segment_name(), dim, storage, packing)
-        table = buffered.table
+        growing = SegmentWriter(self._folder, new_segment_name(), self._before, packing)
         if len(buffered) and packing is not None:
-            growing.add(table.pids, buffered.vectors_of(there))
+            growing.add(buffered.table.pids, buffered.vectors_of(there), pieces)
         elif len(buffered):
-            growing.copy(table.pids, table.lengths, table.scales, buffered.stored(there))
+            growing.copy(buffered, pieces)
         self._connection.execute("DELETE FROM buffer")
         self._buffered = self._buffered_tokens = 0
         return growing
@@ -179,9 +177,9 @@ class LocalWriter:
         growing, self._growing = self._growing, None
         if growing is None:
             return None
-        found = self._connection.execute("SELECT pid FROM passage WHERE pid >= ?", (growing.lowest_pid,))
+        found = self._connection.execute("SELECT pid FROM passage WHERE pid >= ?", (growing.vectors.lowest_pid,))
         stored = np.fromiter((pid for (pid,) in found), np.int64)
-        return finish_segment(self._folder, growing, stored, self._snapshot)
+        return growing.finish(stored, self._snapshot)
 
     def discard(self) -> None:
         """Remove the files that were begun."""
@@ -198,24 +196,3 @@ def _blocks(vectors: TokenVectors) -> Iterator[tuple[int, int, TokenVectors]]:
         end = int(ends[last - 1])
         yield first, last, TokenVectors(vectors.vectors[start:end].detach().cpu(), vectors.lengths[first:last])
         first, start = last, end
-
-
-def finish_segment(folder: Path, growing: VectorWriter, pids: Rows, snapshot: Snapshot) -> SegmentMeta | None:
-    """Finish a segment, with postings if there is a codebook; return None if none of its passages is among `pids`.
-
-    Raises
-    ------
-    StorageError
-        If the files cannot be written.
-    """
-    state = snapshot.state
-    files = dict(growing.finish(pids))
-    if not growing.passages:
-        return None  # its files are orphans
-    vectors = Vectors.open(folder, growing.name, state.meta.dim, state.storage)
-    if snapshot.codebook is not None and state.codebook is not None:
-        end = postings_suffix(state.codebook.name)
-        files[end] = assign_postings(folder / f"{growing.name}{end}", vectors, snapshot.codebook)
-    with storage_errors(folder):
-        sync(folder)
-    return SegmentMeta(growing.name, growing.passages, int(vectors.table.lengths.sum()), files)

@@ -18,6 +18,7 @@ from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
 from ...scoring import maxsim, top_k
 from ...types import Hits, Passage, TokenVectors
 from ..hits import near
+from ..lexical import PieceCounts
 from ..validation import check_search
 from .folder import PlaidFolder
 
@@ -82,7 +83,14 @@ class PlaidIndex:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
 
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, *, replace: bool = False) -> NoReturn:
+    def add(
+        self,
+        passages: Sequence[Passage],
+        vectors: TokenVectors,
+        pieces: PieceCounts | None = None,
+        *,
+        replace: bool = False,
+    ) -> NoReturn:
         """Raise `ReadOnlyIndexError`."""
         self._refuse()
 

@@ -17,11 +17,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 
 import ragatouille_xm
 from ragatouille_xm.config import SearchConfig
+from ragatouille_xm.index.lexical import PieceCounts
 from ragatouille_xm.index.local import build as builds
 from ragatouille_xm.index.local import search as searches
 from ragatouille_xm.index.local import writer as writers
@@ -33,7 +35,7 @@ from ragatouille_xm.index.quantization import codebook as codebooks
 from ragatouille_xm.types import Passage, TokenVectors
 
 DIM = 8
-KEPT: dict[str, Any] = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings": {}}
+KEPT: dict[str, Any] = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings": {}, "lexical": True}
 NAMES = [f"d{i}" for i in range(40)]
 ACTIONS = {"add": 8, "replace": 5, "delete": 3, "optimize": 4, "refit": 2, "build": 2, "resume": 4}
 LIMITS = (
@@ -55,14 +57,20 @@ def vectors_of(text: str) -> torch.Tensor:
     return torch.nn.functional.normalize(rows, dim=1)
 
 
-def arguments(documents: Documents) -> tuple[list[Passage], TokenVectors]:
+def pieces_of(texts: list[str]) -> PieceCounts:
+    """Return two pieces for each text: its document's, and one of its own."""
+    return PieceCounts.of([[int(text.split()[0][1:]), 100 + crc32(text.encode()) % 2**30] for text in texts])
+
+
+def arguments(documents: Documents) -> tuple[list[Passage], TokenVectors, PieceCounts]:
     passages = [
         Passage(pid, document_id, text, "fr", {"document": document_id})
         for document_id, pairs in documents.items()
         for pid, text in pairs
     ]
     blocks = [vectors_of(passage.text) for passage in passages]
-    return passages, TokenVectors(torch.cat(blocks), torch.tensor([len(block) for block in blocks]))
+    vectors = TokenVectors(torch.cat(blocks), torch.tensor([len(block) for block in blocks]))
+    return passages, vectors, pieces_of([passage.text for passage in passages])
 
 
 # ---- what an index must hold
@@ -114,6 +122,9 @@ def check_search(index: LocalIndex, held: Documents) -> None:
         assert exact.pids[0, 0] == pid
         assert abs(exact.scores[0, 0] - query.shape[1]) < 0.01
         assert sorted(exact.pids[0].tolist()) == pids
+        hybrid = index.search_hybrid(query, pieces_of([text]), len(index), weight=1.0)
+        assert hybrid.pids[0, 0] == pid
+        assert sorted(hybrid.pids[0].tolist()) == pids
 
 
 def check_files(index: LocalIndex) -> None:

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragatouille_xm.errors import StorageError
-from ragatouille_xm.index.local.postings import HEADER, Postings, merge_postings, write_postings
+from ragatouille_xm.index.local.lists import HEADER
+from ragatouille_xm.index.local.lists import blocks as blocks_of
+from ragatouille_xm.index.local.postings import Postings, merge_postings, write_postings
 
 K = 12
 passages = st.lists(st.lists(st.integers(0, K - 1), min_size=1, max_size=6), max_size=30)
@@ -82,7 +84,7 @@ def test_merged_lists_are_those_that_one_would_write(tmp_path, parts, seed, bloc
         new_rows = np.array([place.get((n, row), -1) for row in range(len(part))], np.int32)
         sources.append((write(tmp_path / f"part-{n}", part), new_rows))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Postings.blocks, "__defaults__", (block,))
+        patch.setattr(blocks_of, "__defaults__", (block,))
         meta = merge_postings(tmp_path / "merged", len(kept), sources)
     alone = write_postings(tmp_path / "alone", K, blocks([parts[n][row] for n, row in kept], 100))
     assert (tmp_path / "merged").read_bytes() == (tmp_path / "alone").read_bytes()
@@ -90,7 +92,7 @@ def test_merged_lists_are_those_that_one_would_write(tmp_path, parts, seed, bloc
 
 
 def test_large_lists_go_through_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("ragatouille_xm.index.local.postings.POSTINGS_BLOCK", 64)
+    monkeypatch.setattr("ragatouille_xm.index.local.lists.ENTRIES_BLOCK", 64)
     tokens = [[c % K for c in range(row, row + 3)] for row in range(500)]
     assert lists_in(write(tmp_path / "postings", tokens)) == lists_of(tokens)
     assert len(list(tmp_path.iterdir())) == 1

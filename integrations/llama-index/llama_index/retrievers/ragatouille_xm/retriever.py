@@ -21,6 +21,7 @@ from llama_index.core.schema import (
 )
 from llama_index.core.settings import Settings
 
+from ragatouille_xm.config import LEXICAL_WEIGHT
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.grouping import with_context
 from ragatouille_xm.queries import check_context, check_k
@@ -37,7 +38,8 @@ class RagatouilleXMRetriever(BaseRetriever):
     Each node is a passage. Its ``node_id`` is unique and stable; its SOURCE is the document. It carries the document's
     metadata and, unless that has such a key itself, ``document_id``, ``passage_id`` and ``language``, which are hidden
     from the LLM and from embedding models. Its score is the relevance, 0 to 1: the MaxSim score over the number of
-    query tokens, which cutoffs and fusion can compare between queries. Copies share the model.
+    query tokens, which cutoffs and fusion can compare between queries; with `hybrid` it is that of the hybrid search.
+    Copies share the model.
 
     Parameters
     ----------
@@ -62,6 +64,10 @@ class RagatouilleXMRetriever(BaseRetriever):
     explain : bool
         Put ``evidence`` into the metadata too: which words of the passage matched, where they stand in its text, and
         which sentences answer best. See `ragatouille_xm.evidence.Evidence.as_dict`.
+    hybrid : bool
+        Rank by MaxSim and, with the weight `lexical_weight`, by the words that query and passage share.
+    lexical_weight : float
+        0 ranks by MaxSim alone, 1 by shared words alone; counts with `hybrid`.
     context : int
         Let the text of a node be the passage with so many before and after it, as one; the passage alone is in the
         metadata, as ``passage``.
@@ -103,6 +109,8 @@ class RagatouilleXMRetriever(BaseRetriever):
         min_score: float | None = None,
         exact: bool = False,
         explain: bool = False,
+        hybrid: bool = False,
+        lexical_weight: float = LEXICAL_WEIGHT,
         context: int = 0,
         group_by_document: bool = False,
         callback_manager: CallbackManager | None = None,
@@ -122,10 +130,13 @@ class RagatouilleXMRetriever(BaseRetriever):
             "language": language,
             "exact": exact,
             "explain": explain,
+            "hybrid": hybrid,
+            "lexical_weight": lexical_weight,
             "context": context,
             "group_by_document": group_by_document,
         }
         check_context(context)
+        self._score = "score" if hybrid else "relevance"
         check_min_score(min_score)
         self._min_score = min_score
         super().__init__(
@@ -157,13 +168,13 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     def _find(self, query: str) -> list[NodeWithScore]:
         return [
-            NodeWithScore(node=self._node(result), score=result["relevance"])
+            NodeWithScore(node=self._node(result), score=result[self._score])
             for result in self._search(query, self.similarity_top_k)
         ]
 
     def _search(self, query: str, k: int) -> list[dict[str, Any]]:
         found = self._model.search(query, index_name=self._index_name, k=k, **self._options)
-        return at_least(self._min_score, cast("list[dict[str, Any]]", found))
+        return at_least(self._min_score, cast("list[dict[str, Any]]", found), self._score)
 
     def _node(self, result: dict[str, Any]) -> TextNode:
         metadata = result.get("document_metadata", {})
@@ -210,9 +221,9 @@ def query_text(query: QueryBundle) -> str:
     return "\n".join(query.embedding_strs)
 
 
-def at_least(min_score: float | None, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the results of one query whose relevance is not less; they are in order of it."""
-    return [result for result in results if min_score is None or result["relevance"] >= min_score]
+def at_least(min_score: float | None, results: list[dict[str, Any]], key: str = "relevance") -> list[dict[str, Any]]:
+    """Return the results of one query whose relevance, or what `key` names, is not less; they are in order of it."""
+    return [result for result in results if min_score is None or result[key] >= min_score]
 
 
 def check_min_score(min_score: object) -> None:
