@@ -27,6 +27,7 @@ NEEDS = {
     "evidence.md": ["langchain_ragatouille_xm"],
     "evaluation.md": ["bm25s", "ir_measures"],
     "files.md": ["inscriptis"],
+    "hybrid.md": ["langchain_ragatouille_xm"],
     "inputs.md": ["pandas"],
     "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
     "training.md": ["accelerate", "matplotlib"],

@@ -19,7 +19,7 @@ from .retriever import RagatouilleXMRetriever, restrict_to
 logger = logging.getLogger(__name__)
 
 RETRIEVER_OPTIONS = (
-    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain",
+    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain", "hybrid", "lexical_weight",
     "callback_manager", "object_map", "objects", "verbose",
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
             n_missing = len(best) - len(nodes)
             return nodes
 
-        found = best_nodes(lambda n: self._search(query, n), nodes_of, self.similarity_top_k)
+        found = best_nodes(lambda n: self._search(query, n), nodes_of, self.similarity_top_k, self._score)
         if n_missing:
             logger.warning("%d nodes of the index are not in the document store", n_missing)
         return found
