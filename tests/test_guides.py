@@ -28,6 +28,7 @@ NEEDS = {
     "long-documents.md": ["langchain_ragatouille_xm"],
     "evaluation.md": ["bm25s", "ir_measures"],
     "files.md": ["inscriptis"],
+    "hybrid.md": ["langchain_ragatouille_xm"],
     "inputs.md": ["pandas"],
     "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
     "serving.md": ["fastapi"],

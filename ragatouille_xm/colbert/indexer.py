@@ -130,7 +130,9 @@ class Indexer:
         given = read_documents(collection, None, None, languages, self.encoder.adapters.resolve)
         build_index(
             path,
-            DocumentIndexer(self.encoder, whole, length, batch_tokens, len(collection), self.verbose > 0, pooling),
+            DocumentIndexer(
+                self.encoder, whole, length, batch_tokens, len(collection), self.verbose > 0, pooling, lexical=True
+            ),
             (replace(document, document_id=str(pid)) for pid, document in enumerate(given)),
             keep=False,
         )

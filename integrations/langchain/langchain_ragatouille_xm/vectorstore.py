@@ -155,9 +155,9 @@ class RagatouilleXMVectorStore(VectorStore):
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """Return the best `k` documents.
 
-        `options` are ``filter, language, doc_ids, min_score, exact, force_fast, explain``. In a filter every bare name
-        is a metadata key; ``passage.language`` is the language the document has here. With ``explain=True`` the
-        metadata have ``evidence``, as `RagatouilleXMRetriever` has it.
+        `options` are ``filter, language, doc_ids, min_score, exact, force_fast, hybrid, lexical_weight, explain``. In a
+        filter every bare name is a metadata key; ``passage.language`` is the language the document has here. With
+        ``explain=True`` the metadata have ``evidence``, as `RagatouilleXMRetriever` has it.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class RagatouilleXMVectorStore(VectorStore):
         return [_document(result) for result in self._search(query, k, options)]
 
     def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:
-        """Return the best `k` documents with their MaxSim scores, higher is better; see `similarity_search`."""
+        """Return the best `k` documents with their scores, higher is better; see `similarity_search`."""
         return [(_document(result), result["score"]) for result in self._search(query, k, options)]
 
     def _similarity_search_with_relevance_scores(

@@ -90,6 +90,16 @@ def test_filters_and_doc_ids(index: RagatouilleXMIndex) -> None:
         index.as_retriever(filters=words)
 
 
+def test_hybrid_search_scores_whole_nodes(index: RagatouilleXMIndex) -> None:
+    options = {"hybrid": True, "lexical_weight": 0.9}
+    found = index.as_retriever(similarity_top_k=3, **options).retrieve("the train in the garden")
+    expected = index.model.search("the train in the garden", index.index_id, 6, **options)
+    best: dict[str, float] = {}
+    for each in expected:
+        best.setdefault(each["document_id"], each["score"])
+    assert [each.score for each in found] == pytest.approx(list(best.values())[: len(found)])
+
+
 def test_whole_nodes_are_not_explained(index: RagatouilleXMIndex) -> None:
     with pytest.raises(ValueError, match="explain= says where words stand in a passage"):
         index.as_retriever(explain=True)

@@ -241,9 +241,19 @@ def test_another_kind_of_index_is_refused(rag: RAGPretrainedModel) -> None:
             read()
 
 
+@pytest.mark.parametrize(("alpha", "weight"), [(None, 0.3), (0.0, 1.0), (0.5, 0.5)])
+def test_the_hybrid_mode_counts_shared_words(store: RagatouilleXMVectorStore, alpha: float, weight: float) -> None:
+    asked = VectorStoreQuery(query_str=TEXTS[0], similarity_top_k=3, mode=VectorStoreQueryMode.HYBRID, alpha=alpha)
+    result = store.query(asked)
+    expected = store.model.search(TEXTS[0], "store", 6, hybrid=True, lexical_weight=weight)[:3]
+    assert result.ids == [each["document_id"] for each in expected]
+    assert result.similarities == pytest.approx([each["score"] for each in expected])
+    assert store.query(asked, min_score=0.99).ids == result.ids[:1]
+
+
 def test_what_cannot_be_asked(store: RagatouilleXMVectorStore) -> None:
     for mode in VectorStoreQueryMode:
-        if mode != VectorStoreQueryMode.DEFAULT:
+        if mode not in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.HYBRID):
             with pytest.raises(InputError, match=f"The mode {mode.value!r} is not offered.*QueryFusionRetriever"):
                 ask(store, mode=mode)
     with pytest.raises(InputError, match="no query_str: this store searches by text, not by an embedding"):

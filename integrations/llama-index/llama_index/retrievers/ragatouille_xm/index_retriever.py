@@ -19,8 +19,8 @@ from .retriever import RagatouilleXMRetriever, restrict_to
 logger = logging.getLogger(__name__)
 
 RETRIEVER_OPTIONS = (
-    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain", "context",
-    "group_by_document", "callback_manager", "object_map", "objects", "verbose",
+    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain", "hybrid", "lexical_weight",
+    "context", "group_by_document", "callback_manager", "object_map", "objects", "verbose",
 )  # fmt: skip
 OF_PASSAGES = {
     "explain": "says where words stand in a passage",
@@ -69,7 +69,7 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
             n_missing = len(best) - len(nodes)
             return nodes
 
-        found = best_nodes(lambda n: self._search(query, n), nodes_of, self.similarity_top_k)
+        found = best_nodes(lambda n: self._search(query, n), nodes_of, self.similarity_top_k, self._score)
         if n_missing:
             logger.warning("%d nodes of the index are not in the document store", n_missing)
         return found

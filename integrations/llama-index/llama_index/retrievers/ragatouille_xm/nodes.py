@@ -90,8 +90,9 @@ def best_nodes(
     search: Callable[[int], list[dict[str, Any]]],
     nodes_of: Callable[[Mapping[str, dict[str, Any]]], list[BaseNode]],
     k: int,
+    score: str = "relevance",
 ) -> list[NodeWithScore]:
-    """Return the best `k` nodes, each once, with the relevance of its best passage.
+    """Return the best `k` nodes, each once, with the score of its best passage.
 
     Parameters
     ----------
@@ -99,6 +100,9 @@ def best_nodes(
         From a number of passages to as many results, best first; fewer if there are no more.
     nodes_of : callable
         From the best result of each node, by the node's id, to the nodes in that order; it may leave nodes out.
+    k : int
+    score : str
+        The key of a result that has it.
     """
     n_passages = 2 * k
     while True:
@@ -108,5 +112,5 @@ def best_nodes(
             best.setdefault(result["document_id"], result)
         nodes = nodes_of(best)
         if len(nodes) >= k or len(results) < n_passages:
-            return [NodeWithScore(node=node, score=best[node.node_id]["relevance"]) for node in nodes[:k]]
+            return [NodeWithScore(node=node, score=best[node.node_id][score]) for node in nodes[:k]]
         n_passages *= 4

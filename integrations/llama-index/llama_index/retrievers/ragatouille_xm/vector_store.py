@@ -19,6 +19,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.config import LEXICAL_WEIGHT
 from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.queries import check_k
 
@@ -197,25 +198,29 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
         min_score: float | None = None,
         exact: bool = False,
     ) -> VectorStoreQueryResult:
-        """Return the best nodes for the text of a query, with their relevance, 0 to 1.
+        """Return the best nodes for the text of a query, with their relevance, 0 to 1, or the score of a hybrid search.
 
         Parameters
         ----------
         query : VectorStoreQuery
-            Its ``query_str``, ``similarity_top_k``, ``filters``, ``doc_ids`` and ``node_ids`` count.
+            Its ``query_str``, ``similarity_top_k``, ``filters``, ``doc_ids`` and ``node_ids`` count. The ``mode`` is
+            the default one or ``HYBRID``, in which MaxSim has the weight ``alpha``.
         language, min_score, exact
             As for `RagatouilleXMRetriever`; a `VectorIndexRetriever` passes ``vector_store_kwargs``.
 
         Raises
         ------
         ragatouille_xm.errors.InputError
-            A `ValueError`: if the query has no text, or wants a mode other than the default one.
+            A `ValueError`: if the query has no text, or wants another mode.
         """
-        if query.mode != VectorStoreQueryMode.DEFAULT:
+        if query.mode not in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.HYBRID):
             raise InputError(
-                f"The mode {VectorStoreQueryMode(query.mode).value!r} is not offered: this store searches by late "
-                "interaction alone. Use VectorStoreQueryMode.DEFAULT, and QueryFusionRetriever to combine retrievers."
+                f"The mode {VectorStoreQueryMode(query.mode).value!r} is not offered. Use VectorStoreQueryMode.DEFAULT "
+                "or HYBRID, and QueryFusionRetriever to combine retrievers."
             )
+        hybrid = query.mode == VectorStoreQueryMode.HYBRID
+        weight = LEXICAL_WEIGHT if query.alpha is None else 1 - query.alpha
+        score = "score" if hybrid else "relevance"
         text = query.query_str
         if text is None:
             raise InputError("The query has no query_str: this store searches by text, not by an embedding.")
@@ -225,13 +230,23 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
         restricted = restrict_to(restricted, NODE_ID, query.node_ids or None)  # a VectorStoreIndex gives none as []
 
         def search(k: int) -> list[dict[str, Any]]:
-            found = self.model.search(text, self.index_name, k, language=language, filter=restricted, exact=exact)
-            return at_least(min_score, cast("list[dict[str, Any]]", found))
+            found = self.model.search(
+                text,
+                self.index_name,
+                k,
+                language=language,
+                filter=restricted,
+                exact=exact,
+                hybrid=hybrid,
+                lexical_weight=weight,
+            )
+            return at_least(min_score, cast("list[dict[str, Any]]", found), score)
 
         found = best_nodes(
             search,
             lambda best: [_node(each.get("document_metadata")) for each in best.values()],
             query.similarity_top_k,
+            score,
         )
         return VectorStoreQueryResult(
             nodes=[each.node for each in found],
