@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.colbert import Indexer, Run, RunConfig
+from ragatouille_xm.config import STORAGES
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.pooling import LEAST_ROWS, pool_tokens, ward
 from ragatouille_xm.types import TokenVectors
@@ -206,8 +207,9 @@ def test_an_interrupted_build_is_not_continued_with_another_pooling(
     assert len(stored(rag)["en"]) == expected_rows(rag, DOCUMENTS["en"], 2)
 
 
-def test_pooling_goes_with_every_storage(rag: RAGPretrainedModel) -> None:
-    rag.index(DOCUMENTS, index_name="small", storage="int8", pooling=2)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_pooling_goes_with_every_storage(rag: RAGPretrainedModel, storage: str) -> None:
+    rag.index(DOCUMENTS, index_name="small", storage=storage, pooling=2)
     assert rag.search(DOCUMENTS["fr"], k=1)[0]["document_id"] == "fr"
     assert len(stored(rag)["fr"]) == expected_rows(rag, DOCUMENTS["fr"], 2)
 

@@ -517,12 +517,28 @@ def test_a_resumed_build_holds_what_it_is_given(rag: RAGPretrainedModel, monkeyp
     assert found["de"]["language"] == "fr"
 
 
-def test_int8_storage_finds_the_same(rag: RAGPretrainedModel) -> None:
-    rag.index(DOCUMENTS, IDS, METADATAS, index_name="small", storage="int8")
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+def test_a_smaller_storage_finds_the_same(rag: RAGPretrainedModel, storage: str) -> None:
+    rag.index(DOCUMENTS, IDS, METADATAS, index_name="small", storage=storage)
     for text in DOCUMENTS:
         one, other = rag.search(text, "small", k=1)[0], rag.search(text, "first", k=1)[0]
         assert one["document_id"] == other["document_id"]
         assert one["score"] == pytest.approx(other["score"], rel=0.01)
+
+
+def test_optimizing_converts_an_index_to_a_smaller_storage(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", 0)
+    folder = rag.index(DOCUMENTS, IDS, METADATAS, index_name="first")
+    before = [rag.search(text, k=1)[0] for text in DOCUMENTS]
+    rag.optimize_index("first", storage="int4")
+    assert {path.suffix for path in Path(folder).glob("segment-*")} == {".packed", ".bases", ".table"}
+    after = [rag.search(text, k=1)[0] for text in DOCUMENTS]
+    assert [each["document_id"] for each in after] == [each["document_id"] for each in before]
+    assert [each["score"] for each in after] == pytest.approx([each["score"] for each in before], rel=0.02)
+    with pytest.raises(InputError, match="Index the documents again"):
+        rag.optimize_index("first", storage="int16")
 
 
 def test_optimizing_changes_no_answer(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -721,7 +737,7 @@ def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
         (lambda rag: rag.index(["a"], max_document_length=5), InputError, "from 8 to 512"),
         (lambda rag: rag.index(["a"], overwrite_index="maybe"), InputError, "overwrite_index='maybe'"),
         (lambda rag: rag.index(["a"], overwrite_index="resume"), InputError, "give document_ids"),
-        (lambda rag: rag.index(["a"], storage="int4"), InputError, "storage='int4' is not known"),
+        (lambda rag: rag.index(["a"], storage="int3"), InputError, "storage='int3' is not known"),
         (lambda rag: rag.index(["a"], index_name=""), InputError, "cannot be a folder's name"),
         (lambda rag: rag.index(["a"], bsize=0), InputError, "bsize=0"),
         (lambda rag: rag.delete_from_index([5]), InputError, "give a list of strings"),
