@@ -36,5 +36,5 @@ def to_html(evidence: Evidence) -> str:
 
 
 def _mark(span: Span) -> str:
-    alpha = 0.2 + 0.5 * min(max(span.similarity, 0.0), 1.0)
+    alpha = 0.15 + 0.25 * min(max(span.similarity, 0.0), 1.0)  # more leaves too little contrast on dark pages
     return f'<mark title="{span.similarity:.2f}" style="{_MARK.format(alpha=alpha)}">{escape(span.text)}</mark>'

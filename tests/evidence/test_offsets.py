@@ -7,7 +7,7 @@ import string
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from unicodedata import normalize
+from unicodedata import name, normalize
 
 import pytest
 from hypothesis import given, settings
@@ -16,13 +16,19 @@ from reference.texts import TOKENS
 from reference.tiny import build_tiny_bert, build_tiny_xmod
 
 from ragatouille_xm.evidence.values import Evidence
+from ragatouille_xm.languages import LANGUAGES
 from ragatouille_xm.model.checkpoint import load_checkpoint
 from ragatouille_xm.text.tokenizer import ColBERTTokenizer
 
+from .autonyms import AUTONYMS
 from .by_id import explained
 
 LANGID = Path(__file__).parents[3] / "shared" / "langid" / "dev.jsonl"
 EACH = 3  # texts of a language and kind
+SCRIPTS = (  # of the adapters, as Unicode names their letters
+    "ARABIC ARMENIAN BENGALI CJK CYRILLIC DEVANAGARI ETHIOPIC GEORGIAN GREEK GUJARATI GURMUKHI HANGUL HEBREW HIRAGANA "
+    "KANNADA KHMER LAO LATIN MALAYALAM MYANMAR ORIYA SINHALA TAMIL TELUGU THAI"
+)
 
 
 def tokenizer_of(folder: Path) -> ColBERTTokenizer:
@@ -78,6 +84,39 @@ WITH_VECTORS = {name: text for name, text in TOKENS.items() if "<pad>" not in te
 @pytest.mark.parametrize("text", WITH_VECTORS.values(), ids=WITH_VECTORS)
 def test_every_word_finds_itself(xlmr: ColBERTTokenizer, text: str) -> None:
     check_every_word_finds_itself(xlmr, text)
+
+
+def test_the_samples_are_in_every_language_and_script() -> None:
+    assert AUTONYMS.keys() == set(LANGUAGES)
+    written = {name(character).split()[0] for text in AUTONYMS.values() for character in text if character.isalpha()}
+    assert written - {"MODIFIER"} == set(SCRIPTS.split())  # Uzbek's letter
+
+
+# between words: blanks, none, punctuation, marks of direction, joiners, line breaks
+BETWEEN = st.sampled_from(
+    [" ", " ", "", ", ", "。", "، ", " \u200f", "\u202b", "\u2067 ", "\u200c", "\u200d ", "\n\n", " (", ") ", "-"]
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from(list(AUTONYMS.values())), BETWEEN), min_size=1, max_size=8))
+def test_every_word_of_mixed_scripts_finds_itself(xlmr: ColBERTTokenizer, drawn: list[tuple[str, str]]) -> None:
+    check_every_word_finds_itself(xlmr, "".join(text + between for text, between in drawn))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("language", AUTONYMS)
+def test_a_word_is_found_where_it_stands(xlmr: ColBERTTokenizer, language: str, form: str) -> None:
+    """Between words of other directions and scripts, whatever the form of either."""
+    word, before = normalize(form, AUTONYMS[language]), "שלום Café 100 "
+    for other in ("NFC", "NFD"):
+        text = normalize(other, f"{before}{AUTONYMS[language]} e\u0301te\u0301 مرحبا")
+        found = explained(xlmr, word, text)
+        check(found)
+        assert found.words
+        matched = [match.matches[0] for match in found.words]
+        start = len(normalize(other, before))
+        assert (matched[0].start, matched[-1].end) == (start, start + len(normalize(other, AUTONYMS[language])))
 
 
 def some_of_each() -> Iterator[str]:
