@@ -112,7 +112,7 @@ def _settings(checkpoint: Checkpoint, remedy: str) -> Check:
     )
     passages = "as many as the model takes" if settings.doc_maxlen >= WHOLE else str(settings.doc_maxlen)
     lengths = f"{queries} tokens, passages of {passages}"
-    return Check("settings", f"{checkpoint.format}'s format, {checkpoint.model_type}, {adapters}, {lengths}")
+    return Check("settings", f"format of {checkpoint.format}, {checkpoint.model_type}, {adapters}, {lengths}")
 
 
 def _tokeniser(checkpoint: Checkpoint, remedy: str) -> Check:
