@@ -127,3 +127,9 @@ def test_attacks_are_counted(report: ModuleType, tmp_path: Path) -> None:
     assert "| answers beside a writer | 3,000 | 0 |" in page
     assert "| `.codes` | 0 | 0 | 21 |" in page
     assert "`doctor --full` did not notice 3 of the 50 flipped bits: 3 in a page that is free." in page
+
+
+def test_the_guide_has_the_table_of_formats_as_measured(report: ModuleType) -> None:
+    measured = report.Results(report.HERE / "results").get("checkpoints")
+    guide = (ROOT / "docs" / "guide" / "checkpoints.md").read_text(encoding="utf-8")
+    assert report.checkpoints.parity_table(measured) in guide

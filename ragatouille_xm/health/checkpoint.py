@@ -41,13 +41,13 @@ def examine_checkpoint(name: str, *, full: bool = False) -> Iterator[Check]:
 
 def open_checkpoint(name: str) -> Checkpoint | Check:
     """Open a local checkpoint; return a `Check` if that fails."""
-    from ..model.checkpoint import load_checkpoint, locate
+    from ..model.checkpoint import load_checkpoint, locate, weight_folders
 
     try:
         folder = _cached(name) if _is_hub_id(name) else locate(name)
         if folder is None:
             return _not_here(name)
-        if not list(folder.glob("model*.safetensors*")) and list(folder.glob("**/pytorch_model*.bin*")):
+        if any(_is_pickled(each) for each in weight_folders(folder)):
             found = f"{folder} has only pickled weights, which the first use converts into our cache; not checked"
             return Check("checkpoint", found, NOTE)
         return load_checkpoint(folder)
@@ -55,6 +55,10 @@ def open_checkpoint(name: str) -> Checkpoint | Check:
         if lacks_memory(error):
             raise
         return Check("checkpoint", describe_error(error), FAULT, remedy_for(name))
+
+
+def _is_pickled(folder: Path) -> bool:
+    return not list(folder.glob("model*.safetensors*")) and bool(list(folder.glob("pytorch_model*.bin*")))
 
 
 def _trained(folder: Path) -> str:
@@ -112,7 +116,7 @@ def _settings(checkpoint: Checkpoint, remedy: str) -> Check:
     )
     passages = "as many as the model takes" if settings.doc_maxlen >= WHOLE else str(settings.doc_maxlen)
     lengths = f"{queries} tokens, passages of {passages}"
-    return Check("settings", f"{checkpoint.format}'s format, {checkpoint.model_type}, {adapters}, {lengths}")
+    return Check("settings", f"format of {checkpoint.format}, {checkpoint.model_type}, {adapters}, {lengths}")
 
 
 def _tokeniser(checkpoint: Checkpoint, remedy: str) -> Check:

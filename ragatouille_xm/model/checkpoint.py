@@ -164,7 +164,7 @@ def _from_hub(repo_id: str) -> Path:
 
     try:
         folder = Path(snapshot_download(repo_id, allow_patterns=SMALL_FILES + SAFETENSORS))
-        if not all(any(where.glob("model*.safetensors")) for where in _with_weights(folder)):
+        if not all(any(where.glob("model*.safetensors")) for where in weight_folders(folder)):
             folder = Path(snapshot_download(repo_id, allow_patterns=SMALL_FILES + PICKLES + SAFETENSORS))
     except Exception as error:  # from the hub client, its HTTP library, or the socket
         raise CheckpointError(
@@ -174,7 +174,7 @@ def _from_hub(repo_id: str) -> Path:
     return absolute(folder)
 
 
-def _with_weights(folder: Path) -> list[Path]:
-    """Return the folders of a snapshot that must hold weights: dense layers, and the backbone."""
+def weight_folders(folder: Path) -> list[Path]:
+    """Return the folders of a checkpoint that hold weights: those of the backbone and of dense layers."""
     backbones = [*folder.glob("*_Transformer")] or [folder]
     return [*backbones, *folder.glob("*_Dense")]

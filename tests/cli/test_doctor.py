@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -311,3 +312,30 @@ def test_a_disk_without_room_for_a_checkpoint(run: Run, tmp_path: Path, monkeypa
     found = checks(run("doctor", "--root", tmp_path, "--json"), "Caches")
     for name in ("hub cache", "own cache"):
         assert (found[name]["status"], found[name]["found"][-10:]) == ("note", "1 GiB free")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pylate-xmod", "format of PyLate, xmod, 2 language adapters, queries filled to 40 tokens, passages of 64"),
+        ("st-bert", "format of sentence-transformers, bert, no language adapters, queries as long as they are"),
+        ("bge-m3", "format of BGE-M3, xlm-roberta, no language adapters, queries as long as they are"),
+    ],
+)
+def test_checkpoints_of_other_formats(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv("RAGATOUILLE_XM_CACHE", str(tmp_path / "cache"))
+    folder = Path(__file__).parents[1] / "reference" / "checkpoints" / name
+    result = run("doctor", "--checkpoint", folder, "--root", tmp_path, "--full", "--json")
+    found = checks(result, f"Checkpoint {folder}")
+    assert {check["status"] for check in found.values()} <= {"ok", "note"}
+    assert said in found["settings"]["found"]
+    assert "all values finite" in found["weights"]["found"]
+
+
+def test_a_setting_that_is_not_known_is_a_fault(run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(__file__).parents[1] / "reference" / "checkpoints" / "pylate-bert", tmp_path / "m")
+    path = folder / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"gate": 1}))
+    assert "gate='1' is a setting that is not known" in broken(run, folder)["checkpoint"]["found"]

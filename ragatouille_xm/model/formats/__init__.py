@@ -19,7 +19,7 @@ class Format(NamedTuple):
     ----------
     name : str
     mark : str
-        The file that tells it.
+        The file that shows it.
     read : callable
         From the folder to its layout.
     owns : callable
@@ -36,8 +36,13 @@ class Format(NamedTuple):
 FORMATS = (
     Format("BGE-M3", bge_m3.MARK, bge_m3.read),
     Format("colbert-ai", colbert_ai.MARK, colbert_ai.read),
-    Format("PyLate", modules.MARK, pylate.read, pylate.owns),
-    Format("sentence-transformers", modules.MARK, sentence_transformers.read),
+    Format('PyLate, where model_type is "ColBERT"', modules.MARK, pylate.read, pylate.owns),
+    Format(
+        'sentence-transformers, where it is "MultiVectorEncoder"',
+        modules.MARK,
+        sentence_transformers.read,
+        sentence_transformers.owns,
+    ),
     Format("colbert-ai, with a tensor linear.weight", "config.json", colbert_ai.read),
 )
 # What is fetched of a hub repository, by pattern. Patterns match folders too: "*.json" is also "1_Dense/config.json".
@@ -69,5 +74,5 @@ def read_layout(folder: Path) -> Layout:
 
 
 def looked_for() -> str:
-    """Return the files that tell formats, with the names of these."""
+    """Return the files that show a format, with the names of the formats."""
     return ", ".join(f"{each.mark} ({each.name})" for each in FORMATS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,16 +99,16 @@ class Stack:
     normalized: bool = False
     raw: bytes = b""
 
-    def config(self, kind: type, file: Path) -> Any:
-        """Read a module's settings; a missing file is one without any."""
-        stored, raw = read_object(file) if file.exists() else ({}, b"")
+    def config(self, kind: type, file: Path, *, needed: bool = True) -> Any:
+        """Read a module's settings; a missing file that is not `needed` is one without any."""
+        stored, raw = read_object(file) if needed or os.path.lexists(file) else ({}, b"")
         self.raw += raw
         return parse_fields(kind, stored, file)
 
 
 def _transformer(stack: Stack, folder: Path) -> None:
     file = folder / "sentence_bert_config.json"
-    config: TransformerConfig = stack.config(TransformerConfig, file)
+    config: TransformerConfig = stack.config(TransformerConfig, file, needed=False)
     for name, values in _MUST_BE.items():
         if getattr(config, name) not in values:
             raise _unsupported(file, name, getattr(config, name))
@@ -118,7 +119,7 @@ def _dense(stack: Stack, folder: Path) -> None:
     file = folder / "config.json"
     config: DenseConfig = stack.config(DenseConfig, file)
     library, _, activation = config.activation_function.rpartition(".")
-    if not library.startswith("torch.nn") or activation not in ACTIVATIONS:
+    if not f"{library}.".startswith("torch.nn.") or activation not in ACTIVATIONS:
         raise CheckpointError(
             f"{file}: activation_function={config.activation_function[:80]!r} is not known. Known: torch.nn's "
             f"{', '.join(ACTIVATIONS)}."

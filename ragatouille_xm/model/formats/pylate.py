@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Config:
 def owns(folder: Path) -> bool:
     """Return whether PyLate saved a folder with ``modules.json``: up to its version 1.1 without a `model_type`."""
     file = folder / SETTINGS
-    stored = read_object(file)[0] if file.exists() else {}
+    stored = read_object(file)[0] if os.path.lexists(file) else {}
     return stored.get("model_type") == "ColBERT" or ("model_type" not in stored and "query_prefix" in stored)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,16 @@ class Expansion:
     length: int = 32
 
 
+def owns(folder: Path) -> bool:
+    """Return whether a folder with ``modules.json`` has a late-interaction model, and not one vector a text."""
+    file = folder / SETTINGS
+    return os.path.lexists(file) and read_object(file)[0].get("model_type") == MODEL_TYPE
+
+
 def read(folder: Path) -> Layout:
     """Read a folder. Markers are text here: a prompt such as ``"[Q] "``, which may be a token of the vocabulary."""
     file = folder / SETTINGS
-    stored, raw = read_object(file) if file.exists() else ({}, b"")
-    if stored.get("model_type") != MODEL_TYPE:
-        raise CheckpointError(
-            f"{folder} is not a late-interaction checkpoint, with a vector for each token: its model_type in "
-            f'{file.name} is {str(stored.get("model_type"))[:80]!r}, and not "ColBERT" (PyLate) or {MODEL_TYPE!r}.'
-        )
+    stored, raw = read_object(file)
     config: Config = parse_fields(Config, stored, file)
     similarity_of(config.similarity_fn_name, file)
     stack = read_stack(folder)
@@ -83,7 +85,7 @@ def _token_settings(stack: Stack, config: Config, file: Path) -> TokenSettings:
 def _longest(stack: Stack) -> int:
     """Return the most tokens of a passage where only the tokeniser says so, or nothing but the model limits them."""
     file = stack.backbone / "tokenizer_config.json"
-    said = read_object(file)[0].get("model_max_length") if file.exists() else None
+    said = read_object(file)[0].get("model_max_length") if os.path.lexists(file) else None
     lengths = [stack.transformer.max_seq_length, int(said) if isinstance(said, (int, float)) else 0]
     length = min((length for length in lengths if length > 0), default=WHOLE)
     positions = read_object(stack.backbone / "config.json")[0].get("max_position_embeddings")
