@@ -18,7 +18,7 @@ from ..encoder import Encoder
 from ..errors import InputError
 from ..files import absolute
 from ..training.saving import new_folder, save_checkpoint, write_json
-from .frame import Frame, frame_of, framed, token_names
+from .frame import Frame, frame_of, framed, prompt_of, token_names
 
 COLBERT_AI, SENTENCE_TRANSFORMERS = "colbert-ai", "sentence-transformers"
 HEAD = "linear.weight"
@@ -121,15 +121,18 @@ def _sentence_transformers(
 ) -> None:
     """Write PyLate's form, which sentence-transformers' ``MultiVectorEncoder`` reads as well."""
     checkpoint, settings = encoder.checkpoint, encoder.checkpoint.settings
-    before, prefixes = frame.document, ["", ""]
+    markers = {"query": frame.query, "document": frame.document}
+    before, prefixes, prompts = frame.document, {"query": "", "document": ""}, {}
     if frame.query != frame.document:  # only a token can differ there: it is inserted after the first one
         before = frame.document[:1]
-        if len(frame.query) != 2 or len(frame.document) != 2:
+        if {len(ids) for ids in markers.values()} != {2}:
             raise InputError(
                 "Queries and passages have other texts put before them, which sentence-transformers' form cannot say."
             )
-        prefixes = [str(backend.id_to_token(ids[1])) for ids in (frame.query, frame.document)]
-    skiplist = [backend.id_to_token(i) for i in sorted(encoder.tokenizer.skipped - {encoder.tokenizer.vocabulary.pad})]
+        prefixes = {role: str(backend.id_to_token(ids[1])) for role, ids in markers.items()}
+        # PyLate inserts the token; sentence-transformers puts this before the text, where it becomes that token.
+        prompts = {role: prompt_of(framed(backend, before, frame.after), ids[1]) for role, ids in markers.items()}
+    skiplist = [backend.id_to_token(i) for i in sorted(encoder.tokenizer.skipped)]
     linear = checkpoint.weights.get(HEAD)
     dim, hidden = linear.shape
     identity = f"{torch.nn.Identity.__module__}.{torch.nn.Identity.__name__}"
@@ -142,11 +145,11 @@ def _sentence_transformers(
             "sentence_bert_config.json": {"max_seq_length": encoder.tokenizer.max_tokens, "do_lower_case": False},
             "config_sentence_transformers.json": {
                 "model_type": "ColBERT",
-                "prompts": {},
+                "prompts": prompts,
                 "default_prompt_name": None,
                 "similarity_fn_name": "MaxSim",
-                "query_prefix": prefixes[0],
-                "document_prefix": prefixes[1],
+                "query_prefix": prefixes["query"],
+                "document_prefix": prefixes["document"],
                 "query_length": settings.query_maxlen,
                 "document_length": settings.doc_maxlen,
                 "do_query_expansion": True,

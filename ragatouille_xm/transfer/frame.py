@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from ..errors import InputError
 from ..text.tokenizer import ColBERTTokenizer
@@ -80,6 +80,34 @@ def framed(backend: Tokenizer, before: tuple[int, ...], after: tuple[int, ...]) 
         "special_tokens": {_BEFORE: special(_BEFORE, before), _AFTER: special(_AFTER, after)},
     }
     return json.dumps(content, ensure_ascii=False)
+
+
+def prompt_of(written: str, marker: int) -> str:
+    """Return the text that makes a tokeniser insert a marker, in the hands of sentence-transformers.
+
+    A marker that is not one token as text is registered there as a special one.
+
+    Parameters
+    ----------
+    written : str
+        The ``tokenizer.json`` to use.
+    marker : int
+        Its id.
+
+    Raises
+    ------
+    InputError
+        If there is none: the tokeniser makes other tokens of a text after it.
+    """
+    other = Tokenizer.from_str(written)
+    token = str(other.id_to_token(marker))
+    plain = [other.encode(text).ids for text in _PROBES]
+    if other.encode(token, add_special_tokens=False).ids != [marker]:
+        other.add_special_tokens([AddedToken(token, normalized=False, special=True)])
+    for prompt in (token, f"{token} "):
+        if [other.encode(prompt + text).ids for text in _PROBES] == [[ids[0], marker, *ids[1:]] for ids in plain]:
+            return prompt
+    raise InputError(f"The checkpoint's tokeniser makes other tokens of a text after its marker {token!r}.")
 
 
 def token_names(tokenizer: ColBERTTokenizer, backend: Tokenizer, frame: Frame) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 CHECKPOINTS: dict[str, dict[str, str]] = {  # name, which begins with the kind of `tiny` → metadata
     "xmod prefix": {},
     "xmod insert": {"marker": "insert"},
+    "xmod markers": {"marker": "insert", "query_token_id": "▁the", "doc_token_id": "▁book"},
     "xlmr prefix": {},
     "bert": {},
 }
