@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import encoding, index, quality, search, start, steps, storage
+from reporting import encoding, index, quality, relevance, search, start, steps, storage
 from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
@@ -29,6 +29,7 @@ MAKERS: tuple[Maker, ...] = (
     encoding.sections,
     start.sections,
     quality.sections,
+    relevance.sections,
 )
 INTRODUCTION = """\
 # Benchmarks

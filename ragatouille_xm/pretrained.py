@@ -20,7 +20,7 @@ from .files import absolute, without_secrets
 from .in_memory import EncodedDocuments, explain, rerank
 from .indexing import Indexer
 from .results import Result
-from .retriever import Retriever
+from .retriever import LANGUAGE_WEIGHT, Retriever
 from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings
 from .types import DetectedLanguage, Languages
@@ -401,17 +401,17 @@ class RAGPretrainedModel:
         return self.catalog.get(index_name).delete(document_ids)
 
     def optimize_index(self, index_name: str | None = None) -> None:
-        """Merge additions, reclaim the space of deleted documents, and refit the first stage of searches.
+        """Merge additions, reclaim the space of deleted documents, refit the first stage of searches and relevance.
 
-        Large changes do this automatically; after many small ones, calling it makes searches faster. Nothing is encoded
-        again, searches continue meanwhile, and if the process dies the index is unchanged.
+        Large changes do this automatically; after many small ones, calling it makes searches faster. No document is
+        encoded again, searches continue meanwhile, and if the process dies the index is unchanged.
 
         Raises
         ------
         IndexLockedError
             If another process is writing to the index.
         """
-        self.catalog.get(index_name).index.optimize(refit=True)
+        self.catalog.get(index_name).optimize()
 
     def search(
         self,
@@ -425,6 +425,9 @@ class RAGPretrainedModel:
         language: Languages = None,
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
+        min_relevance: float | None = None,
+        prefer_language: str | None = None,
+        language_weight: float = LANGUAGE_WEIGHT,
         exact: bool = False,
         explain: bool = False,
     ) -> Results:
@@ -451,6 +454,14 @@ class RAGPretrainedModel:
             ``{"year": {"$gte": 2020}, "language": "fr"}``: see `ragatouille_xm.corpus.filters`.
         min_score : float, optional
             Omit results that score less.
+        min_relevance : float, optional
+            Omit results that are less relevant, 0 to 1.
+        prefer_language : str, optional
+            Put passages in this language first, or with ``"query"`` those in the language of each query, but not before
+            clearly better ones. Results are then in the order of their relevance, times ``1 - language_weight`` where
+            they are in another language.
+        language_weight : float
+            0 prefers nothing, 1 puts all passages in the language first.
         exact : bool
             Score every passage.
         explain : bool
@@ -459,10 +470,10 @@ class RAGPretrainedModel:
         Returns
         -------
         list of dict, or list of lists for a list of queries
-            Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
-            number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through (None for a blank
-            one), and ``document_metadata`` if the document has any. With `explain`, ``evidence``, a
-            `ragatouille_xm.evidence.Evidence`; there is none for a blank query.
+            Each with ``content, score, rank, document_id, passage_id, language, relevance`` (how likely it answers the
+            query, 0 to 1, as far as the score tells: see ``docs/guide/relevance.md``), ``query_language``, whose
+            adapter the query went through (None for a blank one), and ``document_metadata`` if the document has any.
+            With `explain`, ``evidence``, a `ragatouille_xm.evidence.Evidence`; there is none for a blank query.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -470,6 +481,9 @@ class RAGPretrainedModel:
             languages=language,
             filter=_with_ids(filter, doc_ids),
             min_score=min_score,
+            min_relevance=min_relevance,
+            prefer_language=prefer_language,
+            language_weight=language_weight,
             explain=explain,
             config=SearchConfig(exact=exact, fast=force_fast),
         )
@@ -560,6 +574,7 @@ class RAGPretrainedModel:
         *,
         language: Languages = None,
         languages: Languages = None,
+        min_relevance: float | None = None,
     ) -> Results:
         """Rank documents by how well they answer a query, without an index.
 
@@ -572,6 +587,9 @@ class RAGPretrainedModel:
             Number of results; all documents if there are fewer.
         language, languages : optional
             Languages of the queries and of the documents; by default detected.
+        min_relevance : float, optional
+            Omit results that are less relevant, 0 to 1. It is measured as for the index that was used last, if one is
+            open.
 
         Returns
         -------
@@ -586,6 +604,8 @@ class RAGPretrainedModel:
             languages=language,
             document_languages=languages,
             batch_tokens=batch_tokens_of(simplified(bsize)),
+            min_relevance=min_relevance,
+            gauge=self.catalog.gauge(),
         )
         return unwrap_single(found, query, zero_index_ranks)
 
@@ -627,8 +647,9 @@ class RAGPretrainedModel:
         *,
         language: Languages = None,
         filter: Mapping[str, Any] | None = None,
+        min_relevance: float | None = None,
     ) -> Results:
-        """Search the documents that `encode` holds in memory.
+        """Search the documents that `encode` holds in memory; `min_relevance` as for `rerank`.
 
         Returns
         -------
@@ -642,7 +663,8 @@ class RAGPretrainedModel:
         """
         if self._encoded is None:
             raise InputError("No documents are encoded. Call encode(documents) first.")
-        found = self._encoded.search(list_of_queries(query), k, languages=language, filter=filter)
+        options: dict[str, Any] = {"filter": filter, "min_relevance": min_relevance, "gauge": self.catalog.gauge()}
+        found = self._encoded.search(list_of_queries(query), k, languages=language, **options)
         return unwrap_single(found, query, False)
 
     def clear_encoded_docs(self, force: bool = False) -> None:

@@ -25,6 +25,12 @@ def check_score(min_score: object) -> None:
         raise InputError(f"min_score={min_score!r} is not usable: give a number.")
 
 
+def check_share(value: object, name: str) -> None:
+    """Raise `InputError` unless `value`, which users know as `name`, is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InputError(f"{name}={value!r} is not usable: give a number from 0 to 1.")
+
+
 def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:
     """Raise `InputError` unless queries are strings, of which one at least is not blank if they are not `filtered`."""
     for i, query in enumerate(queries):

@@ -9,9 +9,8 @@ from .types import Passage
 Result: TypeAlias = dict[str, Any]
 
 
-def make_result(passage: Passage, score: float, rank: int, query_tokens: int) -> Result:
-    """Return a result; its relevance is the score over the number of the query's rows, from 0 to 1."""
-    relevance = min(max(score / max(query_tokens, 1), 0.0), 1.0)
+def make_result(passage: Passage, score: float, rank: int, relevance: float) -> Result:
+    """Return a result."""
     return {"content": passage.text, "score": score, "rank": rank, **described(passage), "relevance": relevance}
 
 

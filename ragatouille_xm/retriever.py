@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .config import SearchConfig
-from .corpus.filters import Compare, Condition, parse_filter
+from .corpus.filters import And, Compare, Condition, parse_filter
 from .corpus.passages import Document, check_language, check_order, is_blank
 from .corpus.scalars import is_missing, simplified
 from .encoder import Encoder
@@ -18,14 +20,33 @@ from .errors import IndexDamagedError, InputError, PassageIndexError
 from .evidence import Explainer
 from .index.base import PassageIndex
 from .indexing import Indexer, preview
-from .queries import check_k, check_queries, check_score, with_languages
+from .queries import check_k, check_queries, check_score, check_share, with_languages
+from .relevance import Gauge, by_worth, calibrate, index_gauge, is_due, neutral_gauge
 from .results import Result, described, make_result
 from .text.detect import list_of_strings
-from .types import Detection, Hits, Passage
+from .types import Calibration, Detection, Hits, Passage
 
 logger = logging.getLogger(__name__)
 
 FIND_ATTEMPTS = 20  # while others delete what was found
+LANGUAGE_WEIGHT = 0.5
+OF_QUERY = "query"  # the language that is preferred, if it is that of each query
+
+
+class Least(NamedTuple):
+    """What results must reach.
+
+    Attributes
+    ----------
+    score, relevance : float or None
+    """
+
+    score: float | None = None
+    relevance: float | None = None
+
+    def admits(self, score: float, relevance: float) -> bool:
+        """Return whether a result reaches both."""
+        return (self.score is None or score >= self.score) and (self.relevance is None or relevance >= self.relevance)
 
 
 class Retriever:
@@ -42,6 +63,8 @@ class Retriever:
         Of all queries, unless the user names one: for an index in which all texts went through one adapter.
     pooling : int
         What the number of a passage's token vectors is divided by.
+    gauge : Gauge, optional
+        What relevance is measured by; by default what suits the index.
     """
 
     def __init__(
@@ -51,12 +74,15 @@ class Retriever:
         max_document_length: int,
         query_language: str | None = None,
         pooling: int = 1,
+        gauge: Gauge | None = None,
     ) -> None:
         self.encoder = encoder
         self.index = index
         self.max_document_length = max_document_length
         self.query_language = query_language
         self.pooling = pooling
+        self._given_gauge = gauge
+        self._loaded_gauge: tuple[Calibration, Gauge | None] | None = None
 
     def add(self, documents: Iterable[Document], indexer: Indexer, *, replace: bool = False) -> int:
         """Encode and store documents, streaming; return how many passages they became.
@@ -85,8 +111,33 @@ class Retriever:
         """Do what has become due. The change is committed: what fails now is tried again after the next one."""
         try:
             self.index.optimize()
+            self.calibrate()
         except PassageIndexError as error:
             logger.warning("the index was changed, and could not be optimized: %s", error)
+
+    def optimize(self) -> None:
+        """Bring what the index keeps for searches up to date with what it holds, after any change."""
+        self.index.optimize(refit=True)
+        self.calibrate(refit=True)
+
+    def calibrate(self, *, refit: bool = False) -> None:
+        """Calibrate the relevance of hits if that is due; with `refit`, after any change of size."""
+        if is_due(self.index.calibration, len(self.index), refit=refit):
+            found = calibrate(self.encoder, self.index)
+            if found is not None:
+                self.index.calibrate(found)
+
+    def gauge(self) -> Gauge:
+        """Return what the relevance of hits is measured by: see `ragatouille_xm.relevance`."""
+        if self._given_gauge is not None:
+            return self._given_gauge
+        calibration = self.index.calibration
+        if calibration is None:
+            return neutral_gauge(self.encoder)
+        loaded = self._loaded_gauge
+        if loaded is None or loaded[0] != calibration:
+            loaded = self._loaded_gauge = calibration, index_gauge(self.index, calibration)
+        return loaded[1] or neutral_gauge(self.encoder)
 
     def search(
         self,
@@ -96,10 +147,17 @@ class Retriever:
         languages: str | Iterable[str | None] | None = None,
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
+        min_relevance: float | None = None,
+        prefer_language: str | None = None,
+        language_weight: float = LANGUAGE_WEIGHT,
         explain: bool = False,
         config: SearchConfig = SearchConfig(),
     ) -> list[list[Result]]:
         """Return the best `k` passages for each query, best first.
+
+        A result's ``score`` is MaxSim, and its ``relevance`` the probability, as far as the score tells, that it
+        answers the query: see `ragatouille_xm.relevance`. Of the results of one query, the better score has the higher
+        relevance.
 
         A blank query finds what the filter admits, by passage id, with a score of 0. Without a filter it finds nothing,
         and is an error if all queries are blank.
@@ -115,60 +173,106 @@ class Retriever:
             See `ragatouille_xm.corpus.filters`; applied before the best `k` are taken.
         min_score : float, optional
             Leave out what scores less.
+        min_relevance : float, optional
+            Leave out what is less relevant, 0 to 1.
+        prefer_language : str, optional
+            Put passages in this language first; with ``"query"``, in the language of each query. Results are then in
+            the order of their relevance, times ``1 - language_weight`` where they are in another language.
+        language_weight : float
+            0 prefers nothing, 1 puts all passages in the language first.
         explain : bool
             Give each result its ``evidence``, from the vectors that the index has; queries must be texts.
 
         Raises
         ------
         InputError
-            If a query is not usable, `k` is not a positive integer, or `min_score` is not a number.
+            If a query is not usable, `k` is not a positive integer, `min_score` is not a number, or `min_relevance` or
+            `language_weight` not one from 0 to 1.
+        LanguageError
+            If a language is unknown.
         """
         check_k(k)
         check_score(min_score)
+        check_share(0.0 if min_relevance is None else min_relevance, "min_relevance")
+        check_share(language_weight, "language_weight")
+        least = Least(min_score, min_relevance)
         condition = self.condition(filter)
         if isinstance(queries, torch.Tensor):
             if explain:
                 raise InputError("explain=True needs the texts of the queries: the words of vectors are not known.")
-            return self._best(queries, int(k), condition, min_score, config)
+            preferred = self._preferred(prefer_language, language_weight, [None] * len(queries))
+            return self._best(queries, int(k), condition, least, config, preferred, language_weight)
         check_queries(queries, filtered=condition is not None)
         chosen = self.query_languages(queries, languages)
         asked = [i for i, query in enumerate(queries) if not is_blank(query)]
         vectors = self.encoder.encode_queries([queries[i] for i in asked], [chosen[i] for i in asked])
-        found = dict(zip(asked, self._best(vectors, int(k), condition, min_score, config), strict=True))
+        preferred = self._preferred(prefer_language, language_weight, [chosen[i] for i in asked])
+        best = self._best(vectors, int(k), condition, least, config, preferred, language_weight)
+        found = dict(zip(asked, best, strict=True))
         if explain:
             for i, rows in zip(asked, vectors, strict=True):
                 found[i] = self._explained(queries[i], rows, found[i])
         blank = [i for i in range(len(queries)) if i not in found]
         if blank:
-            found |= dict(zip(blank, self._unranked(len(blank), int(k), condition, min_score), strict=True))
+            found |= dict(zip(blank, self._unranked(len(blank), int(k), condition, least), strict=True))
             if condition is None:
                 numbers = preview(blank)
                 logger.warning("%d of %d queries are blank and find nothing: %s", len(blank), len(queries), numbers)
         used = {i: chosen[i] for i in asked}  # a blank query went through no adapter
         return [[{**result, "query_language": used.get(i)} for result in found[i]] for i in range(len(queries))]
 
+    def _preferred(
+        self, prefer_language: str | None, weight: float, languages: Sequence[str | None]
+    ) -> list[str | None]:
+        """Return the language that is preferred for each query, given the queries' own; None if there is none."""
+        check_language(prefer_language, "prefer_language")
+        if prefer_language is None or not weight:
+            return [None] * len(languages)
+        if prefer_language != OF_QUERY:
+            return [self.encoder.adapters.resolve(prefer_language)] * len(languages)
+        if None in languages:
+            raise InputError('prefer_language="query" needs the texts of the queries: give the language itself.')
+        return list(languages)
+
     def _best(
         self,
         vectors: torch.Tensor,
         k: int,
         condition: Condition | None,
-        min_score: float | None,
+        least: Least,
         config: SearchConfig,
+        preferred: Sequence[str | None],
+        language_weight: float,
     ) -> list[list[Result]]:
         """Return the results of queries that are encoded."""
         n_passages = len(self.index)
         if not len(vectors) or not n_passages:
             return [[] for _ in vectors]
-        counts = vectors.any(dim=2).sum(dim=1).tolist()
-        hits, passages = self._find(vectors, min(k, n_passages), condition, config)  # engines make room for k
-        return [
-            [
-                make_result(passages[pid], score, rank, count)
-                for rank, (pid, score) in enumerate(zip(pids, scores, strict=True), start=1)
-                if pid >= 0 and (min_score is None or score >= min_score)
+        k, gauge = min(k, n_passages), self.gauge()  # engines make room for k
+        hits, passages = self._find(vectors, k, condition, config)
+        scored = [_scores(*each) for each in zip(*hits, strict=True)]
+        for language in dict.fromkeys(each for each in preferred if each is not None):
+            # No others than these can be among the best k: those in other languages only fall.
+            asked = [i for i, each in enumerate(preferred) if each == language]
+            own = Compare("language", "$eq", language)
+            hits, more = self._find(vectors[asked], k, And((condition, own)) if condition else own, config)
+            passages |= more
+            for i, *each in zip(asked, *hits, strict=True):
+                scored[i] = dict(sorted((scored[i] | _scores(*each)).items(), key=lambda hit: (-hit[1], hit[0])))
+        results = []
+        for rows, scores, wanted in zip(vectors, scored, preferred, strict=True):
+            relevance = gauge.relevance(rows, list(scores.values())).tolist()
+            found = [
+                (passages[pid], score, each)
+                for (pid, score), each in zip(scores.items(), relevance, strict=True)
+                if least.admits(score, each)
             ]
-            for pids, scores, count in zip(hits.pids.tolist(), hits.scores.tolist(), counts, strict=True)
-        ]
+            if wanted is not None:
+                in_language = [passage.language == wanted for passage, _, _ in found]
+                found = [found[i] for i in by_worth([each for _, _, each in found], in_language, language_weight)]
+            ranked = enumerate(found[:k], start=1)
+            results.append([make_result(passage, score, rank, each) for rank, (passage, score, each) in ranked])
+        return results
 
     def _explained(self, query: str, rows: torch.Tensor, results: list[Result]) -> list[Result]:
         """Return results with their evidence."""
@@ -180,13 +284,13 @@ class Retriever:
         found = Explainer(self.encoder, self.max_document_length).explain(query, rows, texts, languages, stored)
         return [{**result, "evidence": evidence} for result, evidence in zip(results, found, strict=True)]
 
-    def _unranked(self, n: int, k: int, condition: Condition | None, min_score: float | None) -> list[list[Result]]:
+    def _unranked(self, n: int, k: int, condition: Condition | None, least: Least) -> list[list[Result]]:
         """Return the results of `n` blank queries: the first passages that the filter admits."""
-        if condition is None or (min_score is not None and min_score > 0):
+        if condition is None or not least.admits(0.0, 0.0):
             return [[] for _ in range(n)]
         admitted = (passage for passages, _ in self.index.scroll(condition) for passage in passages)
         first = list(islice(admitted, k))
-        return [[make_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in range(n)]
+        return [[make_result(passage, 0.0, rank, 0.0) for rank, passage in enumerate(first, start=1)] for _ in range(n)]
 
     def _find(
         self, vectors: torch.Tensor, k: int, condition: Condition | None, config: SearchConfig
@@ -265,3 +369,8 @@ class Retriever:
     def close(self) -> None:
         """Release the index."""
         self.index.close()
+
+
+def _scores(pids: NDArray[np.int64], scores: NDArray[np.float32]) -> dict[int, float]:
+    """Return the scores of one query's hits by pid, best first."""
+    return {pid: score for pid, score in zip(pids.tolist(), scores.tolist(), strict=True) if pid >= 0}

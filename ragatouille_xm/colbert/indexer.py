@@ -131,4 +131,4 @@ class Indexer:
             DocumentIndexer(self.encoder, whole, length, batch_tokens, len(collection), self.verbose > 0, pooling),
             (replace(document, document_id=str(pid)) for pid, document in enumerate(given)),
             keep=False,
-        )
+        ).close()

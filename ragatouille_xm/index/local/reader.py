@@ -16,7 +16,7 @@ import torch
 from ...config import SearchConfig
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, InputError
-from ...types import Hits, Passage, TokenVectors
+from ...types import Calibration, Hits, Passage, TokenVectors
 from ..hits import query_rows, to_hits
 from ..meta import IndexMeta
 from ..quantization.codebook import Codebook
@@ -87,6 +87,11 @@ class LocalReader:
     def checkpoint(self) -> str:
         """Name of the checkpoint that filled it."""
         return self.meta.checkpoint
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` kept last."""
+        return self.meta.calibration
 
     @property
     def first_pid(self) -> int:
