@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import checkpoints, encoding, hybrid, index, quality, search, start, steps, storage
+from reporting import checkpoints, encoding, hybrid, index, quality, relevance, search, start, steps, storage
 from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
@@ -31,6 +31,7 @@ MAKERS: tuple[Maker, ...] = (
     start.sections,
     quality.sections,
     hybrid.sections,
+    relevance.sections,
 )
 INTRODUCTION = """\
 # Benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,7 +12,7 @@ from unicodedata import category
 from .config import INDEXES_FOLDER, STORAGES, ClusterConfig
 from .corpus.passages import Document
 from .encoder import Encoder
-from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError
+from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError, PassageIndexError
 from .files import absolute, shown_place
 from .index.base import IndexBuild, PassageIndex
 from .index.local.gpu import search_device
@@ -23,6 +24,7 @@ from .index.quantization.faiss_kmeans import USE_FAISS, require_faiss
 from .indexing import Indexer
 from .languages import AdapterTable
 from .model.checkpoint import locate
+from .relevance import Gauge
 from .retriever import Retriever
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from .index.cluster.client import Cluster
     from .index.cluster.index import ClusterIndex
+
+logger = logging.getLogger(__name__)
 
 ENGLISH = "en"
 
@@ -149,8 +153,8 @@ def build_index(
     resume: bool = False,
     keep: bool = True,
     cluster: Cluster | None = None,
-) -> None:
-    """Build an index of what `indexer` makes of documents, all or nothing; one at `path` serves until then.
+) -> LocalIndex | ClusterIndex:
+    """Build an index of what `indexer` makes of documents, all or nothing, and open it; an older one serves until then.
 
     Parameters
     ----------
@@ -195,6 +199,12 @@ def build_index(
             indexer.resume(target, documents)
         else:
             indexer.add(target, documents)
+    made = LocalIndex.open(path) if cluster is None else open_in_cluster(cluster, path.name)
+    try:
+        Retriever(encoder, made, indexer.max_document_length).calibrate()
+    except PassageIndexError as error:  # the index counts; it is tried again after the next change
+        logger.warning("the index was built, and its relevance could not be calibrated: %s", error)
+    return made
 
 
 def default_language(adapters: AdapterTable) -> str:
@@ -281,6 +291,11 @@ class IndexCatalog:
         self.current = name
         return self._opened[name]
 
+    def gauge(self) -> Gauge | None:
+        """Return what the index used last measures relevance by; None if none is open."""
+        opened = self._opened.get(self.current) if self.current is not None else None
+        return None if opened is None else opened.gauge()
+
     def register(self, name: str, index: LocalIndex | PlaidFolder | ClusterIndex, language: str | None = None) -> None:
         """Take over an open index, which becomes the one used last.
 
@@ -355,9 +370,8 @@ class IndexCatalog:
         """
         folder = self.path(name)
         path = folder if cluster is None else Path(name)
-        build_index(path, indexer, documents, cluster=cluster, **options)
+        made = build_index(path, indexer, documents, cluster=cluster, **options)
         self._opened.pop(name, None)  # not closed: another thread may be searching it
-        made = LocalIndex.open(path) if cluster is None else open_in_cluster(cluster, name)
         self.register(name, made)
         return made.folder
 

@@ -14,6 +14,7 @@ from .evidence import Evidence
 from .index.exact import ExactIndex
 from .indexing import Indexer
 from .queries import check_k, check_queries
+from .relevance import Gauge, neutral_gauge
 from .results import Result
 from .retriever import Retriever
 from .types import Languages
@@ -63,14 +64,20 @@ class EncodedDocuments:
         *,
         languages: Languages = None,
         filter: Mapping[str, Any] | None = None,
+        min_relevance: float | None = None,
         explain: bool = False,
         lexical_weight: float | None = None,
+        gauge: Gauge | None = None,
     ) -> list[list[Result]]:
-        """Return the best documents for each query, as `Retriever.search` does, with their ``result_index``."""
-        retriever = Retriever(self._encoder, self._index, self._encoder.tokenizer.max_tokens)
-        found = retriever.search(
-            queries, k, languages=languages, filter=filter, explain=explain, lexical_weight=lexical_weight
-        )
+        """Return the best documents for each query, as `Retriever.search` does, with their ``result_index``.
+
+        Documents that were found already do not tell what a query scores by chance, so their relevance is measured by a
+        `gauge` of other passages, by default the neutral one.
+        """
+        gauge = gauge or neutral_gauge(self._encoder)
+        retriever = Retriever(self._encoder, self._index, self._encoder.tokenizer.max_tokens, gauge=gauge)
+        options: dict[str, Any] = {"filter": filter, "min_relevance": min_relevance, "explain": explain}
+        found = retriever.search(queries, k, languages=languages, lexical_weight=lexical_weight, **options)
         return [[_by_position(result) for result in results] for results in found]
 
 
@@ -83,13 +90,15 @@ def rerank(
     languages: Languages = None,
     document_languages: Languages = None,
     batch_tokens: int | None = None,
+    min_relevance: float | None = None,
+    gauge: Gauge | None = None,
 ) -> list[list[Result]]:
     """Rank documents by how well they answer each query."""
     check_k(k)
     check_queries(queries)
     encoded = EncodedDocuments(encoder)
     encoded.add(documents, None, document_languages, batch_tokens=batch_tokens)
-    return encoded.search(queries, k, languages=languages)
+    return encoded.search(queries, k, languages=languages, min_relevance=min_relevance, gauge=gauge)
 
 
 def explain(

@@ -21,7 +21,7 @@ from .in_memory import EncodedDocuments, explain, rerank
 from .indexing import Indexer
 from .queries import list_of_queries, with_ids
 from .results import Results, unwrap_single
-from .retriever import Retriever
+from .retriever import LANGUAGE_WEIGHT, Retriever
 from .searchable import Searchable
 from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings
@@ -416,10 +416,10 @@ class RAGPretrainedModel(Searchable):
         return self.catalog.get(index_name).delete(document_ids)
 
     def optimize_index(self, index_name: str | None = None, *, storage: str | None = None) -> None:
-        """Merge additions, reclaim the space of deleted documents, and refit the first stage of searches.
+        """Merge additions, reclaim the space of deleted documents, refit the first stage of searches and relevance.
 
-        Large changes do this automatically; after many small ones, calling it makes searches faster. Nothing is encoded
-        again, searches continue meanwhile, and if the process dies the index is unchanged.
+        Large changes do this automatically; after many small ones, calling it makes searches faster. No document is
+        encoded again, searches continue meanwhile, and if the process dies the index is unchanged.
 
         Parameters
         ----------
@@ -434,7 +434,9 @@ class RAGPretrainedModel(Searchable):
         IndexLockedError
             If another process is writing to the index.
         """
-        optimize_passages(self.catalog.get(index_name).index, storage)
+        retriever = self.catalog.get(index_name)
+        optimize_passages(retriever.index, storage)
+        retriever.calibrate(refit=True)
 
     def search(
         self,
@@ -448,6 +450,9 @@ class RAGPretrainedModel(Searchable):
         language: Languages = None,
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
+        min_relevance: float | None = None,
+        prefer_language: str | None = None,
+        language_weight: float = LANGUAGE_WEIGHT,
         exact: bool = False,
         explain: bool = False,
         hybrid: bool = False,
@@ -478,6 +483,14 @@ class RAGPretrainedModel(Searchable):
             ``{"year": {"$gte": 2020}, "language": "fr"}``: see `ragatouille_xm.corpus.filters`.
         min_score : float, optional
             Omit results that score less.
+        min_relevance : float, optional
+            Omit results that are less relevant, 0 to 1.
+        prefer_language : str, optional
+            Put passages in this language first, or with ``"query"`` those in the language of each query, but not before
+            clearly better ones. Results are then in the order of their relevance, times ``1 - language_weight`` where
+            they are in another language.
+        language_weight : float
+            0 prefers nothing, 1 puts all passages in the language first.
         exact : bool
             Score every passage.
         explain : bool
@@ -496,13 +509,13 @@ class RAGPretrainedModel(Searchable):
         Returns
         -------
         list of dict, or list of lists for a list of queries
-            Each with ``content, score, rank, document_id, passage_id, language, relevance`` (the score over the
-            number of query tokens, 0 to 1), ``query_language``, whose adapter the query went through (None for a blank
-            one), and ``document_metadata`` if the document has any. With `explain`, ``evidence``, a
-            `ragatouille_xm.evidence.Evidence`; there is none for a blank query. With `hybrid`, ``maxsim_score`` and
-            ``lexical_score``, of which the score is made. With `group_by_document`, ``other_passages``, a list of the
-            same. With `context`, ``context_before`` and ``context_after``, lists of str in the order of the text;
-            `ragatouille_xm.grouping.with_context` joins them.
+            Each with ``content, score, rank, document_id, passage_id, language, relevance`` (how likely it answers the
+            query, 0 to 1, as far as MaxSim tells: see ``docs/guide/relevance.md``), ``query_language``, whose adapter
+            the query went through (None for a blank one), and ``document_metadata`` if the document has any. With
+            `explain`, ``evidence``, a `ragatouille_xm.evidence.Evidence`; there is none for a blank query. With
+            `hybrid`, ``maxsim_score`` and ``lexical_score``, of which the score is made. With `group_by_document`,
+            ``other_passages``, a list of the same. With `context`, ``context_before`` and ``context_after``, lists of
+            str in the order of the text; `ragatouille_xm.grouping.with_context` joins them.
         """
         found = self.catalog.get(index_name).search(
             list_of_queries(query),
@@ -510,6 +523,9 @@ class RAGPretrainedModel(Searchable):
             languages=language,
             filter=with_ids(filter, doc_ids),
             min_score=min_score,
+            min_relevance=min_relevance,
+            prefer_language=prefer_language,
+            language_weight=language_weight,
             explain=explain,
             lexical_weight=lexical_weight if hybrid else None,
             group_by_document=group_by_document,
@@ -603,6 +619,7 @@ class RAGPretrainedModel(Searchable):
         *,
         language: Languages = None,
         languages: Languages = None,
+        min_relevance: float | None = None,
     ) -> Results:
         """Rank documents by how well they answer a query, without an index.
 
@@ -615,6 +632,9 @@ class RAGPretrainedModel(Searchable):
             Number of results; all documents if there are fewer.
         language, languages : optional
             Languages of the queries and of the documents; by default detected.
+        min_relevance : float, optional
+            Omit results that are less relevant, 0 to 1. It is measured as for the index that was used last, if one is
+            open.
 
         Returns
         -------
@@ -629,6 +649,8 @@ class RAGPretrainedModel(Searchable):
             languages=language,
             document_languages=languages,
             batch_tokens=batch_tokens_of(simplified(bsize)),
+            min_relevance=min_relevance,
+            gauge=self.catalog.gauge(),
         )
         return unwrap_single(found, query, zero_index_ranks)
 
@@ -670,6 +692,7 @@ class RAGPretrainedModel(Searchable):
         *,
         language: Languages = None,
         filter: Mapping[str, Any] | None = None,
+        min_relevance: float | None = None,
         hybrid: bool = False,
         lexical_weight: float = LEXICAL_WEIGHT,
     ) -> Results:
@@ -687,13 +710,9 @@ class RAGPretrainedModel(Searchable):
         """
         if self._encoded is None:
             raise InputError("No documents are encoded. Call encode(documents) first.")
-        found = self._encoded.search(
-            list_of_queries(query),
-            k,
-            languages=language,
-            filter=filter,
-            lexical_weight=lexical_weight if hybrid else None,
-        )
+        options: dict[str, Any] = {"filter": filter, "min_relevance": min_relevance, "gauge": self.catalog.gauge()}
+        weight = lexical_weight if hybrid else None
+        found = self._encoded.search(list_of_queries(query), k, languages=language, lexical_weight=weight, **options)
         return unwrap_single(found, query, False)
 
     def clear_encoded_docs(self, force: bool = False) -> None:

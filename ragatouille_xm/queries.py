@@ -34,10 +34,10 @@ def check_score(min_score: object) -> None:
         raise InputError(f"min_score={min_score!r} is not usable: give a number.")
 
 
-def check_weight(weight: object) -> None:
-    """Raise `InputError` unless `weight`, which users know as lexical_weight, is a number from 0 to 1."""
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= float(weight) <= 1:
-        raise InputError(f"lexical_weight={weight!r} is not usable: give a number from 0 to 1.")
+def check_share(value: object, name: str) -> None:
+    """Raise `InputError` unless `value`, which users know as `name`, is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InputError(f"{name}={value!r} is not usable: give a number from 0 to 1.")
 
 
 def lexical_index(index: PassageIndex) -> LexicalIndex:

@@ -11,12 +11,8 @@ Result: TypeAlias = dict[str, Any]
 Results: TypeAlias = list[Result] | list[list[Result]]
 
 
-def make_result(passage: Passage, score: float, rank: int, query_tokens: int, parts: Sequence[float] = ()) -> Result:
-    """Return a result; its relevance is MaxSim over the number of the query's rows, from 0 to 1.
-
-    The `score` of a hybrid search is made of two `parts`, MaxSim and BM25, which the result has as well.
-    """
-    relevance = min(max((parts[0] if parts else score) / max(query_tokens, 1), 0.0), 1.0)
+def make_result(passage: Passage, score: float, rank: int, relevance: float, parts: Sequence[float] = ()) -> Result:
+    """Return a result. The `score` of a hybrid search is made of two `parts`, MaxSim and BM25, which it has as well."""
     shown = {"content": passage.text, "score": score, "rank": rank, **described(passage), "relevance": relevance}
     return shown | dict(zip(("maxsim_score", "lexical_score"), parts, strict=False))
 

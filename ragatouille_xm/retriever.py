@@ -15,28 +15,22 @@ from .corpus.filters import Compare, Condition, parse_filter
 from .corpus.passages import Document, check_language, check_order, is_blank
 from .corpus.scalars import is_missing, simplified
 from .encoder import Encoder
-from .errors import IndexDamagedError, InputError, PassageIndexError
+from .errors import InputError, PassageIndexError
 from .evidence import Explainer
 from .grouping import add_context, by_document, down_to_document, down_to_passage
 from .index.base import LexicalIndex, PassageIndex
-from .index.lexical import HybridHits, PieceCounts
 from .indexing import Indexer, pieces_of, preview
-from .queries import (
-    check_context,
-    check_k,
-    check_queries,
-    check_score,
-    check_weight,
-    lexical_index,
-    with_languages,
-)
+from .queries import check_context, check_k, check_queries, check_score, check_share, lexical_index, with_languages
+from .ranking import EncodedQueries, Ranking, RankingOptions
+from .relevance import Gauge, calibrate, index_gauge, is_due, neutral_gauge
 from .results import Result, described, make_result
 from .text.detect import list_of_strings
-from .types import Detection, Hits, Passage
+from .types import Calibration, Detection, Passage
 
 logger = logging.getLogger(__name__)
 
-FIND_ATTEMPTS = 20  # while others delete what was found
+LANGUAGE_WEIGHT = 0.5
+OF_QUERY = "query"  # the language that is preferred, if it is that of each query
 
 
 class Retriever:
@@ -53,6 +47,8 @@ class Retriever:
         Of all queries, unless the user names one: for an index in which all texts went through one adapter.
     pooling : int
         What the number of a passage's token vectors is divided by.
+    gauge : Gauge, optional
+        What relevance is measured by; by default what suits the index.
     """
 
     def __init__(
@@ -62,12 +58,15 @@ class Retriever:
         max_document_length: int,
         query_language: str | None = None,
         pooling: int = 1,
+        gauge: Gauge | None = None,
     ) -> None:
         self.encoder = encoder
         self.index = index
         self.max_document_length = max_document_length
         self.query_language = query_language
         self.pooling = pooling
+        self._given_gauge = gauge
+        self._loaded_gauge: tuple[Calibration, Gauge | None] | None = None
 
     @property
     def lexical(self) -> bool:
@@ -101,8 +100,28 @@ class Retriever:
         """Do what has become due. The change is committed: what fails now is tried again after the next one."""
         try:
             self.index.optimize()
+            self.calibrate()
         except PassageIndexError as error:
             logger.warning("the index was changed, and could not be optimized: %s", error)
+
+    def calibrate(self, *, refit: bool = False) -> None:
+        """Calibrate the relevance of hits if that is due; with `refit`, after any change of size."""
+        if is_due(self.index.calibration, len(self.index), refit=refit):
+            found = calibrate(self.encoder, self.index)
+            if found is not None:
+                self.index.calibrate(found)
+
+    def gauge(self) -> Gauge:
+        """Return what the relevance of hits is measured by: see `ragatouille_xm.relevance`."""
+        if self._given_gauge is not None:
+            return self._given_gauge
+        calibration = self.index.calibration
+        if calibration is None:
+            return neutral_gauge(self.encoder)
+        loaded = self._loaded_gauge
+        if loaded is None or loaded[0] != calibration:
+            loaded = self._loaded_gauge = calibration, index_gauge(self.index, calibration)
+        return loaded[1] or neutral_gauge(self.encoder)
 
     def search(
         self,
@@ -112,6 +131,9 @@ class Retriever:
         languages: str | Iterable[str | None] | None = None,
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
+        min_relevance: float | None = None,
+        prefer_language: str | None = None,
+        language_weight: float = LANGUAGE_WEIGHT,
         explain: bool = False,
         lexical_weight: float | None = None,
         group_by_document: bool = False,
@@ -119,6 +141,9 @@ class Retriever:
         config: SearchConfig = SearchConfig(),
     ) -> list[list[Result]]:
         """Return the best `k` passages for each query, best first.
+
+        A result's ``score`` is MaxSim, and its ``relevance`` the probability, as far as that tells, that it answers the
+        query: see `ragatouille_xm.relevance`. Of the results of one query, the better MaxSim has the higher relevance.
 
         A blank query finds what the filter admits, by passage id, with a score of 0. Without a filter it finds nothing,
         and is an error if all queries are blank.
@@ -134,6 +159,14 @@ class Retriever:
             See `ragatouille_xm.corpus.filters`; applied before the best `k` are taken.
         min_score : float, optional
             Leave out what scores less.
+        min_relevance : float, optional
+            Leave out what is less relevant, 0 to 1.
+        prefer_language : str, optional
+            Put passages in this language first; with ``"query"``, in the language of each query. Results are then in
+            the order of their relevance, times ``1 - language_weight`` where they are in another language; in hybrid
+            search, of their score.
+        language_weight : float
+            0 prefers nothing, 1 puts all passages in the language first.
         explain : bool
             Give each result its ``evidence``, from the vectors that the index has; queries must be texts.
         lexical_weight : float, optional
@@ -147,44 +180,44 @@ class Retriever:
         Raises
         ------
         InputError
-            If a query is not usable, `k` is not a positive integer, `min_score`, `context` or `lexical_weight` is no
-            such number, or the index has no pieces.
+            If a query is not usable, `k` is not a positive integer, another number is not one, or not in its range, or
+            the index has no pieces.
+        LanguageError
+            If a language is unknown.
         """
         check_k(k)
-        check_score(min_score)
         check_context(context)
-        if lexical_weight is not None:
-            check_weight(lexical_weight)
-            lexical_index(self.index)
         condition = self.condition(filter)
+        options = RankingOptions(condition, min_score, min_relevance, lexical_weight, language_weight, config)
+        self._check(options)
+        ranking = Ranking(self.index, self.gauge(), options)
         down_to = down_to_document if group_by_document else down_to_passage
 
-        def ranked(vectors: torch.Tensor, lexical: tuple[PieceCounts, float] | None = None) -> list[list[Result]]:
-            def best(rows: Sequence[int], depth: int) -> list[list[Result]]:
-                some = None if lexical is None else (lexical[0].select(list(rows)), lexical[1])
-                return self._best(vectors[list(rows)], depth, condition, min_score, config, some)
+        def ranked(encoded: EncodedQueries) -> list[list[Result]]:
+            def best(positions: Sequence[int], depth: int) -> list[list[Result]]:
+                return ranking.best(encoded.select(positions), depth)
 
-            return down_to(best, len(vectors), int(k), len(self.index))  # engines make room for what is asked for
+            return down_to(best, len(encoded), int(k), len(self.index))  # engines make room for what is asked for
 
         if isinstance(queries, torch.Tensor):
             if explain or lexical_weight is not None:
                 named = "explain" if explain else "hybrid"
                 raise InputError(f"{named}=True needs the texts of the queries: the words of vectors are not known.")
-            return self._shown(ranked(queries), group_by_document, int(context))
+            preferred = self._preferred(prefer_language, language_weight, [None] * len(queries))
+            return self._shown(ranked(EncodedQueries(queries, preferred)), group_by_document, int(context))
         check_queries(queries, filtered=condition is not None)
         chosen = self.query_languages(queries, languages)
         asked = [i for i, query in enumerate(queries) if not is_blank(query)]
         vectors = self.encoder.encode_queries([queries[i] for i in asked], [chosen[i] for i in asked])
-        lexical = None
-        if lexical_weight is not None:
-            lexical = pieces_of(self.encoder, [queries[i] for i in asked]), float(lexical_weight)
-        found = dict(zip(asked, ranked(vectors, lexical), strict=True))
+        preferred = self._preferred(prefer_language, language_weight, [chosen[i] for i in asked])
+        pieces = None if lexical_weight is None else pieces_of(self.encoder, [queries[i] for i in asked])
+        found = dict(zip(asked, ranked(EncodedQueries(vectors, preferred, pieces)), strict=True))
         if explain:
             for i, rows in zip(asked, vectors, strict=True):
                 found[i] = self._explained(queries[i], rows, found[i])
         blank = [i for i in range(len(queries)) if i not in found]
         if blank:
-            first = partial(self._unranked, condition=condition, min_score=min_score)
+            first = partial(self._unranked, options)
             found |= dict(zip(blank, down_to(first, len(blank), int(k), len(self.index)), strict=True))
             if condition is None:
                 numbers = preview(blank)
@@ -199,28 +232,26 @@ class Retriever:
             add_context([result for results in found for result in results], self.index, context)
         return [by_document(results) for results in found] if grouped else found
 
-    def _best(
-        self,
-        vectors: torch.Tensor,
-        k: int,
-        condition: Condition | None,
-        min_score: float | None,
-        config: SearchConfig,
-        lexical: tuple[PieceCounts, float] | None = None,
-    ) -> list[list[Result]]:
-        """Return the results of queries that are encoded, and whose pieces are weighed if they are given."""
-        if not len(vectors) or not k:
-            return [[] for _ in vectors]
-        counts = vectors.any(dim=2).sum(dim=1).tolist()
-        found, passages = self._find(vectors, k, condition, config, lexical)
-        return [
-            [
-                make_result(passages[pid], score, rank, count, parts)
-                for rank, (pid, score, *parts) in enumerate(zip(*columns, strict=True), start=1)
-                if pid >= 0 and (min_score is None or score >= min_score)
-            ]
-            for count, *columns in zip(counts, *(column.tolist() for column in found), strict=True)
-        ]
+    def _check(self, options: RankingOptions) -> None:
+        check_score(options.min_score)
+        check_share(0.0 if options.min_relevance is None else options.min_relevance, "min_relevance")
+        check_share(options.language_weight, "language_weight")
+        if options.lexical_weight is not None:
+            check_share(options.lexical_weight, "lexical_weight")
+            lexical_index(self.index)
+
+    def _preferred(
+        self, prefer_language: str | None, weight: float, languages: Sequence[str | None]
+    ) -> list[str | None]:
+        """Return the language that is preferred for each query, given the queries' own; None if there is none."""
+        check_language(prefer_language, "prefer_language")
+        if prefer_language is None or not weight:
+            return [None] * len(languages)
+        if prefer_language != OF_QUERY:
+            return [self.encoder.adapters.resolve(prefer_language)] * len(languages)
+        if None in languages:
+            raise InputError('prefer_language="query" needs the texts of the queries: give the language itself.')
+        return list(languages)
 
     def _explained(self, query: str, rows: torch.Tensor, results: list[Result]) -> list[Result]:
         """Return results with their evidence."""
@@ -232,45 +263,13 @@ class Retriever:
         found = Explainer(self.encoder, self.max_document_length).explain(query, rows, texts, languages, stored)
         return [{**result, "evidence": evidence} for result, evidence in zip(results, found, strict=True)]
 
-    def _unranked(
-        self, queries: Sequence[int], k: int, *, condition: Condition | None, min_score: float | None
-    ) -> list[list[Result]]:
+    def _unranked(self, options: RankingOptions, queries: Sequence[int], k: int) -> list[list[Result]]:
         """Return the results of blank queries: the first passages that the filter admits."""
-        if condition is None or (min_score is not None and min_score > 0):
+        if options.condition is None or not options.admits(0.0, 0.0):
             return [[] for _ in queries]
-        admitted = (passage for passages, _ in self.index.scroll(condition) for passage in passages)
+        admitted = (passage for passages, _ in self.index.scroll(options.condition) for passage in passages)
         first = list(islice(admitted, k))
-        return [[make_result(passage, 0.0, rank, 0) for rank, passage in enumerate(first, start=1)] for _ in queries]
-
-    def _find(
-        self,
-        vectors: torch.Tensor,
-        k: int,
-        condition: Condition | None,
-        config: SearchConfig,
-        lexical: tuple[PieceCounts, float] | None,
-    ) -> tuple[Hits | HybridHits, dict[int, Passage]]:
-        missing: set[int] = set()
-        for _ in range(FIND_ATTEMPTS):
-            found: Hits | HybridHits
-            if lexical is None:
-                found = self.index.search(vectors, k, filter=condition, config=config)
-            else:
-                pieces, weight = lexical
-                index = lexical_index(self.index)
-                found = index.search_hybrid(vectors, pieces, k, weight=weight, filter=condition, config=config)
-            pids = sorted(set(found.pids[found.pids >= 0].tolist()))
-            try:
-                return found, dict(zip(pids, self.index.fetch(pids), strict=True))
-            except KeyError as error:  # deleted since the search: search again
-                [pid] = error.args
-                if pid in missing:  # it was found again, so it is not deleted
-                    break
-                missing.add(pid)
-        raise IndexDamagedError(
-            f"The index finds the passages {preview(missing)}, and has no text of them. Index the documents again, or "
-            "restore the index from a copy."
-        )
+        return [[make_result(passage, 0.0, rank, 0.0) for rank, passage in enumerate(first, start=1)] for _ in queries]
 
     def encode(self, queries: Sequence[str], languages: str | Iterable[str | None] | None = None) -> torch.Tensor:
         """Encode queries in one pass, each through its own language's adapter: see `Encoder.encode_queries`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # importing the package must not import torch
@@ -110,6 +110,36 @@ class TokenVectors:
     def __iter__(self) -> Iterator[torch.Tensor]:
         """Yield the ``(t_i, dim)`` block of each passage, without a copy."""
         return iter(self.vectors.split(self.lengths.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the relevance of an index's passages is measured by: see `ragatouille_xm.relevance`.
+
+    Attributes
+    ----------
+    passages : int
+        How many the index had.
+    pids : tuple of int
+        Passages drawn from it.
+    slope, midpoint : float
+        Of the curve.
+    """
+
+    passages: int
+    pids: tuple[int, ...]
+    slope: float
+    midpoint: float
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Calibration:
+        """Return what is stored. Raise `KeyError`, `TypeError` or `ValueError` for anything else."""
+        pids = tuple(int(pid) for pid in stored["pids"])
+        return cls(int(stored["passages"]), pids, float(stored["slope"]), float(stored["midpoint"]))
+
+    def shifted(self, by: int) -> Calibration:
+        """Return the same for a copy of the index whose pids are greater by some number."""
+        return replace(self, pids=tuple(pid + by for pid in self.pids))
 
 
 class Hits(NamedTuple):

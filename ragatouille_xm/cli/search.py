@@ -29,6 +29,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
         ragatouille-xm search mine "Où est la bibliothèque ?" -k 3
         ragatouille-xm search news "chemins de fer" --filter '{"year": {"$gte": 2020}, "language": "fr"}'
         ragatouille-xm search mine "opening hours" "Öffnungszeiten" --json | jq .document_id
+        ragatouille-xm search mine "heures d'ouverture" --prefer-language query --min-relevance 0.3
     """
 )
 def search(
@@ -39,6 +40,15 @@ def search(
     filter: Annotated[
         str | None, typer.Option(help="JSON: only passages whose metadata, language or document_id match.")
     ] = None,
+    min_relevance: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Leave out what is less likely an answer.")
+    ] = None,
+    prefer_language: Annotated[
+        str | None, typer.Option(help="Show passages in this language first, or in that of the 'query'.")
+    ] = None,
+    language_weight: Annotated[
+        float, typer.Option(min=0, max=1, help="How much --prefer-language counts; 1 is before all others.")
+    ] = 0.5,
     as_json: JsonOption = False,
     exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower on a large index.")] = False,
     explain: Annotated[
@@ -59,7 +69,7 @@ def search(
 ) -> None:
     """Search an index.
 
-    Shows rank, score, relevance (the score as a share of the maximum), language, document and two lines of each
+    Shows rank, score, relevance (how likely the passage answers), language, document and two lines of each
     passage. --json shows everything. --explain marks the words that matched: in colour on a terminal, else in brackets.
     --group shows a document's other passages that were found as a line each, with their scores.
     """
@@ -75,6 +85,9 @@ def search(
             k=k,
             language=languages,
             filter=condition,
+            min_relevance=min_relevance,
+            prefer_language=prefer_language,
+            language_weight=language_weight,
             exact=exact,
             explain=explain,
             hybrid=hybrid,

@@ -135,4 +135,4 @@ class Indexer:
             ),
             (replace(document, document_id=str(pid)) for pid, document in enumerate(given)),
             keep=False,
-        )
+        ).close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from ..config import SearchConfig
 from ..corpus.fields import Field
 from ..corpus.filters import Condition
-from ..types import Hits, Passage, TokenVectors
+from ..types import Calibration, Hits, Passage, TokenVectors
 from .lexical import HybridHits, PieceCounts
 
 if TYPE_CHECKING:
@@ -85,6 +85,15 @@ class PassageIndex(Protocol):
 
     def contains(self, document_ids: Sequence[str]) -> set[str]:
         """Return those of `document_ids` that have passages here."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` kept last."""
+        ...
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep a calibration with the index, whatever is added or deleted. What a search finds does not change."""
         ...
 
     def reserve(self, n: int) -> int:

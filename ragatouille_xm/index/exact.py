@@ -17,7 +17,7 @@ from ..corpus.fields import Field, summarize_fields
 from ..corpus.filters import Condition, matches
 from ..errors import InputError
 from ..scoring import maxsim, top_k
-from ..types import Hits, Passage, TokenVectors
+from ..types import Calibration, Hits, Passage, TokenVectors
 from .base import IndexWriter
 from .hits import near
 from .lexical import (
@@ -152,6 +152,7 @@ class ExactIndex:
         self._lock = threading.RLock()
         self._write_lock = threading.RLock()  # held for as long as a write transaction takes
         self._next_pid = 0
+        self._calibration: Calibration | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -177,6 +178,15 @@ class ExactIndex:
         """Return those of `document_ids` that have passages here."""
         with self._lock:
             return {document_id for document_id in document_ids if document_id in self._documents}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` kept last."""
+        return self._calibration
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep a calibration. What a search finds does not change."""
+        self._calibration = calibration
 
     def reserve(self, n: int) -> int:
         """Return the first of `n` pids that were never handed out before, and never will be again."""

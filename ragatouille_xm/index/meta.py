@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from ..config import STORAGES
 from ..errors import InputError
+from ..types import Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,13 @@ class IndexMeta:
     build : str
         Random; differs after every build.
     generation : int
-        Grows with every commit that changes what a search may find.
+        Grows with every commit that changes what a search may say.
     first_pid : int
         The first pid of this build.
     next_pid : int
         The first pid that was never handed out.
+    calibration : Calibration or None
+        What the relevance of its passages is measured by.
     """
 
     dim: int
@@ -50,10 +53,11 @@ class IndexMeta:
     generation: int = 0
     first_pid: int = 0
     next_pid: int = 0
+    calibration: Calibration | None = None
 
     @property
     def state(self) -> tuple[str, int]:
-        """Differs whenever a search may find something else."""
+        """Differs whenever a search may say something else."""
         return self.build, self.generation
 
     @property

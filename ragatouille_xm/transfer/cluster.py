@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..index.local.index import LocalIndex
 from ..index.local.reader import LocalReader
 from ..index.plaid.folder import PlaidFolder
 from ..index.quantization.codebook import Codebook
-from ..types import Passage, TokenVectors
+from ..types import Calibration, Passage, TokenVectors
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,9 @@ def push_index(
         del description["lexical"]  # a cluster keeps no pieces
         target = partial(_cluster_target, cluster, name, description, index.codebook())
         tolerance = max(TOLERANCE[meta.storage], TOLERANCE[description["storage"]])
-        return _transfer(_Transfer(index, target, partial(discard, cluster, name), tolerance), progress)
+        n_passages = _transfer(_Transfer(index, target, partial(discard, cluster, name), tolerance), progress)
+        _calibrate(index.calibration, ClusterIndex.open(cluster, name))
+        return n_passages
     finally:
         index.close()
 
@@ -132,7 +134,16 @@ def pull_index(
         with suppress(_Changed), open_target(False):  # replaces the build that failed, and fails itself
             raise _Changed
 
-    return _transfer(_Transfer(index, open_target, discard, TOLERANCE[meta.storage]), progress)
+    n_passages = _transfer(_Transfer(index, open_target, discard, TOLERANCE[meta.storage]), progress)
+    with closing(LocalIndex.open(folder)) as copy:
+        _calibrate(index.calibration, copy)
+    return n_passages
+
+
+def _calibrate(calibration: Calibration | None, copy: LocalIndex | ClusterIndex) -> None:
+    """Take over the calibration of the source."""
+    if calibration is not None:
+        copy.calibrate(calibration.shifted(copy.meta.first_pid))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.corpus.fields import Field, summarize_fields
 from ragatouille_xm.corpus.filters import matches, parse_filter
 from ragatouille_xm.index.base import PassageIndex
-from ragatouille_xm.types import TokenVectors
+from ragatouille_xm.types import Calibration, TokenVectors
 
 from . import strategies as some
 from .conftest import ENGINES, examples, opened
@@ -281,6 +281,27 @@ def test_most_of_a_large_index_deleted(engine):
     assert plain(everything(engine.index)) == plain(passages[390:])
     assert_search(engine.index, query("q"), 20, passages[390:], engine.tolerance)
     assert engine.index.languages() == {"de": 5, "fr": 5}
+
+
+def test_a_calibration_is_kept_whatever_changes(engine):
+    index = engine.index
+    assert index.calibration is None
+    left = put(index, *(passage(i, f"d{i}") for i in range(40)))
+    before = index.search(query("q"), 10)
+    made = Calibration(40, (3, 5, 7), 9.5, 0.25)
+    index.calibrate(made)
+    assert index.calibration == made
+    assert index.search(query("q"), 10).pids.tolist() == before.pids.tolist()
+    index.delete(["d3"])
+    put(index, passage(40, "d40"))
+    index.optimize(refit=True)
+    assert index.calibration == made
+    if engine.persistent:
+        index = engine.reopen()
+        assert index.calibration == made
+    assert_search(index, query("q"), 10, [*(each for each in left if each.pid != 3), passage(40)], engine.tolerance)
+    index.calibrate(Calibration(40, (), 1.0, 0.0))
+    assert index.calibration == Calibration(40, (), 1.0, 0.0)
 
 
 def test_closing_twice(index):

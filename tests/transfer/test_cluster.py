@@ -17,7 +17,7 @@ from ragatouille_xm.index.cluster.index import ClusterIndex
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.transfer import cluster as cluster_transfer
 from ragatouille_xm.transfer.cluster import pull_index, push_index
-from ragatouille_xm.types import TokenVectors
+from ragatouille_xm.types import Calibration, TokenVectors
 
 DESCRIPTION = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings": {"max_document_length": 32}}
 
@@ -98,6 +98,23 @@ def test_the_codebook_goes_along(tmp_path, cluster, monkeypatch):
     config = SearchConfig(candidates=200)
     mine, theirs = (each.search(query("q"), 5, config=config) for each in (index, there))
     assert mine.pids.tolist() == theirs.pids.tolist()
+    index.close()
+
+
+def test_the_calibration_goes_along(folder, cluster, tmp_path):
+    index = LocalIndex.open(folder)
+    index.calibrate(Calibration(295, (0, 3, 400), 9.0, 0.5))
+    push_index(folder, cluster, "news")
+    push_index(folder, cluster, "news", overwrite=True)  # whose pids begin behind those of the first
+    there = ClusterIndex.open(cluster, "news")
+    shift = there.meta.first_pid
+    assert shift > 0
+    assert there.calibration == Calibration(295, (shift, shift + 3, shift + 400), 9.0, 0.5)
+    assert [plain(there.fetch([pid]))[0][2] for pid in there.calibration.pids] == ["text 0", "text 3", "text 400"]
+    pull_index(cluster, "news", tmp_path / "back")
+    back = LocalIndex.open(tmp_path / "back")
+    assert len(back.fetch(back.calibration.pids)) == 3
+    back.close()
     index.close()
 
 

@@ -51,6 +51,12 @@ class RagatouilleXMRetriever(BaseRetriever):
         Language of the queries; by default detected.
     min_score : float, optional
         Omit documents that score less.
+    min_relevance : float, optional
+        Omit documents that are less relevant, 0 to 1.
+    prefer_language : str, optional
+        Put documents in this language first, or with ``"query"`` those in the language of each query.
+    language_weight : float
+        How much that counts: 0 nothing, 1 before all others.
     doc_ids : str or list of str, optional
         Search only these documents.
     exact : bool
@@ -96,6 +102,9 @@ class RagatouilleXMRetriever(BaseRetriever):
     filter: dict[str, Any] | None = None
     language: str | None = None
     min_score: float | None = None
+    min_relevance: float | None = None
+    prefer_language: str | None = None
+    language_weight: float = 0.5
     doc_ids: str | list[str] | None = None
     exact: bool = False
     force_fast: bool = False
@@ -203,8 +212,9 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     def _fields(self) -> dict[str, Any]:
         names = (
-            "index_name", "k", "filter", "language", "min_score", "doc_ids", "exact", "force_fast", "with_scores",
-            "explain", "hybrid", "lexical_weight", "context", "group_by_document",
+            "index_name", "k", "filter", "language", "min_score", "min_relevance", "prefer_language", "language_weight",
+            "doc_ids", "exact", "force_fast", "with_scores", "explain", "hybrid", "lexical_weight", "context",
+            "group_by_document",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

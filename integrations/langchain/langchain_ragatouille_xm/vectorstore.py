@@ -155,9 +155,10 @@ class RagatouilleXMVectorStore(VectorStore):
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """Return the best `k` documents.
 
-        `options` are ``filter, language, doc_ids, min_score, exact, force_fast, hybrid, lexical_weight, explain``. In a
-        filter every bare name is a metadata key; ``passage.language`` is the language the document has here. With
-        ``explain=True`` the metadata have ``evidence``, as `RagatouilleXMRetriever` has it.
+        `options` are ``filter, language, doc_ids, min_score, min_relevance, prefer_language, language_weight, exact,
+        force_fast, hybrid, lexical_weight, explain``. In a filter every bare name is a metadata key;
+        ``passage.language`` is the language the document has here. With ``explain=True`` the metadata have
+        ``evidence``, as `RagatouilleXMRetriever` has it.
 
         Raises
         ------
@@ -203,7 +204,8 @@ class RagatouilleXMVectorStore(VectorStore):
             for passage, block in zip(passages, blocks or (), strict=True)
         }
         pids = [pid for pid in found if pid in vectors]  # best first; without documents deleted meanwhile
-        relevance = torch.tensor([found[pid]["relevance"] for pid in pids])
+        scores = torch.tensor([found[pid]["score"] for pid in pids])
+        relevance = scores / scores.max().clamp_min(1e-9) if pids else scores  # on the scale of similarities
         chosen = maximal_marginal_relevance(relevance, similarities([vectors[pid] for pid in pids]), k, lambda_mult)
         return [_document(found[pids[i]]) for i in chosen]
 

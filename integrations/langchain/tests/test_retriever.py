@@ -158,12 +158,15 @@ def test_every_option_can_be_given_once_or_per_call(rag: RAGPretrainedModel) -> 
     query = "Where is the book?"
     every = rag.as_langchain_retriever()
     assert len(every.invoke(query)) == 5
-    floor = every.invoke(query, with_scores=True)[1].metadata["score"]
+    second = every.invoke(query, with_scores=True)[1].metadata
+    floor = second["score"]
     for options, expected in [
         ({"k": 1}, 1),
         ({"filter": {"year": {"$gte": 2021}}}, 2),
         ({"doc_ids": ["en", "zh", "ja"]}, 3),
         ({"min_score": floor}, 2),
+        ({"min_relevance": second["relevance"]}, 2),
+        ({"prefer_language": "ja", "language_weight": 1.0}, 5),
         ({"exact": True, "k": 4}, 4),
         ({"force_fast": True}, 5),
         ({"language": "de"}, 5),

@@ -152,6 +152,13 @@ def test_scores_and_relevance(store: RagatouilleXMVectorStore) -> None:
     assert names(retriever.invoke(TEXTS[2])) == [document.id for document, _ in relevant[:2]]
 
 
+def test_a_language_comes_first(store: RagatouilleXMVectorStore) -> None:
+    options = {"language": "en", "language_weight": 1.0}
+    for language in ("ja", "fr"):
+        assert names(store.similarity_search(TEXTS[0], prefer_language=language, **options))[0] == language
+    assert names(store.similarity_search(TEXTS[0], prefer_language="query", **options))[0] == "en"
+
+
 def test_filters_and_options(store: RagatouilleXMVectorStore) -> None:
     assert names(store.similarity_search("book", filter={"year": 2020})) == ["zh"]
     assert set(names(store.similarity_search("book", doc_ids=["en", "ja"]))) == {"en", "ja"}

@@ -167,6 +167,16 @@ def test_top_k_filters_doc_ids_language_and_min_score(rag: RAGPretrainedModel) -
     assert scores[0] != scores[1]
 
 
+def test_a_language_comes_first(rag: RAGPretrainedModel) -> None:
+    def languages(**options: Any) -> list[str]:
+        nodes = RagatouilleXMRetriever(rag, language="en", **options).retrieve(TEXTS[0])
+        return [node.node.metadata["language"] for node in nodes]
+
+    assert languages(prefer_language="ja", language_weight=1.0)[0] == "ja"
+    assert languages(prefer_language="query", language_weight=1.0)[0] == "en"
+    assert languages(prefer_language="ja", language_weight=0.0) == languages()
+
+
 def test_scores_are_relevance_which_a_cutoff_can_use(rag: RAGPretrainedModel) -> None:
     for query in ("book", TEXTS[0], " ".join(TEXTS[:2])):
         expected = rag.search(query, k=5)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ...errors import IndexLockedError, PassageIndexError
-from ...types import Passage, TokenVectors
+from ...types import Calibration, Passage, TokenVectors
 from ..base import IndexWriter
 from ..lexical import PieceCounts
 from ..meta import IndexMeta
@@ -218,6 +218,18 @@ class ClusterIndex(ClusterReader):
             dead_since=state.dead_since or (now_ms() if deleted else 0),
         )
         return len(deleted)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep a calibration with the index. What a search finds does not change.
+
+        Raises
+        ------
+        IndexLockedError, ClusterError
+            As for `add`.
+        """
+        with self.writing() as now:
+            meta = now.state.meta
+            self._commit(now, replace(meta, generation=meta.generation + 1, calibration=calibration))
 
     # ---- keeping it fast
 

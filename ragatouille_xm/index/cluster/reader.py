@@ -20,7 +20,7 @@ from ...config import EXACT_BELOW, SearchConfig
 from ...corpus.fields import Field, summarize_fields
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, IndexNotFoundError, InputError, PassageIndexError
-from ...types import Hits, Passage, TokenVectors
+from ...types import Calibration, Hits, Passage, TokenVectors
 from ..hits import Scored, near, query_rows, to_hits
 from ..meta import IndexMeta
 from ..quantization.codebook import Codebook
@@ -141,6 +141,11 @@ class ClusterReader:
     def meta(self) -> IndexMeta:
         """The description of the index, and how far it has come."""
         return self.state.meta
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` kept last."""
+        return self.meta.calibration
 
     @property
     def checkpoint(self) -> str:

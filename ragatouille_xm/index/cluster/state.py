@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qdrant_client import models
 
 from ...errors import IndexDamagedError, IndexFormatError, IndexNotFoundError
+from ...types import Calibration
 from ..meta import IndexMeta
 from ..quantization.codebook import needs_codebook
 from .client import Cluster
@@ -112,6 +113,7 @@ class State:
             "generation": meta.generation,
             "first_pid": meta.first_pid,
             "next_pid": meta.next_pid,
+            "calibration": json.dumps(asdict(meta.calibration)) if meta.calibration else "",
             "passages": self.passages,
             "tokens": self.tokens,
             "languages": json.dumps(dict(self.languages)),
@@ -134,6 +136,7 @@ class State:
             generation=int(payload["generation"]),
             first_pid=int(payload["first_pid"]),
             next_pid=int(payload["next_pid"]),
+            calibration=Calibration.of(json.loads(payload["calibration"])) if payload["calibration"] else None,
         )
         numbers = ("passages", "tokens", "dead", "dead_since", "purged", "until")
         return cls(

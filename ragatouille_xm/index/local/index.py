@@ -14,7 +14,7 @@ from typing import Any
 
 from ...config import STORAGES
 from ...errors import IndexLockedError, IndexNotFoundError, InputError, PassageIndexError
-from ...types import Passage, TokenVectors
+from ...types import Calibration, Passage, TokenVectors
 from ..files import storage_errors
 from ..lexical import PieceCounts
 from ..meta import check_smaller, new_meta
@@ -267,6 +267,19 @@ class LocalIndex(LocalReader):
         """
         with self.writer() as writer:
             return writer.delete(document_ids)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep a calibration with the index. What a search finds does not change.
+
+        Raises
+        ------
+        IndexLockedError, StorageError
+            As for `writer`.
+        """
+        with self._transaction() as (connection, snapshot):
+            before = snapshot.state
+            calibrated = replace(before, meta=replace(before.meta, calibration=calibration))
+            write_state(connection, calibrated.committed(), before)
 
     # ---- keeping it fast
 

@@ -17,7 +17,7 @@ from ...config import SearchConfig
 from ...corpus.fields import Field
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, InputError
-from ...types import Hits, Passage, TokenVectors
+from ...types import Calibration, Hits, Passage, TokenVectors
 from ..hits import query_rows, to_hits
 from ..lexical import NOTHING, HybridHits, PieceCounts, listed, to_hybrid_hits
 from ..meta import IndexMeta
@@ -90,6 +90,11 @@ class LocalReader:
     def checkpoint(self) -> str:
         """Name of the checkpoint that filled it."""
         return self.meta.checkpoint
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` kept last."""
+        return self.meta.calibration
 
     @property
     def first_pid(self) -> int:

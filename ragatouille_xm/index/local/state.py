@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import IndexDamagedError
+from ...types import Calibration
 from ..files import checksum
 from ..meta import IndexMeta
 from .folder import LEXICAL, TABLE, WAY_OUT, is_codebook_name, is_segment_name, postings_suffix
@@ -277,7 +278,8 @@ def _state_of(content: Mapping[str, Any], segments: tuple[SegmentMeta, ...]) -> 
         codebook = CodebookMeta(codebook["name"], codebook["tokens"], FileMeta(**codebook["file"]))
         if not is_codebook_name(codebook.name):
             raise ValueError(f"a codebook is named {codebook.name!r}")
-    meta = IndexMeta(**content["meta"])
+    calibration = content["meta"]["calibration"]
+    meta = IndexMeta(**content["meta"] | {"calibration": None if calibration is None else Calibration.of(calibration)})
     if meta.storage not in STORAGES:
         raise ValueError(f"storage is {meta.storage!r}")
     return State(meta, segments, codebook, content["buffered"], content["buffered_tokens"], content["complete"])

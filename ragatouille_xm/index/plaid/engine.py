@@ -16,7 +16,7 @@ from ...corpus.fields import Field, summarize_fields
 from ...corpus.filters import Condition, matches
 from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
 from ...scoring import maxsim, top_k
-from ...types import Hits, Passage, TokenVectors
+from ...types import Calibration, Hits, Passage, TokenVectors
 from ..hits import near
 from ..lexical import PieceCounts
 from ..validation import check_search
@@ -53,6 +53,7 @@ class PlaidIndex:
         self.settings: Mapping[str, Any] = {"max_document_length": folder.doc_maxlen}
         self._opened: PlaidFolder | None = folder
         self._dim = folder.codec.dim
+        self._calibration: Calibration | None = None
         self._passages = folder.passages(language, default)
         if language is not None or not any(record and record.language for record in folder.records):
             self.settings = {**self.settings, "query_language": language or default}
@@ -78,6 +79,15 @@ class PlaidIndex:
     def contains(self, document_ids: Sequence[str]) -> set[str]:
         """Return those of `document_ids` that have passages here."""
         return {document_id for document_id in document_ids if document_id in self._documents}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` kept last."""
+        return self._calibration
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep a calibration for as long as this is open: the format has no place for it."""
+        self._calibration = calibration
 
     def reserve(self, n: int) -> NoReturn:
         """Raise `ReadOnlyIndexError`."""

@@ -311,9 +311,9 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         Parameters
         ----------
         **kwargs
-            ``similarity_top_k, filters, doc_ids, language, min_score, exact, hybrid, lexical_weight, callback_manager,
-            verbose`` as for `RagatouilleXMRetriever`; ``explain`` is refused, since it is about passages. Others are
-            ignored: query and chat engines pass theirs too.
+            ``similarity_top_k, filters, doc_ids, language, min_score, prefer_language, language_weight, exact, hybrid,
+            lexical_weight, callback_manager, verbose`` as for `RagatouilleXMRetriever`; ``explain`` is refused, since
+            it is about passages. Others are ignored: query and chat engines pass theirs too.
         """
         options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
         options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}

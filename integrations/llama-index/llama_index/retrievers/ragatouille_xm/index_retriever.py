@@ -19,8 +19,9 @@ from .retriever import RagatouilleXMRetriever, restrict_to
 logger = logging.getLogger(__name__)
 
 RETRIEVER_OPTIONS = (
-    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "exact", "explain", "hybrid", "lexical_weight",
-    "context", "group_by_document", "callback_manager", "object_map", "objects", "verbose",
+    "similarity_top_k", "filters", "doc_ids", "language", "min_score", "prefer_language", "language_weight", "exact",
+    "explain", "hybrid", "lexical_weight", "context", "group_by_document", "callback_manager", "object_map", "objects",
+    "verbose",
 )  # fmt: skip
 OF_PASSAGES = {
     "explain": "says where words stand in a passage",

@@ -37,9 +37,9 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     Each node is a passage. Its ``node_id`` is unique and stable; its SOURCE is the document. It carries the document's
     metadata and, unless that has such a key itself, ``document_id``, ``passage_id`` and ``language``, which are hidden
-    from the LLM and from embedding models. Its score is the relevance, 0 to 1: the MaxSim score over the number of
-    query tokens, which cutoffs and fusion can compare between queries; with `hybrid` it is that of the hybrid search.
-    Copies share the model.
+    from the LLM and from embedding models. Its score is the relevance, 0 to 1: how likely it answers the query, which
+    cutoffs and fusion can compare between queries; with `hybrid` it is that of the hybrid search. Copies share the
+    model.
 
     Parameters
     ----------
@@ -59,6 +59,11 @@ class RagatouilleXMRetriever(BaseRetriever):
         Language of the queries; by default detected.
     min_score : float, optional
         Omit nodes that score less, 0 to 1.
+    prefer_language : str, optional
+        Put passages in this language first, or with ``"query"`` those in the language of each query. Scores stay what
+        they are, so that they need not fall from node to node.
+    language_weight : float
+        How much that counts: 0 nothing, 1 before all others.
     exact : bool
         Score every passage.
     explain : bool
@@ -107,6 +112,8 @@ class RagatouilleXMRetriever(BaseRetriever):
         doc_ids: str | Sequence[str] | None = None,
         language: str | None = None,
         min_score: float | None = None,
+        prefer_language: str | None = None,
+        language_weight: float = 0.5,
         exact: bool = False,
         explain: bool = False,
         hybrid: bool = False,
@@ -128,6 +135,8 @@ class RagatouilleXMRetriever(BaseRetriever):
         self._options: dict[str, Any] = {
             "filter": self._restrict(filters, None if doc_ids is None else as_list(doc_ids)),
             "language": language,
+            "prefer_language": prefer_language,
+            "language_weight": language_weight,
             "exact": exact,
             "explain": explain,
             "hybrid": hybrid,
@@ -222,7 +231,7 @@ def query_text(query: QueryBundle) -> str:
 
 
 def at_least(min_score: float | None, results: list[dict[str, Any]], key: str = "relevance") -> list[dict[str, Any]]:
-    """Return the results of one query whose relevance, or what `key` names, is not less; they are in order of it."""
+    """Return the results of one query whose relevance, or what `key` names, is not less."""
     return [result for result in results if min_score is None or result[key] >= min_score]
 
 
