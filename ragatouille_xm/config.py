@@ -12,6 +12,7 @@ LEAST_CANDIDATES, SUITED_UP_TO, CANDIDATES_GROW = 1000, 10_000, 0.55
 LEAST_PROBES, PROBES_UP_TO, PROBES_GROW = 64, 100_000, 0.6
 EXACT_BELOW = 2000  # passages: an index of up to this many has no first stage
 LEXICAL_WEIGHT = 0.3  # of BM25 in a hybrid search, measured on 14 languages in one index: benchmarks/hybrid.py
+LANGUAGE_WEIGHT = 0.5  # of a preferred language: benchmarks/relevance.py
 FAST_CANDIDATES, FAST_PROBES = 0.15, 0.25  # fractions of the defaults
 MAX_LENGTH = 256  # tokens of a passage, by default
 STORAGES = ("int16", "int8", "int4")  # of token vectors on disk, from the most precise to the smallest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index, optimize_passages
-from .config import DEFAULT_ROOT, LEXICAL_WEIGHT, ClusterConfig, SearchConfig
+from .config import DEFAULT_ROOT, LANGUAGE_WEIGHT, LEXICAL_WEIGHT, ClusterConfig, SearchConfig
 from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
@@ -21,7 +21,7 @@ from .in_memory import EncodedDocuments, explain, rerank
 from .indexing import Indexer
 from .queries import list_of_queries, with_ids
 from .results import Results, unwrap_single
-from .retriever import LANGUAGE_WEIGHT, Retriever
+from .retriever import Retriever
 from .searchable import Searchable
 from .text.batching import batch_tokens_of
 from .text.detect import list_of_strings

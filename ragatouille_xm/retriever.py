@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .config import SearchConfig
+from .config import LANGUAGE_WEIGHT, SearchConfig
 from .corpus.filters import Compare, Condition, parse_filter
 from .corpus.passages import Document, check_language, check_order, is_blank
 from .corpus.scalars import is_missing, simplified
@@ -29,7 +29,6 @@ from .types import Calibration, Detection, Passage
 
 logger = logging.getLogger(__name__)
 
-LANGUAGE_WEIGHT = 0.5
 OF_QUERY = "query"  # the language that is preferred, if it is that of each query
 
 

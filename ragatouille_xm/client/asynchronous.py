@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import httpx2 as httpx
 
+from ..config import LANGUAGE_WEIGHT, LEXICAL_WEIGHT
 from ..results import Result, Results
 from ..types import DetectedLanguage, Languages
 from . import calls, connection
@@ -71,14 +72,21 @@ class AsyncRAGClient:
         language: Languages = None,
         filter: Mapping[str, Any] | None = None,
         min_score: float | None = None,
+        min_relevance: float | None = None,
+        prefer_language: str | None = None,
+        language_weight: float = LANGUAGE_WEIGHT,
         exact: bool = False,
         explain: bool = False,
+        hybrid: bool = False,
+        lexical_weight: float = LEXICAL_WEIGHT,
         group_by_document: bool = False,
         context: int = 0,
     ) -> Results:
         """Search an index: see `RAGPretrainedModel.search`."""
         options = {
-            "k": k, "force_fast": force_fast, "min_score": min_score, "exact": exact, "explain": explain,
+            "k": k, "force_fast": force_fast, "min_score": min_score, "min_relevance": min_relevance,
+            "prefer_language": prefer_language, "language_weight": language_weight, "exact": exact, "explain": explain,
+            "hybrid": hybrid, "lexical_weight": lexical_weight,
             "group_by_document": group_by_document, "context": context,
         }  # fmt: skip
         call = calls.search(
@@ -132,9 +140,10 @@ class AsyncRAGClient:
         *,
         language: Languages = None,
         languages: Languages = None,
+        min_relevance: float | None = None,
     ) -> Results:
         """Rank documents by how well they answer a query: see `RAGPretrainedModel.rerank`."""
-        found: Results = await self._send(calls.rerank(query, documents, k, language, languages))
+        found: Results = await self._send(calls.rerank(query, documents, k, language, languages, min_relevance))
         return found
 
     async def detect_languages(self, texts: str | list[str]) -> list[DetectedLanguage]:

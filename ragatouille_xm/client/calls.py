@@ -105,7 +105,14 @@ def passages(index: str, document_ids: str | Iterable[str]) -> Call:
     return Call("GET", f"{_index(index)}/passages", lambda answer: answer["passages"], params={"document_id": ids})
 
 
-def rerank(query: str | list[str], documents: Iterable[str], k: int, language: Languages, languages: Languages) -> Call:
+def rerank(
+    query: str | list[str],
+    documents: Iterable[str],
+    k: int,
+    language: Languages,
+    languages: Languages,
+    min_relevance: float | None,
+) -> Call:
     """Rank documents for one query or several."""
     check_k(k)
     asked = {
@@ -113,6 +120,7 @@ def rerank(query: str | list[str], documents: Iterable[str], k: int, language: L
         "documents": list_of_strings(documents, "documents", in_order=True),
         "k": simplified(k),
         "language": language if language is None or isinstance(language, str) else list(language),
+        "min_relevance": simplified(min_relevance),
         "languages": languages if languages is None or isinstance(languages, str) else list(languages),
     }
     return Call("POST", "/v1/rank", lambda answer: unwrap_single(answer["results"], query, False), asked)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..config import LANGUAGE_WEIGHT, LEXICAL_WEIGHT
+
 Metadata: TypeAlias = dict[str, Any]
 Language: TypeAlias = Annotated[
     str | None, Field(description="BCP-47 code or adapter id; by default detected.", examples=["fr"])
@@ -14,6 +16,9 @@ FilterField: TypeAlias = Annotated[
     dict[str, Any] | None,
     Field(description="Conditions on metadata, language or document_id.", examples=[{"year": {"$gte": 2020}}]),
 ]
+
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 class Given(BaseModel):
@@ -31,10 +36,15 @@ class SearchOptions(Given):
     k: Annotated[int, Field(ge=1, description="Results of each query.", examples=[3])] = 10
     filter: FilterField = None
     min_score: float | None = None
+    min_relevance: Share | None = None
+    prefer_language: str | None = Field(None, description='A language, or "query" for that of the query.')
+    language_weight: Share = LANGUAGE_WEIGHT
     doc_ids: list[str] | None = Field(None, description="Search only these documents.")
     exact: bool = Field(False, description="Score every passage.")
     force_fast: bool = Field(False, description="Score fewer candidates.")
     explain: bool = Field(False, description="Say which words matched.")
+    hybrid: bool = Field(False, description="Rank by the words that query and passage share as well.")
+    lexical_weight: Share = LEXICAL_WEIGHT
     group_by_document: bool = Field(False, description="One result for each document: its best passage.")
     context: Annotated[int, Field(ge=0, description="Passages before and after each result to return.")] = 0
 
@@ -68,7 +78,9 @@ class SearchResult(Passage):
 
     score: float
     rank: int
-    relevance: float
+    relevance: float = Field(description="How likely it answers the query, 0 to 1.")
+    maxsim_score: float | None = Field(None, description="With `hybrid`: of what the score is made.")
+    lexical_score: float | None = None
     query_language: str | None = Field(description="Whose adapter the query went through.")
     evidence: dict[str, Any] | None = Field(None, description="With `explain`: which words matched, and where.")
     other_passages: list[SearchResult] | None = Field(
@@ -141,6 +153,7 @@ class IndexDescription(BaseModel):
     name: str
     passages: int
     languages: dict[str, int] = Field(description="Passages in each language.")
+    lexical: bool = Field(description="Whether it can be searched with `hybrid`.")
 
 
 class FieldValue(BaseModel):
@@ -227,6 +240,7 @@ class RankRequest(Given):
     k: Annotated[int, Field(ge=1)] = 10
     language: Annotated[str | list[str | None] | None, Field(description="Of all queries, or of each.")] = None
     languages: Annotated[str | list[str | None] | None, Field(description="Of all documents, or of each.")] = None
+    min_relevance: Share | None = None
 
 
 class Ranked(BaseModel):

@@ -18,7 +18,7 @@ from langchain_core.runnables.config import get_config_list, run_in_executor
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from ragatouille_xm.config import LEXICAL_WEIGHT
+from ragatouille_xm.config import LANGUAGE_WEIGHT, LEXICAL_WEIGHT
 from ragatouille_xm.corpus.filters import METADATA_FIRST, parse_filter, rename_fields
 from ragatouille_xm.queries import check_context, check_k
 from ragatouille_xm.searchable import Searchable
@@ -104,7 +104,7 @@ class RagatouilleXMRetriever(BaseRetriever):
     min_score: float | None = None
     min_relevance: float | None = None
     prefer_language: str | None = None
-    language_weight: float = 0.5
+    language_weight: float = LANGUAGE_WEIGHT
     doc_ids: str | list[str] | None = None
     exact: bool = False
     force_fast: bool = False

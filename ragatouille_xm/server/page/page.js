@@ -44,7 +44,6 @@ function readAddress() {
   $("language").value = given.get("language") ?? "";
   $("hybrid").checked = given.has("hybrid");
   $("group").checked = given.has("group");
-  if (given.has("index")) $("index").value = given.get("index");
   return given;
 }
 
@@ -131,7 +130,8 @@ async function search() {
   const conditions = filter();
   if (!query.trim() && !conditions) {
     $("results").replaceChildren();
-    return say("");
+    say("");
+    return;
   }
   say("Searching…");
   const asked = { query, k: Number($("k").value), explain: Boolean(query.trim()), filter: conditions };
@@ -250,15 +250,16 @@ document.addEventListener("keydown", (event) => {
 // ---- beginning
 
 async function begin() {
+  const given = readAddress();
+  const searches = latest;
   try {
     const { indexes } = await ask("v1/indexes");
     $("key-form").hidden = true;
     $("index").replaceChildren(...indexes.map(({ name, passages }) => new Option(`${name} (${passages})`, name)));
     $("index-label").hidden = indexes.length < 2;
-    const given = readAddress();
+    if (given.has("index")) $("index").value = given.get("index");
     await loadIndex(given);
-    say("");
-    await search();
+    if (searches === latest) await search(); // nobody was quicker
   } catch (error) {
     say(error.message, true);
   }

@@ -55,8 +55,9 @@ async def rank(service: Reading, asked: RankRequest) -> RankResponse:
 
     def ranked() -> list[list[Result]]:
         found: list[Any] = service.model.rerank(
-            asked.queries, asked.documents, asked.k, language=asked.language, languages=asked.languages
-        )
+            asked.queries, asked.documents, asked.k, language=asked.language, languages=asked.languages,
+            min_relevance=asked.min_relevance,
+        )  # fmt: skip
         return found
 
     return RankResponse.model_validate({"results": await service.read(ranked)})

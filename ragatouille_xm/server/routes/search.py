@@ -103,5 +103,6 @@ def _plain(result: Result) -> Result:
 
 
 def _describe(service: Service, name: str) -> IndexDescription:
-    found = service.index(name).index
-    return IndexDescription(name=name, passages=len(found), languages=dict(found.languages()))
+    found = service.index(name)
+    languages = dict(found.index.languages())
+    return IndexDescription(name=name, passages=len(found.index), languages=languages, lexical=found.lexical)

@@ -21,7 +21,7 @@ from llama_index.core.schema import (
 )
 from llama_index.core.settings import Settings
 
-from ragatouille_xm.config import LEXICAL_WEIGHT
+from ragatouille_xm.config import LANGUAGE_WEIGHT, LEXICAL_WEIGHT
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.grouping import with_context
 from ragatouille_xm.queries import check_context, check_k
@@ -113,7 +113,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         language: str | None = None,
         min_score: float | None = None,
         prefer_language: str | None = None,
-        language_weight: float = 0.5,
+        language_weight: float = LANGUAGE_WEIGHT,
         exact: bool = False,
         explain: bool = False,
         hybrid: bool = False,
