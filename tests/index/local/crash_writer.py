@@ -58,8 +58,8 @@ def vectors_of(text: str) -> torch.Tensor:
 
 
 def pieces_of(texts: list[str]) -> PieceCounts:
-    """Return two pieces for each text: its document's, and one of its own."""
-    return PieceCounts.of([[int(text.split()[0][1:]), 100 + crc32(text.encode()) % 2**30] for text in texts])
+    """Return a piece for each word of a text, and one of its own."""
+    return PieceCounts.of([[crc32(each.encode()) % 2**31 for each in (*text.split(), text)] for text in texts])
 
 
 def arguments(documents: Documents) -> tuple[list[Passage], TokenVectors, PieceCounts]:
