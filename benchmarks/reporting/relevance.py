@@ -83,7 +83,7 @@ def _missed(result: Json) -> Iterator[str]:
             f"and {error}."
         )
     yield (
-        "No curve could reach them among 14,000: the checkpoint often ranks a related section before the answer, so the "
+        "No curve could reach them among 14,000: the checkpoint often ranks a related section before an answer, so the "
         "scores of both are alike. Where few hits are answers, a calibrated probability is seldom above 0.5."
     )
     yield (
