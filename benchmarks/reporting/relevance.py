@@ -83,8 +83,8 @@ def _missed(result: Json) -> Iterator[str]:
             f"and {error}."
         )
     yield (
-        "No curve could reach them among 14,000: the checkpoint often ranks a related section before the answer, so "
-        "the scores of both are alike. Where few hits are answers, a calibrated probability is seldom above 0.5."
+        "No curve could reach them among 14,000: the checkpoint often ranks a related section before an answer, so the "
+        "scores of both are alike. Where few hits are answers, a calibrated probability is seldom above 0.5."
     )
     yield (
         "Languages were measured with an earlier curve of the larger index, of slope 8.2 and midpoint 0.646 instead of "
