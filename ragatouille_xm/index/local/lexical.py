@@ -165,8 +165,8 @@ class PieceWriter:
         for rows, pieces, counts in _blocks(entries, pids):
             heads = pieces < 0
             lengths[rows[heads]] = counts[heads]
-            found.append(np.unique(pieces[~heads]))
-        distinct = np.unique(np.concatenate(found))
+            found.append(_distinct(pieces[~heads]))
+        distinct = _distinct(np.concatenate(found))
         sizes = np.zeros(len(distinct), np.int64)
         for _, pieces, _ in _blocks(entries, pids):
             sizes += np.bincount(np.searchsorted(distinct, pieces[pieces >= 0]), minlength=len(distinct))
@@ -222,7 +222,7 @@ def merge_lists(path: Path, passages: int, sources: Sequence[tuple[PieceLists, I
     StorageError
         If that is not possible.
     """
-    pieces = np.unique(np.concatenate([lists.pieces for lists, _ in sources]))
+    pieces = _distinct(np.concatenate([lists.pieces for lists, _ in sources]))
     sizes, lengths = np.zeros(len(pieces), np.int64), np.zeros(passages, np.int32)
     moving = []
     for lists, new_rows in sources:
@@ -234,6 +234,12 @@ def merge_lists(path: Path, passages: int, sources: Sequence[tuple[PieceLists, I
             sizes += np.bincount(moving[-1].moved(first, last)[0], minlength=len(pieces))
     left = sizes > 0  # deleted passages may have been the only ones
     return write_lists(path, LAYOUT, sizes[left], (pieces[left], lengths), merged(moving, sizes))
+
+
+def _distinct(pieces: Ints) -> Ints:
+    """Return the distinct ones, growing. NumPy's `unique` imports what takes a small addition's time."""
+    ordered = np.sort(pieces)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
 
 
 def _read(path: Path) -> NDArray[np.void]:
