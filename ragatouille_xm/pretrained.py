@@ -722,7 +722,7 @@ class RAGPretrainedModel(Searchable):
     def save_pretrained(self, path: str | Path, *, format: str = "colbert-ai", language: str | None = None) -> str:
         """Write the checkpoint into a folder that another library loads, and gets the same vectors.
 
-        ``docs/guide/checkpoints-elsewhere.md`` has what each library does with it.
+        ``docs/guide/exporting.md`` has what each library does with it.
 
         Parameters
         ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -118,6 +119,9 @@ def _samples(encoder: Encoder) -> list[TokenBatch]:
 def _export(module: OneLanguage, sample: TokenBatch, file: Path, name: str) -> None:
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=module.backbone.max_tokens)}
     whole = sum(each.nbytes for each in (*module.parameters(), *module.buffers()))
+    log = logging.getLogger("torch.onnx")  # it tells which packages it does without
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")  # of torch and transformers, about themselves
@@ -137,6 +141,8 @@ def _export(module: OneLanguage, sample: TokenBatch, file: Path, name: str) -> N
             f"The backbone of {name!r} cannot be written as ONNX by this version of torch "
             f"({type(error).__name__}: {str(error)[:200]})."
         ) from error
+    finally:
+        log.setLevel(level)
 
 
 def _largest_difference(model: ColBERT, adapter: str | None, batches: list[TokenBatch], file: Path) -> float:
