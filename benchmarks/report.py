@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import encoding, index, quality, search, start, steps, storage
+from reporting import device, encoding, index, quality, search, start, steps, storage
 from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
@@ -27,6 +27,7 @@ MAKERS: tuple[Maker, ...] = (
     storage.sections,
     index.sections,
     encoding.sections,
+    device.sections,
     start.sections,
     quality.sections,
 )
@@ -38,7 +39,7 @@ Each section answers one question: what was asked, what came out, on which machi
 given where the result file records one.
 
 What was not measured at all: the published weights of ColBERT-XM, anything on a GPU, and a Qdrant cluster over a
-server.
+server. `benchmarks/gpu.sh` is ready for the first machine with a GPU; so far it was only tried on a CPU.
 """
 
 
