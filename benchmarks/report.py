@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import checkpoints, encoding, hybrid, index, quality, relevance, search, start, steps, storage
+from reporting import checkpoints, device, encoding, hybrid, index, quality, relevance, search, start, steps, storage
 from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
@@ -28,6 +28,7 @@ MAKERS: tuple[Maker, ...] = (
     index.sections,
     encoding.sections,
     checkpoints.sections,
+    device.sections,
     start.sections,
     quality.sections,
     hybrid.sections,
@@ -41,7 +42,7 @@ Each section answers one question: what was asked, what came out, on which machi
 given where the result file records one.
 
 What was not measured at all: the published weights of ColBERT-XM, anything on a GPU, and a Qdrant cluster over a
-server.
+server. `benchmarks/gpu.sh` is ready for the first machine with a GPU; so far it was only tried on a CPU.
 """
 
 

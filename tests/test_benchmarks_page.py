@@ -133,3 +133,86 @@ def test_the_guide_has_the_table_of_formats_as_measured(report: ModuleType) -> N
     measured = report.Results(report.HERE / "results").get("checkpoints")
     guide = (ROOT / "docs" / "guide" / "checkpoints.md").read_text(encoding="utf-8")
     assert report.checkpoints.parity_table(measured) in guide
+
+
+def search() -> dict[str, Any]:
+    """Return what `benchmarks/search.py` writes, cut short: this package, and two engines that it is held against."""
+
+    def row(system: str, setting: str, **values: Any) -> dict[str, Any]:
+        return {
+            "corpus": "real-10000",
+            "system": system,
+            "setting": setting,
+            "threads": 1,
+            "load_average": 1.5,
+        } | values
+
+    def found(overlap: float, mrr: float, ms: float) -> dict[str, Any]:
+        return {"overlap": overlap, "mrr@10": mrr, "cpu_ms": ms, "again_cpu_ms": ms, "wall_ms": ms,
+                "resident_mb": 500, "anonymous_mb": 200}  # fmt: skip
+
+    def build(size: float) -> dict[str, Any]:
+        return {"cpu_s": 5.0, "peak_mb": 400, "bytes_per_token": size}
+
+    return {
+        "machine": {"cpu": "a CPU", "int8_gops_one_thread": 100.0},
+        "corpora": {
+            "real-10000": {"passages": 10_000, "tokens": 1_000_000, "queries": 200, "floor_ms_exact_by_torch": 40.0,
+                           "floor_ms_exact": 20.0, "floor_ms_default": 2.0},
+        },
+        "rows": [
+            row("ours", "build", **build(267)),
+            row("ours", "fast", **found(0.9, 57, 6)),
+            row("ours", "default", **found(0.99, 60, 10)),
+            row("ours, int4", "build", **build(67)),
+            row("ours, int4", "default", **found(0.96, 59, 4)),
+            row("WARP, 4 bit", "build", **build(70)),
+            row("WARP, 4 bit", "default", **found(0.8, 58, 5)),
+            row("fast-plaid, 4 bit", "build", **build(78)),
+            row("fast-plaid, 4 bit", "default", **found(0.97, 57, 400)),
+            row("LanceDB IVF_PQ", "build", absent="not installed"),
+        ],
+    }  # fmt: skip
+
+
+def test_each_engine_is_held_against_what_is_as_good_here(report: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "search-avx2.json").write_text(json.dumps(search()), encoding="utf-8")
+    report.write(tmp_path, tmp_path / "page.md", tmp_path)
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    small = 'this package, `storage="int4"`, default | 0.96 | 4'
+    warp = f"WARP (xtr-warp-rs), 4 bit, default | 0.8 | 5 | {small} | 0.80 ✗ | 0.5"
+    plaid = "fast-plaid, 4 bit, default | 0.97 | 400 | this package, default | 0.99 | 10 | 0.03 | 0.15"
+    for held in (warp, plaid):
+        assert f"| 10,000 real passages: {held} |" in page
+    assert '| 10,000 real passages: this package, `storage="int4"` | 67 | 0.96 | 59.0 | 4 | 0.96 | 59.0 |' in page
+    assert "| LanceDB IVF_PQ: not installed |" in page
+    assert (tmp_path / "sizes.svg").is_file()
+    assert (tmp_path / "search-avx2.svg").is_file()
+
+
+def test_what_gpus_did_is_shown(report: ModuleType, tmp_path: Path) -> None:
+    machine, speed = {"device": "a GPU", "torch": "2.13.0"}, {"tokens_per_s_1": 90_000, "tokens_per_s_14": 80_000}
+    searched = {name: {"overlap": 1.0, "ms_of_1": ms} for name, ms in (("cpu", 9), ("cpu, exact", 8), ("device", 3.5))}
+    results: dict[str, dict[str, Any]] = {
+        "encode_device": {
+            "parity": [
+                {"checkpoint": "random", "dtype": "bfloat16", "largest_difference": 0.003, "least_cosine": 0.9999},
+                {"checkpoint": "demo", "absent": "not installed"},
+            ],
+            "speed": [{"dtype": "bfloat16", "batch": 64, **speed, "query_ms": 2.5}],
+        },
+        "search_device": {
+            "passages": 1000,
+            "tokens_of_each": 80,
+            "rows": [{"system": "ours, int8", "1 queries": {"ms": 1.5}}, {"system": "flash-maxsim", "absent": "no"}],
+        },
+        "index_device": {"passages": 1000, "rows": [{"storage": "int8", **searched}]},
+    }
+    for name, result in results.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(result | {"machine": machine}), encoding="utf-8")
+    report.write(tmp_path, tmp_path / "page.md", tmp_path)
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| random, bfloat16 | 0.003 | 0.9999 |" in page
+    assert "| bfloat16 | 90,000 | 80,000 | 2.5 |" in page
+    assert "| ours, int8 | 1.5 |" in page
+    assert "| int8, device | 1 | 3.5 |" in page

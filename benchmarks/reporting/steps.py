@@ -1,4 +1,4 @@
-"""The parts of a search and of a build: the first stage, its codebook, a query's steps, memory, and a GPU."""
+"""The parts of a search and of a build: the first stage, its codebook, a query's steps, and memory."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from typing import Any
 
 from .page import Json, Results, Section, machine_of, number, table
 from .plots import Panel, Plot, Series
-from .search import CORPORA, ENGINE
+from .search import CORPORA
+
+ENGINE = (
+    "Build, disk and memory are those of the storage engine before `index.db`. "
+    "`benchmarks/index.py` compares it with today's."
+)
 
 
 def sections(results: Results) -> Iterator[Section]:
     """Yield the sections whose results are there."""
     if found := results.get("first_stage"):
         yield _first_stage(found)
+    if found := results.get("shortcuts-avx2"):
+        yield _shortcuts(found, "A query, step by step", "shortcuts-avx2")
     if found := results.get("shortcuts"):
-        yield _shortcuts(found)
+        yield _shortcuts(found, "A query, step by step, with VNNI", "shortcuts")
     if found := results.get("kernels"):
         yield _kernels(found)
     if found := results.get("codebooks"):
         yield _codebooks(found)
     if found := results.get("memory"):
         yield _memory(found)
-    if found := results.get("search_device"):
-        yield _search_device(found)
 
 
 def _first_stage(result: Json) -> Section:
@@ -54,7 +59,7 @@ def _first_stage(result: Json) -> Section:
     )
 
 
-def _shortcuts(result: Json) -> Section:
+def _shortcuts(result: Json, title: str, file: str) -> Section:
     steps = ["brief query", "first stage", "short list", "ranking"]
     said = {
         "brief query": "pooling the query",
@@ -76,22 +81,23 @@ def _shortcuts(result: Json) -> Section:
     ):
         body.append([what, *(number(row["means"][name]) for row in rows)])
     return Section(
-        "A query, step by step",
+        title,
         "Where does the time of a query go, and what do the shortcuts lose?",
-        ("shortcuts.py", "shortcuts.json"),
+        ("shortcuts.py", f"{file}.json"),
         machine_of(result),
         "CPU milliseconds of each step on one thread, and what is left of the exact top 10 after it.\n\n"
         + table(["", *columns], body),
         Plot(
-            "shortcuts", "Milliseconds of each step of a query, by collection", "", "CPU ms",
+            file, "Milliseconds of each step of a query, by collection", "", "CPU ms",
             [Panel("", [Series(said[step], [CORPORA[row["corpus"]] for row in rows],
                                [row["ms"][step] for row in rows]) for step in steps])], bars=True, log_y=True,
         ),
         missed=(
-            "At a million passages the first stage leaves out the centroids of small weight, and loses "
-            f"{number(every - pruned, 1)} "
-            "of the exact ten for it.",
-        ),
+            f"Over {CORPORA[rows[-1]['corpus']]}, the first stage leaves out the centroids of small weight, and loses "
+            f"{number(every - pruned, 1)} of the exact ten for it.",
+        )
+        if every > pruned
+        else (),
     )  # fmt: skip
 
 
@@ -183,21 +189,4 @@ def _memory(result: Json) -> Section:
         f"{result['passages']:,} passages of {result['mean_tokens']} random token vectors in place of the encoder's, "
         "one thread; memory above that of the process at its start.\n\n" + table(["", ""], rows),
         missed=("Random vectors have no neighbours, so this says nothing about what a search finds.", ENGINE),
-    )
-
-
-def _search_device(result: Json) -> Section:
-    rows = result["rows"]
-    counts = [key for key in next(row for row in rows if "absent" not in row) if key.endswith("queries")]
-    body = [
-        [row["system"], *(number(row[count]["ms"]) if count in row else row.get("absent", "") for count in counts)]
-        for row in rows
-    ]
-    return Section(
-        "Exact search on a GPU",
-        "How fast is exact MaxSim over every passage on a GPU, beside torch and other fused kernels?",
-        ("search_device.py", "search_device.json"),
-        machine_of(result),
-        f"Milliseconds; {result['passages']:,} passages of {result['tokens_of_each']} random token vectors.\n\n"
-        + table(["", *counts], body),
     )

@@ -115,6 +115,11 @@ def exact(folder: Path, corpus: Corpus) -> Search:
     return lambda query: maxsim(torch.from_numpy(query[None]), vectors, lengths)[0].topk(K).indices.tolist()
 
 
-SMALLER = {"fast": ours(fast=True), "default": ours(), "exact": ours(exact=True)}
+SMALLER = {
+    "50 candidates, 8 probes": ours(candidates=50, probes=8),
+    "fast": ours(fast=True),
+    "default": ours(),
+    "exact": ours(exact=True),
+}
 OURS = SMALLER | {"default, first stage alone": candidates_of_ours, "8,000 candidates": ours(candidates=8000)}
 FILTERED = {"no filter": ours()} | {f"1 in {n}": filtered(n) for n in SELECTIVITIES}

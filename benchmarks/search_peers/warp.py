@@ -46,6 +46,6 @@ def warp(**options: Any) -> Callable[[Path, Corpus], Search]:
 
 WARP = {  # its default chooses all of them by the size of the index
     "default": warp(),
-    "nprobe=16": warp(nprobe=16),
     "nprobe=32": warp(nprobe=32),
+    "nprobe=128, bound=4000": warp(nprobe=128, bound=4000),
 }
