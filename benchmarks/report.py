@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import encoding, index, quality, search, start, steps, storage
+from reporting import encoding, index, quality, search, service, start, steps, storage
 from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
@@ -28,6 +28,7 @@ MAKERS: tuple[Maker, ...] = (
     index.sections,
     encoding.sections,
     start.sections,
+    service.sections,
     quality.sections,
 )
 INTRODUCTION = """\
