@@ -16,10 +16,8 @@ def sections(results: Results) -> Iterator[Section]:
 
 
 def _service(result: Json) -> Section:
-    alone = result["in_process"]
-    lines: list[list[object]] = [
-        ["in a process, without a service", 1, alone["per_second"], alone["p50_ms"], alone["p99_ms"]]
-    ]
+    measures = ("per_second", "p50_ms", "p99_ms")
+    lines = [["in a process, without a service", 1, *(result["in_process"][name] for name in measures)]]
     lines += [
         [
             "queries encoded together" if row["batch_size"] > 1 else "queries encoded one by one",
