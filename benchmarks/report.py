@@ -15,7 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import checkpoints, device, encoding, hybrid, index, quality, relevance, search, start, steps, storage
+from reporting import (
+    checkpoints,
+    device,
+    encoding,
+    hybrid,
+    index,
+    quality,
+    relevance,
+    search,
+    service,
+    start,
+    steps,
+    storage,
+)  # fmt: skip
 from reporting.page import Maker, Results, Section
 from reporting.plots import digest_in, draw
 
@@ -30,6 +43,7 @@ MAKERS: tuple[Maker, ...] = (
     checkpoints.sections,
     device.sections,
     start.sections,
+    service.sections,
     quality.sections,
     hybrid.sections,
     relevance.sections,
