@@ -56,8 +56,8 @@ class ResidualCodec:
         if centroids.shape[1] * nbits % 8:
             raise ValueError(f"{centroids.shape[1]} dimensions of {nbits} bits do not fill bytes")
         self.nbits = nbits
-        self._codebook = Codebook(centroids)
-        self.centroids = self._codebook.centroids
+        self.centroids = centroids.float()
+        self._codebook = Codebook(self.centroids)
         self.cutoffs = cutoffs.float().contiguous()
         self.weights = weights.float().contiguous()
         self._unpacked = self.weights[torch.from_numpy(_buckets_of_bytes(nbits))]  # (256, 8 / nbits)
