@@ -61,6 +61,13 @@ def write_checkpoint(encoder: Encoder, path: str | Path, format: str = COLBERT_A
             f"The checkpoint {encoder.checkpoint.name!r} has no tensor {HEAD!r}: only a head of one layer, as in "
             "colbert-ai's format, can be written."
         )
+    settings = encoder.checkpoint.settings
+    odd = settings.fill_token or settings.skip_in_queries or settings.skip_first
+    if odd or (format == COLBERT_AI and not settings.expand_queries):
+        raise InputError(
+            f"The checkpoint {encoder.checkpoint.name!r} fills queries or drops tokens in a way that cannot be said in "
+            f"format={format!r}. Use it here, or give the other format."
+        )
     adapter = one_adapter(encoder, language)
     backend, frame = frame_of(encoder.tokenizer)
     FORMATS[format](encoder, folder, {} if adapter is None else {"default_language": adapter}, backend, frame)
@@ -152,7 +159,7 @@ def _sentence_transformers(
                 "document_prefix": prefixes["document"],
                 "query_length": settings.query_maxlen,
                 "document_length": settings.doc_maxlen,
-                "do_query_expansion": True,
+                "do_query_expansion": settings.expand_queries,
                 "attend_to_expansion_tokens": settings.attend_to_mask_tokens,
                 "skiplist_words": skiplist,
             },

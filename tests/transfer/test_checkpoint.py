@@ -53,6 +53,16 @@ def test_the_library_has_made_our_ids_and_vectors(name: str, library: str, tmp_p
     torch.testing.assert_close(given, torch.from_numpy(found["passage vectors"]), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_folder_for_sentence_transformers_is_the_same_checkpoint_here(name: str, tmp_path: Path) -> None:
+    encoder = build(name, tmp_path / "base")
+    back = Encoder.from_pretrained(write_checkpoint(encoder, tmp_path / "new", "sentence-transformers"), device="cpu")
+    for made, expected in ((back.tokenise(TEXTS), encoder.tokenise(TEXTS)),
+                           (back.tokenizer.queries(ASKED), encoder.tokenizer.queries(ASKED))):  # fmt: skip
+        assert made == expected
+    torch.testing.assert_close(vectors(back, TEXTS, "en"), vectors(encoder, TEXTS, "en"))
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_the_folder_is_the_one_that_the_libraries_have_read(name: str, form: str, tmp_path: Path) -> None:

@@ -43,12 +43,17 @@ def read(folder: Path) -> Layout:
     """Read a folder.
 
     A marker is a token of the vocabulary, which PyLate adds if it is not there, with an embedding of its own. Prompts
-    stand after it, as with PyLate's ``prompt_name="query"`` and ``"document"``.
+    stand after it, as with PyLate's ``prompt_name="query"`` and ``"document"``; one that repeats the marker, for
+    sentence-transformers, counts without it.
     """
     stack, file = read_stack(folder), folder / SETTINGS
     stored, raw = read_object(file)
     config: Config = parse_fields(Config, stored, file)
     similarity_of(config.similarity_fn_name, file)
+
+    def prompt(names: list[str]) -> str:
+        return prompt_of(config.prompts, config.default_prompt_name, names, file)
+
     settings = TokenSettings(
         query_maxlen=config.query_length,
         doc_maxlen=config.document_length,
@@ -57,8 +62,8 @@ def read(folder: Path) -> Layout:
         mask_punctuation=False,
         attend_to_mask_tokens=config.attend_to_expansion_tokens and config.do_query_expansion,
         marker="insert",
-        query_prefix=prompt_of(config.prompts, config.default_prompt_name, ["query"], file),
-        doc_prefix=prompt_of(config.prompts, config.default_prompt_name, ["document", "passage", "corpus"], file),
+        query_prefix=prompt(["query"]).removeprefix(config.query_prefix),
+        doc_prefix=prompt(["document", "passage", "corpus"]).removeprefix(config.document_prefix),
         expand_queries=config.do_query_expansion,
         skiplist=tuple(config.skiplist_words),
         skip_unknown=True,
