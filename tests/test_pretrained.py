@@ -534,7 +534,7 @@ def test_optimizing_converts_an_index_to_a_smaller_storage(
     folder = rag.index(DOCUMENTS, IDS, METADATAS, index_name="first")
     before = [rag.search(text, k=1)[0] for text in DOCUMENTS]
     rag.optimize_index("first", storage="int4")
-    assert {path.suffix for path in Path(folder).glob("segment-*")} == {".packed", ".bases", ".table"}
+    assert {path.suffix for path in Path(folder).glob("segment-*")} == {".packed", ".bases", ".table", ".lexical"}
     after = [rag.search(text, k=1)[0] for text in DOCUMENTS]
     assert [each["document_id"] for each in after] == [each["document_id"] for each in before]
     assert [each["score"] for each in after] == pytest.approx([each["score"] for each in before], rel=0.02)

@@ -108,6 +108,13 @@ def test_no_overwrite_keeps_the_index_that_is_there(run: Run, checkpoint: Path, 
     assert len(records(run("search", "mine", "book", "--json", "--root", root))) == 1
 
 
+def test_optimize_converts_to_a_smaller_storage_and_to_no_larger_one(run: Run, checkpoint: Path, root: Path) -> None:
+    assert run("optimize", "mine", "--storage", "int4", "--root", root).exit_code == 0
+    assert len(records(run("search", "mine", "book", "--json", "--root", root))) == 4
+    assert "Index the documents again." in error(run("optimize", "mine", "--storage", "int8", "--root", root))
+    assert "storage='int2' is not known" in error(run("optimize", "mine", "--storage", "int2", "--root", root))
+
+
 def test_a_bad_record_leaves_the_index_that_is_there(run: Run, checkpoint: Path, root: Path) -> None:
     (root / "bad.jsonl").write_text('{"text": "good"}\n{"text": \n', encoding="utf-8")
     message = error(run("index", root / "bad.jsonl", "--name", "mine", "--checkpoint", checkpoint, "--root", root))

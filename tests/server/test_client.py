@@ -70,7 +70,7 @@ async def test_changes(listen: Listen, rag: RAGPretrainedModel):
         client.update_in_index({"market": "Le marché est ouvert."})
         assert client.get_passages(["market"])[0]["content"] == "Le marché est ouvert."
         assert client.delete_from_index(["market", "nobody"]) == 1
-        assert client.indexes() == [{"name": "town", "passages": 3, "languages": {"fr": 1, "de": 1, "en": 1}}]
+        assert [(each["name"], each["passages"]) for each in client.indexes()] == [("town", 3)]
     async with AsyncRAGClient(url) as client_:
         await client_.add_to_index({"market": "Le marché est fermé."}, languages="fr")
         assert await client_.get_passages("market") == rag.get_passages("market")

@@ -115,6 +115,13 @@ class RagatouilleXMRetriever(BaseRetriever):
     context: int = 0
     group_by_document: bool = False
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _check_model(cls, model: Any) -> Any:
+        if not isinstance(model, Searchable):
+            raise ValueError(f"model is a {type(model).__name__}; give a RAGPretrainedModel or a RAGClient.")
+        return model
+
     @field_validator("k", mode="before")
     @classmethod
     def _check_k(cls, k: Any) -> Any:
