@@ -17,6 +17,7 @@ from .routes import documents, model, page, search, status
 from .service import Service
 from .settings import ServerSettings
 
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 422, 500, 503, 504, 507)
 DESCRIPTION = "Passages in 81 languages: every text and every query goes through the adapter of its own language."
 
 
@@ -57,7 +58,7 @@ def create_app(
     app.state.service, app.state.metrics = service, metrics
     problems.install(app)
     for routes in (search, documents, model, status, page):
-        app.include_router(routes.router)
+        app.include_router(routes.router, responses=problems.described(*STATUSES))
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(Measured, metrics=metrics)
     if settings.allowed_origins:

@@ -25,6 +25,18 @@ from ..errors import (
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_SCHEMA = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["title", "status", "detail"],
+    "properties": {
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong and the way out."},
+        "error": {"type": "string", "description": "The exception of ragatouille_xm.errors, if it is one."},
+        "errors": {"type": "array", "items": {"type": "object"}, "description": "All that is wrong with a request."},
+    },
+}
 RETRY = {"Retry-After": "1"}
 STATUSES: dict[type[RagatouilleXMError], int] = {  # the first that suits; what is not listed is a fault of the service
     IndexNotFoundError: 404,
@@ -34,6 +46,12 @@ STATUSES: dict[type[RagatouilleXMError], int] = {  # the first that suits; what 
     IndexLockedError: 503,
     StorageError: 507,
 }
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how OpenAPI describes these answers."""
+    content = {MEDIA_TYPE: {"schema": _SCHEMA}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
