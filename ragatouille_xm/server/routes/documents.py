@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from fastapi import APIRouter
 
-from ..schemas import DeleteRequest, DeleteResponse, DocumentsRequest, DocumentsResponse
+from ..schemas.documents import DeleteRequest, DeleteResponse, DocumentsRequest, DocumentsResponse
 from ..service import Service
 from .access import Writing
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from fastapi import APIRouter
 
 from ...results import Result
-from ..schemas import (
+from ..schemas.model import (
     Detected,
     DetectRequest,
     DetectResponse,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from ...results import Result
-from ..schemas import (
+from ..schemas.search import (
     BatchSearchRequest,
     BatchSearchResponse,
     FieldsResponse,
