@@ -125,6 +125,7 @@ function filter() {
 // ---- searching
 
 async function search() {
+  if (!$("index").value) return; // the page is not ready, and will search once it is
   const query = $("query").value;
   const mine = ++latest;
   const conditions = filter();
@@ -134,7 +135,7 @@ async function search() {
     return;
   }
   say("Searching…");
-  const asked = { query, k: Number($("k").value), explain: Boolean(query.trim()), filter: conditions };
+  const asked = { query, k: Number($("k").value), explain: Boolean(query.trim()), filter: conditions, context: NEIGHBOURS };
   if ($("language").value) asked.language = $("language").value;
   if ($("hybrid").checked) asked.hybrid = true;
   if ($("group").checked) asked.group_by_document = true;
@@ -179,7 +180,8 @@ function show(result) {
     entry.append(...highlighted(other));
     return entry;
   }));
-  part("neighbours").addEventListener("click", () => showNeighbours(result, item));
+  if (result.context_before.length + result.context_after.length === 0) part("neighbours").remove();
+  else part("neighbours").addEventListener("click", () => showNeighbours(result, item));
   return item;
 }
 
@@ -197,23 +199,12 @@ function highlighted({ content, evidence }) {
   return [...pieces, characters.slice(end).join("")];
 }
 
-async function showNeighbours(result, item) {
-  const button = item.querySelector(".neighbours");
-  try {
-    const index = encodeURIComponent($("index").value);
-    const asked = `document_id=${encodeURIComponent(result.document_id)}`;
-    const { passages } = await ask(`v1/indexes/${index}/passages?${asked}`);
-    const at = passages.findIndex((passage) => passage.passage_id === result.passage_id);
-    const beside = (some) => some.map((passage) => element("span", passage.content, "beside"));
-    const before = beside(passages.slice(Math.max(at - NEIGHBOURS, 0), at));
-    const after = beside(passages.slice(at + 1, at + 1 + NEIGHBOURS));
-    const apart = (pieces) => pieces.flatMap((piece) => [piece, "\n"]);
-    item.querySelector(".text").replaceChildren(...apart(before), ...highlighted(result), ...after.flatMap((piece) => ["\n", piece]));
-    button.textContent = before.length + after.length ? "" : "No neighbours: this is all of the document";
-    button.hidden = before.length + after.length > 0;
-  } catch (error) {
-    say(error.message, true);
-  }
+function showNeighbours(result, item) {
+  const beside = (texts) => texts.map((text) => element("span", text, "beside"));
+  const [before, after] = [beside(result.context_before), beside(result.context_after)];
+  const pieces = [...before.flatMap((piece) => [piece, "\n"]), ...highlighted(result)];
+  item.querySelector(".text").replaceChildren(...pieces, ...after.flatMap((piece) => ["\n", piece]));
+  item.querySelector(".neighbours").remove();
 }
 
 function shown(value) {
