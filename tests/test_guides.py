@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from examples import Example, examples, run_python
+from invoking import invoke
 from typer.testing import CliRunner
 
-from ragatouille_xm.cli import app
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.text.detect import make_detector
 
@@ -60,7 +60,7 @@ def run_shell(example: Example, page: Path, names: dict[str, Any]) -> str:
     for line in filter(str.strip, example.code.splitlines()):
         words = shlex.split(line, comments=True)
         if words[0] == "ragatouille-xm":
-            result = CliRunner(env={"COLUMNS": "100"}).invoke(app, words[1:], catch_exceptions=False)
+            result = invoke(CliRunner(env={"COLUMNS": "100"}), words[1:])
             assert result.exit_code == 0, f"{page.name}: {line}\n{result.output}"
             printed += result.stdout
         else:

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from invoking import invoke
 from reference.tiny import build_tiny_xmod
 from typer.testing import CliRunner, Result
-
-from ragatouille_xm.cli import app
 
 RECORDS = """
 {"id": "en", "text": "The library opens in the morning and the book is in the garden.", "year": 2018}
@@ -27,16 +25,7 @@ def run() -> Run:
     """Return a function that runs the command line with some arguments."""
     runner = CliRunner(env={"COLUMNS": "100", "RAGATOUILLE_XM_DEBUG": None})
 
-    def invoke(*arguments: object) -> Result:
-        try:
-            return runner.invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-        finally:  # a command sets up the logging of its process, which here is that of other tests
-            for name in ("ragatouille_xm", "ragatouille_xm.indexing"):
-                logger = logging.getLogger(name)
-                logger.handlers.clear()
-                logger.setLevel(logging.NOTSET)
-
-    return invoke
+    return lambda *arguments: invoke(runner, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="session")

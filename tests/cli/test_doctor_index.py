@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 from cli.doctor import checks, faults
+from invoking import invoke
 from reference.tiny import build_tiny_xmod
 from typer.testing import CliRunner, Result
 
-from ragatouille_xm.cli import app
 from ragatouille_xm.index.local.folder import postings_suffix
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.local.postings import write_postings
@@ -521,7 +521,7 @@ def test_the_remedy_repeats_the_settings_of_the_build(
     break_off(run, folder, checkpoint, monkeypatch, "--storage", "int8", "--max-length", 64, "--pooling", 2)
     remedy = examine(run, folder)["index"]["remedy"]
     assert remedy == f"{rebuild(folder, checkpoint)} --max-length 64 --storage int8 --pooling 2 --resume"
-    shown = CliRunner(env={"COLUMNS": "40"}).invoke(app, ["doctor", "--index", "begun", "--root", str(root)]).stdout
+    shown = invoke(CliRunner(env={"COLUMNS": "40"}), ["doctor", "--index", "begun", "--root", str(root)]).stdout
     assert f"    → {remedy}" in shown.splitlines(), "on one line, however narrow the terminal"
     command = remedy.replace("PATH", str(root / "records.jsonl")).split()
     assert run(*command[1:]).exit_code == 0

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from invoking import invoke
 from typer.testing import CliRunner, Result
-
-from ragatouille_xm.cli import app
 
 from .test_commands import error, good, records
 
@@ -133,7 +132,7 @@ def test_include_exclude_format_and_delimiter(run: Run, checkpoint: Path, home: 
 def test_standard_input(checkpoint: Path, home: Path) -> None:
     def run(*arguments: object, given: str) -> Result:
         runner = CliRunner(env={"COLUMNS": "100", "RAGATOUILLE_XM_DEBUG": None})
-        return runner.invoke(app, [str(a) for a in arguments], input=given.encode(), catch_exceptions=False)
+        return invoke(runner, [str(a) for a in arguments], input=given.encode())
 
     lines = '{"_id": "k", "Text": "One."}\n{"Text": "Two."}\n'
     good(run("index", "-", "--format", "jsonl", "--name", "n", "--checkpoint", checkpoint, given=lines))
@@ -168,7 +167,7 @@ def test_ids_can_be_typed_back_whatever_they_are_and_how_narrow_the_terminal(
 ) -> None:
     def run(*arguments: object) -> Result:
         runner = CliRunner(env={"COLUMNS": str(columns), "RAGATOUILLE_XM_DEBUG": None})
-        return runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        return invoke(runner, [str(a) for a in arguments])
 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "a rather long name of a folder, longer than a narrow terminal is wide"
