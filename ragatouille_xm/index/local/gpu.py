@@ -15,11 +15,11 @@ from ...scoring import maxsim, top_k
 from ...types import Hits
 from ..hits import query_rows
 from ..quantization.rotation import rotate
-from ..quantization.scalar import inverse_norms
+from ..quantization.scalar import inverse_norms_on
 from .search import Search
 from .segment import Segment
 from .snapshot import Snapshot
-from .vectors import Rows
+from .vectors import Rows, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,8 @@ class GpuSegment:
             if self._scales is None:
                 block = vectors.vectors_of(rows).vectors
             else:
-                codes = np.array(vectors.take(rows, residuals=False).codes)
-                block = torch.from_numpy(codes)
-                self._scales[start : start + len(block)] = torch.from_numpy(inverse_norms(codes))
+                block = _codes(vectors, rows, device)
+                self._scales[start : start + len(block)] = inverse_norms_on(block)
             self._vectors[start : start + len(block)] = block
             start += len(block)
 
@@ -69,6 +68,12 @@ class GpuSegment:
         if self._scales is not None:
             queries = rotate(queries.flatten(0, 1)).view(queries.shape).to(queries.device)
         return maxsim(queries, self._vectors, lengths, starts=starts, scales=self._scales)
+
+
+def _codes(vectors: Vectors, rows: Rows, device: torch.device) -> torch.Tensor:
+    """Return the codes of passages on a device, int8. Packed rows are unpacked there: half as much is sent."""
+    stored = torch.from_numpy(vectors.stored(rows, 1)[0]).to(device)
+    return stored if vectors.packing is None else vectors.packing.unpack_on(stored)
 
 
 def search_device(device: str | torch.device) -> torch.device:

@@ -128,6 +128,14 @@ class Packing:
             block += numbers.astype("<u2", copy=False).view(np.int8)
         return codes if codes.shape[1] == self.dim else np.ascontiguousarray(codes[:, : self.dim])
 
+    def unpack_on(self, packed: torch.Tensor) -> torch.Tensor:
+        """Return the same, int8, of packed rows on a device, as products of that device's."""
+        base = packed[:, 0].long()
+        numbers = torch.stack([packed[:, 1:] & HIGHEST, packed[:, 1:] >> 4], dim=2).flatten(1)
+        steps = torch.from_numpy(self.steps).to(packed.device)
+        lowest = torch.from_numpy(self._table).to(packed.device)
+        return (lowest[base] + numbers.to(torch.int8) * steps[base][:, None])[:, : self.dim]
+
     def content(self) -> bytes:
         """Return what a file of it holds."""
         return bytes(self.bases.tobytes() + self.steps.tobytes())

@@ -125,3 +125,8 @@ def inverse_norms(codes: Codes) -> NDArray[np.float64]:
     """
     whole = codes.astype(np.int32)
     return np.asarray(np.maximum(np.einsum("td,td->t", whole, whole), 1), np.float64) ** -0.5
+
+
+def inverse_norms_on(codes: torch.Tensor) -> torch.Tensor:
+    """Return the same, float32, of codes on a device. Sums of squares below 2²⁴ are exact in floats."""
+    return codes.float().square().sum(1).clamp_min(1).rsqrt()

@@ -104,3 +104,13 @@ def test_codes_are_those_of_the_rotated_vector(mixed: torch.Tensor) -> None:
     packing = Packing.fit(mixed)
     codes = packing.unpack(packing.pack(mixed[:100])).astype(np.float32) * packing.scale
     assert np.abs(codes - rotate(mixed[:100]).numpy()).mean() < 0.01
+
+
+@pytest.mark.parametrize("dim", [2, 7, 128])
+def test_a_device_unpacks_the_same_codes(dim: int) -> None:
+    vectors = normalize(torch.randn(3000, dim))
+    packing = Packing.fit(vectors)
+    packed = packing.pack(vectors)
+    packed[:256, 0] = range(256)  # every base, and the largest number of steps
+    packed[:256, 1:] = 0xFF
+    assert np.array_equal(packing.unpack_on(torch.from_numpy(packed)).numpy(), packing.unpack(packed))
