@@ -38,6 +38,7 @@ case "$*" in
     exit 2 ;;
 esac
 
+mkdir -p "$out"
 # shellcheck disable=SC2086 # options are several words
 {
     step 120 tests "$python" -m pytest -q -p no:cacheprovider tests/test_scoring_triton.py tests/contracts/test_index_contract.py -k "triton or gpu"
