@@ -207,7 +207,8 @@ def measure(system: str, folder: str, texts: list[str], vectors: Path) -> dict[s
 
 def child(python: str, system: str, folder: Path, texts: Path, vectors: Path) -> dict[str, Any] | None:
     """Run this script on one measurement; return None if that environment does not have the system."""
-    command = [python, __file__, "--one", system, str(folder), str(texts), str(vectors)]
+    # -P: `kernels.py` beside this script is not the package of that name
+    command = [python, "-P", __file__, "--one", system, str(folder), str(texts), str(vectors)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if done.returncode:
         if "ModuleNotFoundError" in done.stderr or "ImportError" in done.stderr:

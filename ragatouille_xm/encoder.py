@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -12,10 +14,12 @@ from typing import TypeAlias
 import torch
 
 from .errors import CheckpointError, InputError
+from .files import absolute
 from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
-from .model.replicas import encode_on
+from .model.replicas import Model, encode_on
+from .model.workers import Load, RemoteModel, default_dtype, start_workers
 from .query_batches import QueryBatches
 from .text.ahead import map_ahead
 from .text.batching import plan_batches
@@ -71,10 +75,12 @@ class Encoder:
         language_detector: str | Callable[[str], object] | LanguageDetector = "py3langid",
     ) -> None:
         devices = _devices(device)
-        dtype = _dtype(dtype, devices[0])
+        self._dtype = _dtype(dtype)
+        self._quantize: str | None = None
+        self._workers: list[RemoteModel] = []
         self.adapters = AdapterTable(checkpoint.adapters, checkpoint.default_adapter)
         self.detector = make_detector(language_detector)
-        self.replicas = [ColBERT.load(checkpoint, each, dtype) for each in devices]
+        self.replicas = [ColBERT.load(checkpoint, each, self._dtype or default_dtype(each)) for each in devices]
         self.checkpoint = _with_lengths(checkpoint, self.model.backbone.max_tokens)
         self.tokenizer = ColBERTTokenizer(checkpoint.folder, checkpoint.settings, self.model.backbone.max_tokens)
         self._query_rows: Callable[[Sequence[str], Sequence[str]], torch.Tensor] = self._rows_of_queries
@@ -115,7 +121,27 @@ class Encoder:
         encoder = cls(load_checkpoint(name), device=device, dtype=dtype, language_detector=language_detector)
         for replica in encoder.replicas:
             replica.pack(quantize)
+        encoder._quantize = quantize
         return encoder
+
+    @contextmanager
+    def on_workers(self, where: int | str | None) -> Iterator[Encoder]:
+        """Return an encoder that has workers encode documents, as long as the context lasts; without `where`, this one.
+
+        Parameters
+        ----------
+        where : int, str or None
+            So many processes, or the address of a Ray cluster: see `ragatouille_xm.model.workers.start_workers`, also
+            for the errors.
+        """
+        if where is None:
+            yield self
+            return
+        name = str(absolute(self.checkpoint.name)) if Path(self.checkpoint.name).is_dir() else self.checkpoint.name
+        with start_workers(where, Load(name, self.checkpoint.fingerprint, self._dtype, self._quantize)) as workers:
+            other = copy(self)
+            other._workers = workers
+            yield other
 
     @property
     def model(self) -> ColBERT:
@@ -144,9 +170,14 @@ class Encoder:
         return self.detector.detect(texts, self.adapters.languages, counts)
 
     @property
+    def models(self) -> Sequence[Model]:
+        """What encodes: the workers, if it has some, or its replicas."""
+        return self._workers or self.replicas
+
+    @property
     def works_ahead(self) -> bool:
         """Whether a thread prepares the next batch. On a CPU it would compete with the model for cores."""
-        return self.model.device.type != "cpu"
+        return bool(self._workers) or self.model.device.type != "cpu"
 
     def tokenise(self, texts: Sequence[str], max_length: int | None = None) -> list[Tokens]:
         """Tokenise passages as `encode_documents` does."""
@@ -238,12 +269,13 @@ class Encoder:
             raise InputError(f"{len(tokens)} texts came with {len(languages)} languages; give one for each.")
         names = [self.adapters.adapter_for(language) for language in languages]
         adapters = [name for name in names if name is not None]
-        budget = min(token_budget(self.model.device), batch_tokens or sys.maxsize)
+        computes_on = self._workers[0].computes_on if self._workers else self.model.device
+        budget = min(token_budget(computes_on), batch_tokens or sys.maxsize)
         batches = plan_batches([len(each.ids) for each in tokens], adapters or languages, budget)
         rows_of_batches = ([tokens[i] for i in positions] for positions in batches)
         adapters_of_batches = ([adapters[i] for i in positions] if adapters else [] for positions in batches)
-        if len(self.replicas) > 1 and len(batches) > 1:
-            done = encode_on(self.replicas, zip(map(self._lay, rows_of_batches), adapters_of_batches, strict=True))
+        if self._workers or (len(self.replicas) > 1 and len(batches) > 1):
+            done = encode_on(self.models, zip(map(self._lay, rows_of_batches), adapters_of_batches, strict=True))
             for positions, (vectors, scored) in zip(batches, done, strict=True):
                 yield positions, vectors, scored
             return
@@ -298,9 +330,9 @@ def _device(device: str | torch.device) -> torch.device:
     return result
 
 
-def _dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     if dtype is None:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return None
     result = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(result, torch.dtype) or not result.is_floating_point:
         raise InputError(f'dtype={dtype!r} is not usable. Give "float32", "bfloat16" or "float16".')

@@ -16,6 +16,7 @@
     │   ├── ReadOnlyIndexError          … has another program's format, which is read-only
     │   ├── ClusterError                … is in a cluster that is unreachable, rejects the key, or fails
     │   └── StorageError                … could not be written (disk full, no permission)
+    ├── WorkerError (RuntimeError)      workers cannot be started, or fail
     ├── ServiceError (ConnectionError)  a service is unreachable, refuses, or fails
     └── MissingExtraError (ImportError) an optional package is not installed
 
@@ -79,6 +80,10 @@ class ClusterError(PassageIndexError, ConnectionError):
 
 class StorageError(PassageIndexError, OSError):
     """The index could not be written."""
+
+
+class WorkerError(RagatouilleXMError, RuntimeError):
+    """Workers, or the cluster that they are on, cannot be started, or fail."""
 
 
 class ServiceError(RagatouilleXMError, ConnectionError):

@@ -27,7 +27,7 @@ from .types import Passage
 
 logger = logging.getLogger(__name__)
 
-DOCUMENT_BATCH = 512  # for each device: enough to sort by length, little enough to keep in memory
+DOCUMENT_BATCH = 512  # for each model: enough to sort by length, little enough to keep in memory
 
 
 class Prepared(NamedTuple):
@@ -186,7 +186,7 @@ class Indexer:
         hidden = None if self.progress else True
         bar: tqdm[Any]
         with tqdm(total=self.total, desc="indexing", unit="document", disable=hidden) as bar:
-            batches = _batches(documents, DOCUMENT_BATCH * len(self.encoder.replicas))
+            batches = _batches(documents, DOCUMENT_BATCH * len(self.encoder.models))
             prepare = partial(self._prepare, languages)
             for prepared in (map_ahead if self.encoder.works_ahead else map)(prepare, batches):
                 chosen = choose(prepared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from operator import length_hint
 from pathlib import Path
@@ -228,6 +229,7 @@ class RAGPretrainedModel(Searchable):
         storage: str = "int16",
         pooling: int = 1,
         lexical: bool = True,
+        workers: int | str | None = None,
         index_url: str | QdrantClient | None = None,
         api_key: str | None = None,
         cluster: ClusterConfig | None = None,
@@ -275,6 +277,9 @@ class RAGPretrainedModel(Searchable):
             that are added later are pooled alike. ``docs/guide/storage.md`` has what it costs.
         lexical : bool
             Keep the pieces of the texts, for ``search(hybrid=True)``. An index in a cluster has none.
+        workers : int or str, optional
+            Encode in so many processes, or on a Ray cluster: ``"ray://host:10001"``, or ``"auto"`` on one of its
+            machines. Each needs this package and the checkpoint. Without it, the model of this process encodes.
         index_url : str or qdrant_client.QdrantClient, optional
             Keep the index in the Qdrant cluster at ``"http://host:6333"``.
         api_key : str, optional
@@ -291,6 +296,8 @@ class RAGPretrainedModel(Searchable):
         ------
         InputError, DuplicateDocumentError, LanguageError
             For the first document that is not usable, by its position and id; or if an option is invalid.
+        WorkerError
+            If workers cannot be started, or fail.
         """
         texts, ids = texts_and_ids(collection, document_ids)
         name = index_name if index_name is not None else f"{Path(self.encoder.checkpoint.name).name}_new_index"
@@ -308,16 +315,19 @@ class RAGPretrainedModel(Searchable):
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
         length = simplified(max_document_length)
         options = SplitOptions(length, split_documents, document_splitter_fn, preprocessing_fn)
-        path = self.catalog.build(
-            name,
-            self._indexer(options, simplified(pooling), bsize, length_hint(texts), lexical and place is None),
-            self._read(texts, ids, document_metadatas, languages),
-            place,
-            storage=storage,
-            use_faiss=use_faiss,
-            resume=overwrite_index == "resume",
-            keep=ids is not None,  # a build is resumed by the ids of its documents
-        )
+        indexer = self._indexer(options, simplified(pooling), bsize, length_hint(texts), lexical and place is None)
+        documents = self._read(texts, ids, document_metadatas, languages)
+        with self.encoder.on_workers(workers) as encoder:
+            path = self.catalog.build(
+                name,
+                replace(indexer, encoder=encoder),
+                documents,
+                place,
+                storage=storage,
+                use_faiss=use_faiss,
+                resume=overwrite_index == "resume",
+                keep=ids is not None,  # a build is resumed by the ids of its documents
+            )
         return str(path)
 
     def _reuse(self, name: str, place: Cluster | None) -> str:

@@ -50,6 +50,7 @@ def test_error_names() -> None:
         "ClusterError": ["PassageIndexError", "ConnectionError"],
         "StorageError": ["PassageIndexError", "OSError"],
         "ServiceError": ["RagatouilleXMError", "ConnectionError"],
+        "WorkerError": ["RagatouilleXMError", "RuntimeError"],
         "MissingExtraError": ["RagatouilleXMError", "ImportError"],
     }
 

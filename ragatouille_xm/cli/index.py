@@ -51,6 +51,7 @@ DevicesOption = Annotated[
         ragatouille-xm index news.jsonl faq.csv --name news --checkpoint ./colbert-xm
         ragatouille-xm index tickets.csv --name tickets --text-field description --id-field key
         ragatouille-xm index wiki/ --name wiki --include '*.md' --exclude drafts
+        ragatouille-xm index crawl.jsonl --name crawl --workers ray://head.example:10001
         zcat news.jsonl.gz | ragatouille-xm index - --format jsonl --name news
 
     The checkpoint `demo` is a small stand-in that is built on this machine.
@@ -82,6 +83,10 @@ def index(
         int, typer.Option(help="Merge similar token vectors: 2 keeps half of a passage's, 3 a third.")
     ] = 1,
     lexical: Annotated[bool, typer.Option("--lexical/--no-lexical", help="Keep what `search --hybrid` needs.")] = True,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Encode in so many processes, or on a Ray cluster: ray://host:10001, or auto on one of its."),
+    ] = None,
 ) -> None:
     """Build an index from files.
 
@@ -124,6 +129,7 @@ def index(
         storage=storage,
         pooling=pooling,
         lexical=lexical,
+        workers=int(workers) if workers is not None and workers.isdecimal() else workers,
     )
     n_passages = plural(len(model.catalog.get().index), "passage")
     _report(reader, f"Indexed {plural(reader.n_documents, 'document')} as {n_passages} in {folder}.")

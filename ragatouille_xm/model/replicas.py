@@ -1,4 +1,4 @@
-"""Copies of a model on several devices that share the batches: data parallelism within a process."""
+"""Copies of a model that share the batches: data parallelism over the devices of a process, or over workers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..text.tokenizer import TokenBatch
-from .colbert import ColBERT
 
 Work = tuple[TokenBatch, Sequence[str]]  # a batch, and the adapter of each of its rows
 Done = tuple[Tensor, Tensor]  # vectors (b, L, dim), and the mask of scored tokens (b, L)
 
 
-def encode_on(models: Sequence[ColBERT], work: Iterable[Work]) -> Iterator[Done]:
+class Model(Protocol):
+    """What encodes batches: `ColBERT`, here or elsewhere."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device that its vectors are on."""
+        ...
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, adapters: Sequence[str]) -> Tensor:
+        """Encode a batch, as `ColBERT` does."""
+        ...
+
+
+def encode_on(models: Sequence[Model], work: Iterable[Work]) -> Iterator[Done]:
     """Encode batches on all models in parallel, each on the next free one; yield them in order.
 
     Each model has a thread while the iterator lives. `work` is read in the caller's thread while the models run: up to
@@ -26,8 +39,9 @@ def encode_on(models: Sequence[ColBERT], work: Iterable[Work]) -> Iterator[Done]
 
     Parameters
     ----------
-    models : sequence of ColBERT
-        Identical models. Vectors are returned on the device of the first.
+    models : sequence of Model
+        Identical ones; one that is in it twice encodes two batches at a time. Vectors are returned on the device of
+        the first.
     work : iterable of (TokenBatch, sequence of str)
         Batches, and the adapter of each row.
 
@@ -37,7 +51,7 @@ def encode_on(models: Sequence[ColBERT], work: Iterable[Work]) -> Iterator[Done]
         Vectors ``(b, L, dim)`` as returned by `ColBERT`, and the scoring mask ``(b, L)`` of the batch.
     """
     home = models[0].device
-    free: SimpleQueue[ColBERT] = SimpleQueue()
+    free: SimpleQueue[Model] = SimpleQueue()
     for model in models:
         free.put(model)
 
