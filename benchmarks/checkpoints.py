@@ -32,7 +32,7 @@ OURS = {"ours float32": None, "ours int8": "int8"}
 PEERS = {"PyLate": "pylate", "sentence-transformers": "sentence-transformers"}
 OWNERS = ("pylate", "sentence-transformers", "FlagEmbedding", "colbert-ai")
 LENGTH = 256
-COMPARED = 4  # passages whose vectors are compared
+COMPARED = 4  # passages whose vectors are compared, the shortest
 
 
 def parity() -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ def measure(system: str, folder: str, texts: list[str], vectors: Path) -> dict[s
         def encode_queries(some: list[str]) -> Any:
             return other.encode_query(some, show_progress_bar=False)
 
-    found = encode(texts[:COMPARED])
+    found = encode(sorted(texts, key=lambda text: len(text.encode()))[:COMPARED])  # none of which is cut off
     np.save(vectors, np.concatenate([np.asarray(each) for each in found]))
     start, started = time.perf_counter(), time.process_time()
     tokens = sum(len(each) for each in encode(texts))
