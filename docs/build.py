@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "build" / "pages"
 SITE = ROOT / "build" / "site"
-GATHERED = ("*.md", "docs/**/*.md", "docs/images/**/*", "docs/site.css", "integrations/*/README.md", "notebooks/*.ipynb")
+GATHERED = ("*.md", "docs/**/*.md", "docs/images/**/*", "docs/*.css", "integrations/*/README.md", "notebooks/*.ipynb")
 NAVIGATION = """\
 * [Quickstart](README.md)
 * Guides
