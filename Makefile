@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-test
+DOCUMENTED := $(VENV)/.installed-docs
 OLDEST := $(VENV)/oldest
 # Errors only: no warnings about a newer pip, the user root or an index that lacks a package.
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 DEMO := --editable integrations/demo
 MEMBERS := --editable integrations/langchain --editable integrations/llama-index
 
-.PHONY: demo test notebooks clean
+.PHONY: demo test docs notebooks packages clean
 
 demo: $(INSTALLED)  ## the main job on real multilingual text
 	@$(BIN)/ragatouille-xm demo
@@ -22,6 +23,12 @@ test: $(TESTED)  ## everything that must hold
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 	OMP_NUM_THREADS=1 PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n auto integrations
+
+docs: $(DOCUMENTED)  ## the documentation site, in build/site
+	$(BIN)/python docs/build.py
+
+packages:  ## wheels and sdists, in dist/, tried in an environment of their own
+	.ci/packages
 
 notebooks: $(TESTED)  ## run them, and keep what they print
 	$(BIN)/python notebooks/execute.py
@@ -40,6 +47,11 @@ $(TESTED): $(INSTALLED) integrations/*/pyproject.toml integrations/oldest.txt
 	@$(PIP) --constraint constraints.txt --editable ".[demo,test]" $(DEMO) $(MEMBERS)
 	@rm -rf $(OLDEST)
 	@$(PIP) --no-deps --target $(OLDEST) --requirement integrations/oldest.txt
+	@touch $@
+
+$(DOCUMENTED): $(INSTALLED)
+	@echo "Installing what makes the documentation …"
+	@$(PIP) --constraint constraints.txt --editable ".[docs]"
 	@touch $@
 
 clean:

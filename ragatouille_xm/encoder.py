@@ -107,7 +107,7 @@ class Encoder:
 
         Parameters
         ----------
-        quantize : {"int8"}, optional
+        quantize : "int8" or None, optional
             Compute the linear layers with 8-bit integers, on the CPU: faster, slightly less exact. Vectors stay
             comparable: queries encoded without it can search texts encoded with it, and vice versa.
 

@@ -125,7 +125,7 @@ class RAGPretrainedModel(Searchable):
             By default float32 on the CPU and bfloat16 on a GPU.
         language_detector : str, callable or LanguageDetector
             ``"py3langid"`` (the default), ``"langdetect"``, or a function from a text to a language code.
-        quantize : {"int8"}, optional
+        quantize : "int8" or None, optional
             Encode with 8-bit integers on the CPU: faster, slightly less exact. Indexes and queries may differ in this.
         search_device : str or torch.device, optional
             From the first search on, hold the token vectors of local indexes in the memory of this device, for example

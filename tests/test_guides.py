@@ -1,4 +1,4 @@
-"""Every example in `docs/guide` runs, in the order of its page, in an empty folder, and prints what the page says."""
+"""Every example in `docs` runs, in the order of its page, in an empty folder, and prints what the page says."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.text.detect import make_detector
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted((DOCS / "guide").glob("*.md"))
-if not PAGES:
+GUIDE = sorted((DOCS / "guide").glob("*.md"))
+PAGES = [*GUIDE, DOCS / "errors.md"]
+if not GUIDE:
     pytest.skip("the guide is not here", allow_module_level=True)
 NEEDS = {
     "cluster.md": ["qdrant_client"],
@@ -86,14 +87,17 @@ def test_every_page_but_the_first_has_examples() -> None:
     assert [page.name for page in PAGES if not examples(page)] == ["README.md"]
 
 
+def test_code_of_other_pages_says_why_it_does_not_run() -> None:
+    others = {*DOCS.rglob("*.md")} - {*PAGES, DOCS / "migration.md"}  # tests/test_migration.py runs that page
+    assert {page.name: examples(page) for page in others if examples(page)} == {}
+
+
 def anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, DOCS / "benchmarks.md", DOCS.parent / "README.md"], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [*sorted(DOCS.rglob("*.md")), *DOCS.parent.glob("*.md")], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = page if not path else page.parent / path
@@ -104,4 +108,4 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_first_page_lists_all_others() -> None:
     first = DOCS / "guide" / "README.md"
     linked = {path for path, _ in LINK.findall(first.read_text(encoding="utf-8"))}
-    assert {page.name for page in PAGES} - {"README.md"} <= linked
+    assert {page.name for page in GUIDE} - {"README.md"} <= linked

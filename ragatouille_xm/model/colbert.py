@@ -81,7 +81,7 @@ class ColBERT:
 
         Parameters
         ----------
-        quantize : {"int8"}, optional
+        quantize : "int8" or None, optional
             Compute with 8-bit integers; by default without loss of precision.
 
         Raises

@@ -74,7 +74,7 @@ class Worker:
 
 
 class RemoteModel:
-    """A worker, called as a model of this process is. If its process dies, Ray starts it again and repeats what it was asked.
+    """A worker, called as a model of this process is. If its process dies, Ray starts it again and repeats the call.
 
     Parameters
     ----------
