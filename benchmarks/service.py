@@ -196,6 +196,7 @@ def main() -> None:
         model.close()
         rows: list[Row] = []
         ways = cost(folder, queries, 3 * given.seconds)
+        loads = {"cost": round(os.getloadavg()[0], 1)}
         print(*ways, sep="\n", flush=True)
         for batch_size in BATCHES:
             with service(folder, batch_size) as (url, _):
@@ -207,7 +208,7 @@ def main() -> None:
         "question": "What does a service cost, and what does it bear?",
         "date": datetime.date.today().isoformat(),
         "machine": {"cpu": given.cpu, "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__},
-        "load_average": round(os.getloadavg()[0], 1),
+        "load_average": {**loads, "rows": round(os.getloadavg()[0], 1)},
         "passages": passages,
         "queries": len(queries),
         "cost": ways,
