@@ -23,7 +23,7 @@ PAGES = sorted((DOCS / "guide").glob("*.md"))
 if not PAGES:
     pytest.skip("the guide is not here", allow_module_level=True)
 NEEDS = {
-    "cluster.md": ["qdrant_client"],
+    "qdrant.md": ["qdrant_client"],
     "evidence.md": ["langchain_ragatouille_xm"],
     "long-documents.md": ["langchain_ragatouille_xm"],
     "evaluation.md": ["bm25s", "ir_measures"],
