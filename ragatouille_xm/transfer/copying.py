@@ -6,17 +6,17 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from ..config import SearchConfig
-from ..corpus.filters import Compare, Condition
+from ..corpus.filters import Compare
 from ..errors import IndexDamagedError, InputError
-from ..index.base import IndexWriter
-from ..types import Hits, Passage, TokenVectors
+from ..index.base import IndexWriter, PassageIndex
+from ..types import Passage, TokenVectors
 
 logger = logging.getLogger(__name__)
 
@@ -27,24 +27,6 @@ TOLERANCE = {"int16": 1e-3, "int8": 2e-2, "int4": 2e-2}  # of a similarity
 EXACT = SearchConfig(exact=True)
 
 Read: TypeAlias = Callable[[int], Iterator[tuple[list[Passage], TokenVectors | None]]]
-
-
-class Source(Protocol):
-    """What is read of an index that is copied, and of its copy."""
-
-    def __len__(self) -> int: ...
-
-    def languages(self) -> dict[str, int]: ...
-
-    def fetch(self, pids: Sequence[int]) -> list[Passage]: ...
-
-    def scroll(
-        self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
-    ) -> Iterator[tuple[list[Passage], TokenVectors | None]]: ...
-
-    def search(
-        self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
-    ) -> Hits: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +43,7 @@ class Target:
     """
 
     writer: IndexWriter
-    reader: Callable[[], Source]
+    reader: Callable[[], PassageIndex]
     first_pid: int
 
 
@@ -71,7 +53,7 @@ class Transfer:
 
     Attributes
     ----------
-    source : Source
+    source : PassageIndex
     read : callable
         Given a pid, reads all passages of larger ones with their vectors, by growing pid, and perhaps others.
     open_target : callable
@@ -82,7 +64,7 @@ class Transfer:
         By which a similarity may differ.
     """
 
-    source: Source
+    source: PassageIndex
     read: Read
     open_target: Callable[[bool], AbstractContextManager[Target]]
     discard: Callable[[], None]
@@ -128,7 +110,7 @@ def _attempt(transfer: Transfer, progress: bool, *, resume: bool) -> int:
         raise IndexDamagedError(f"The copy differs: {error}. It was removed; try again.") from error
 
 
-def _pids(index: Source) -> tuple[list[int], dict[str, int]]:
+def _pids(index: PassageIndex) -> tuple[list[int], dict[str, int]]:
     """Return all pids of an index in ascending order, and the last pid of each document."""
     pids: list[int] = []
     last_pids: dict[str, int] = {}
@@ -180,7 +162,7 @@ def _concat(blocks: Sequence[torch.Tensor]) -> TokenVectors:
     return TokenVectors(torch.cat(list(blocks)), torch.tensor([len(block) for block in blocks]))
 
 
-def _compare(source: Source, target: Target, pids: Sequence[int], tolerance: float) -> None:
+def _compare(source: PassageIndex, target: Target, pids: Sequence[int], tolerance: float) -> None:
     """Raise `_Differs` unless counts, some passages, and the best hits for some of their vectors are the same."""
     copy, shift = target.reader(), target.first_pid
     if (n_passages := len(copy)) != len(pids):
@@ -216,7 +198,7 @@ def _compare(source: Source, target: Target, pids: Sequence[int], tolerance: flo
             raise _Differs(f"the best hits for the vectors of passage {pid} lack the passages {sorted(missing)}")
 
 
-def _queries(source: Source, documents: Compare, pids: Sequence[int]) -> dict[int, torch.Tensor]:
+def _queries(source: PassageIndex, documents: Compare, pids: Sequence[int]) -> dict[int, torch.Tensor]:
     """Return the first token vectors ``(q, dim)`` of passages of the documents, as queries."""
     found = {}
     for passages, vectors in source.scroll(documents, with_vectors=True):

@@ -67,7 +67,12 @@ def push_index(
         description = meta.description | {"storage": storage or meta.storage, "lexical": False}
         target = partial(_qdrant_target, server, name, description, index.codebook(), len(index))
         tolerance = max(TOLERANCE[meta.storage], TOLERANCE[description["storage"]])
-        n_passages = carry_out(Transfer(index, lambda _: opened.scroll(with_vectors=True), target, partial(server.discard, name), tolerance), progress=progress)
+        n_passages = carry_out(
+            Transfer(
+                index, lambda _: opened.scroll(with_vectors=True), target, partial(server.discard, name), tolerance
+            ),
+            progress=progress,
+        )
         _calibrate(index.calibration, server.open(name))
         return n_passages
     finally:

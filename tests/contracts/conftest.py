@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from ragatouille_xm.index.exact import ExactIndex
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.qdrant.server import QdrantServer
 
+from ..index.edge import EdgeClient
 from ..index.scratch import scratch
 from .strategies import DIM
 
@@ -94,7 +95,13 @@ def qdrant(client: QdrantClient) -> Iterator[Engine]:
     not_kept = {TRANSACTIONS, TIES} | ({EXACT_RANGES} if server.local else set())
     yield Engine(create, 3e-3, lambda: server.open(name), frozenset(not_kept))
     with suppress(PassageIndexError, KeyError):
-        client.delete_collection(server.aliases()[name])
+        client.delete_collection(server.names()[name])
+
+
+@contextmanager
+def qdrant_edge() -> Iterator[Engine]:
+    with scratch() as folder, closing(EdgeClient(folder)) as client, qdrant(client) as engine:
+        yield engine
 
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -108,6 +115,7 @@ ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "local-gpu-int8": lambda: local("int8", 0.1, DEVICE),
     "local-gpu-int4": lambda: local("int4", 0.1, DEVICE),
     "qdrant": lambda: qdrant(QdrantClient(":memory:")),
+    "qdrant-edge": qdrant_edge,
 }
 if "QDRANT_URL" in os.environ:  # a real server
     ENGINES["qdrant-server"] = lambda: qdrant(
@@ -122,6 +130,7 @@ SLOW = {
     "local-gpu",
     "local-gpu-int8",
     "local-gpu-int4",
+    "qdrant-edge",
     "qdrant-server",
 }  # a write waits for the disk, or goes through JSON
 

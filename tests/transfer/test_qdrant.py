@@ -232,7 +232,7 @@ def test_a_copy_that_differs_is_removed(folder, server, monkeypatch, damage, say
     monkeypatch.setattr(server.client, "upsert", upsert)
     with pytest.raises(IndexDamagedError, match=f"The copy differs: .*{says}"):
         push_index(folder, server, "news")
-    assert not server.aliases()
+    assert not server.names()
     assert not server.client.get_collections().collections
 
 

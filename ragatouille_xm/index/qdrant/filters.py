@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +19,9 @@ from ...corpus.filters import And, Condition, Not, Or
 from ...corpus.metadata import METADATA, OWN_FIELDS, Scalar, fields_of, fits_int64, instant, range_value
 from ...types import Passage
 
-BATCH = 2048  # values in one condition
 CLOSE = 8  # steps between floats that are equal here
 
 _RANGES = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
-_NOTHING = models.HasIdCondition(has_id=[])  # admits nothing
 
 
 def filter_payload(passage: Passage) -> dict[str, Any]:
@@ -31,8 +29,8 @@ def filter_payload(passage: Passage) -> dict[str, Any]:
 
     Examples
     --------
-    >>> filter_payload(Passage(0, "a", "…", "fr", {"year": 2021.0, "by": [{"name": "Ada"}], "day": "1970-01-01"}))
-    {'metadata': {'year': [2021], 'by': {}, 'by.name': ['Ada'], 'day': ['1970-01-01']}, 'moments': {'metadata.day': [0]}}
+    >>> filter_payload(Passage(0, "a", "…", "fr", {"n": 2.0, "by": [{"name": "Ada"}], "day": "1970-01-01"}))
+    {'metadata': {'n': [2], 'by': {}, 'by.name': ['Ada'], 'day': ['1970-01-01']}, 'moments': {'metadata.day': [0]}}
     """
     metadata: dict[str, Any] = {}
     moments: dict[str, list[int]] = {}
@@ -59,34 +57,31 @@ def compile_filter(condition: Condition | None) -> models.Filter:
     moments_key = f'moments."{_escaped(field)}"'
     if condition.op not in _RANGES:
         values, moments = condition.wanted
-        return models.Filter(should=[*_equal(key, values), *any_of(moments_key, map(int, moments)), _NOTHING])
+        return models.Filter(should=[*_equal(key, values), any_of(moments_key, map(int, moments))])
     dated = isinstance(value, datetime)
-    bound = instant(value) if dated else range_value(value)
-    beyond = [] if bound is None else [_within(moments_key if dated else key, **{_RANGES[condition.op]: bound})]
-    return models.Filter(must=beyond or [_NOTHING])
+    bound: Any = instant(value) if dated else range_value(value)  # parsed filters have no other bounds
+    return models.Filter(must=[_within(moments_key if dated else key, **{_RANGES[condition.op]: bound})])
 
 
-def any_of(key: str, values: Iterable[Any]) -> list[models.Condition]:
-    """Return conditions of which one holds where something at `key` is one of the texts, or of the whole numbers."""
-    every = list(dict.fromkeys(values))
-    batches = (every[i : i + BATCH] for i in range(0, len(every), BATCH))
-    return [models.FieldCondition(key=key, match=models.MatchAny(any=batch)) for batch in batches]
+def any_of(key: str, values: Iterable[str] | Iterable[int]) -> models.Condition:
+    """Return the condition that something at `key` is one of the texts, or of the whole numbers."""
+    every: Any = list(dict.fromkeys(values))
+    return models.FieldCondition(key=key, match=models.MatchAny(any=every))
 
 
-def _equal(key: str, values: Iterable[Scalar]) -> list[models.Condition]:
-    """Return conditions of which one holds where something at `key` equals one of the values."""
+def _equal(key: str, values: Iterable[Scalar]) -> Iterator[models.Condition]:
+    """Yield conditions of which one holds where something at `key` equals one of the values."""
     plain = [_stored(value) for value in values]
-    found = any_of(key, (value for value in plain if isinstance(value, str)))
-    found += any_of(key, (value for value in plain if isinstance(value, int) and not isinstance(value, bool)))
+    yield any_of(key, (value for value in plain if isinstance(value, str)))
+    yield any_of(key, (value for value in plain if isinstance(value, int) and not isinstance(value, bool)))
     for value in plain:
         if isinstance(value, bool):
-            found.append(models.FieldCondition(key=key, match=models.MatchValue(value=value)))
+            yield models.FieldCondition(key=key, match=models.MatchValue(value=value))
         elif isinstance(value, float):
-            found.append(_within(key, gte=value, lte=value))
+            yield _within(key, gte=value, lte=value)
         elif value is None:
-            found.append(models.IsEmptyCondition(is_empty=models.PayloadField(key=key)))
-            found.append(models.IsNullCondition(is_null=models.PayloadField(key=key)))
-    return found
+            yield models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+            yield models.IsNullCondition(is_null=models.PayloadField(key=key))
 
 
 def _within(key: str, **bounds: float) -> models.Condition:

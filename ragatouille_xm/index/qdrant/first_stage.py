@@ -75,25 +75,23 @@ class FirstStage:
         old = self.codebook()
         changed = refit and old is not None and old.passages != passages
         if changed or needs_codebook(passages, passages, old.passages if old else None):
-            sample, size = self._sample(passages)
-            self.use(Codebook.fit(sample, size, use_faiss=use_faiss), passages)
+            self.use(self._fit(passages, use_faiss), passages)
         elif old is not None:
             self._assign(old)  # what was stored by somebody who did not know of it yet
 
-    def _sample(self, passages: int) -> tuple[torch.Tensor, int]:
-        """Return token vectors of random passages, and how many centroids to fit to them."""
+    def _fit(self, passages: int, use_faiss: bool) -> Codebook:
+        """Fit a codebook to the token vectors of random passages."""
         blocks: list[torch.Tensor] = []
         size, wanted, random = 0, 1, models.SampleQuery(sample=models.Sample.RANDOM)
         where, limit = models.Filter(must=[PASSAGE]), self._index.batch
         while sum(map(len, blocks)) < wanted:
-            found = self._index.call(
-                "query_points", query=random, query_filter=where, limit=limit, with_vectors=[VECTORS]
-            ).points
+            drawn = {"query": random, "query_filter": where, "limit": limit, "with_vectors": [VECTORS]}
+            found = self._index.call("query_points", **drawn).points
             blocks.append(vectors_of(found, self._index.dim).vectors)
             if not size:
                 size = Codebook.size_for(len(blocks[0]) * passages // len(found))
                 wanted = Codebook.sample_for(size := min(size, MOST_BYTES // self._index.dim))
-        return torch.cat(blocks).float()[:wanted], size
+        return Codebook.fit(torch.cat(blocks).float()[:wanted], size, use_faiss=use_faiss)
 
     def use(self, codebook: Codebook, passages: int) -> None:
         """Search with a codebook that was fitted for so many passages, once all have their centroids in it."""
@@ -115,9 +113,6 @@ class FirstStage:
         without = models.Filter(must_not=[models.HasVectorCondition(has_vector=codebook.name)])
         stream = self._index.records(without, vectors=True)
         while batch := list(islice(stream, self._index.batch)):
-            sparse = codebook.sparse(list(vectors_of(batch, self._index.dim)))
-            points = [
-                models.PointVectors(id=point.id, vector={codebook.name: vector})
-                for point, vector in zip(batch, sparse, strict=True)
-            ]
+            blocks = zip(batch, vectors_of(batch, self._index.dim), strict=True)
+            points = [models.PointVectors(id=point.id, vector=codebook.sparse(block)) for point, block in blocks]  # type: ignore[arg-type]
             self._index.call("update_vectors", points=points, wait=True)

@@ -90,12 +90,12 @@ class QdrantIndex(Described):
         """The description of the index, and how far it has come."""
         try:
             [point] = self.call("retrieve", ids=[STATE_ID], with_payload=True)
-            stored = json.loads(point.payload[STATE])
-            calibration = json.loads(point.payload["calibration"])
-            made = Calibration.of(calibration) if calibration else None
-            return IndexMeta(**stored, next_pid=point.payload["next_pid"], calibration=made)
+            stored, kept = (json.loads(point.payload[name]) for name in (STATE, "calibration"))
+            return IndexMeta(
+                **stored, next_pid=int(point.payload["next_pid"]), calibration=kept and Calibration.of(kept)
+            )
         except IndexNotFoundError as error:
-            names = ", ".join(sorted(self.server.aliases())) or "none yet"
+            names = ", ".join(sorted(self.server.names())) or "none yet"
             raise IndexNotFoundError(
                 f"There is no index {self.name!r} in Qdrant at {self.server.url}. Its names: {names}."
             ) from error
@@ -111,7 +111,8 @@ class QdrantIndex(Described):
     def languages(self) -> dict[str, int]:
         """Return the number of passages of each language, most frequent first, ties by code."""
         hits = self.call("facet", key="language", limit=LANGUAGES, exact=True).hits
-        return dict(sorted(((hit.value, hit.count) for hit in hits), key=lambda pair: (-pair[1], pair[0])))
+        counts = ((hit.value, hit.count) for hit in hits if hit.count)  # 0 where all have been removed
+        return dict(sorted(counts, key=lambda pair: (-pair[1], pair[0])))
 
     def fields(self) -> list[Field]:
         """Return the metadata fields and what they hold, by name; all passages are read for that."""
@@ -124,36 +125,28 @@ class QdrantIndex(Described):
 
     def contains(self, document_ids: Sequence[str]) -> set[str]:
         """Return those of `document_ids` that have passages here."""
-        return {record.payload["document_id"] for record in self._of_documents(document_ids, ["document_id"])}
+        records = self.records(any_of("document_id", document_ids), ["document_id"])
+        return {record.payload["document_id"] for record in records}
 
     def passages_of(self, document_ids: Sequence[str]) -> list[Passage]:
         """Return the passages of the documents, by growing pid. Unknown ids are passed over."""
-        return sorted(map(passage_of, self._of_documents(document_ids, OWN)), key=lambda passage: passage.pid)
+        return list(map(passage_of, self.records(any_of("document_id", document_ids), OWN)))
 
     # ---- reading
 
     def records(
-        self, where: models.Filter, fields: Sequence[str] = (), *, vectors: bool = False, start: int = 0
+        self, where: models.Condition, fields: Sequence[str] = (), *, vectors: bool = False, start: int = 0
     ) -> Iterator[Any]:
         """Yield the points of passages that `where` admits, by growing pid from `start`, with some of their payload."""
         offset: Any = start
         while offset is not None:
-            points, offset = self.call(
-                "scroll",
-                scroll_filter=models.Filter(must=[PASSAGE, where]),
-                offset=offset,
-                limit=self.batch if vectors else RECORDS,
-                with_payload=list(fields) or False,
-                with_vectors=[VECTORS] if vectors else False,
-            )
+            among, limit = models.Filter(must=[PASSAGE, where]), self.batch if vectors else RECORDS
+            wanted: Any = {"with_payload": list(fields) or False, "with_vectors": [VECTORS] if vectors else False}
+            points, offset = self.call("scroll", scroll_filter=among, offset=offset, limit=limit, **wanted)
             yield from points
 
     def _count(self, where: models.Filter) -> int:
         return int(self.call("count", count_filter=models.Filter(must=[PASSAGE, where]), exact=True).count)
-
-    def _of_documents(self, document_ids: Sequence[str], fields: Sequence[str]) -> Iterator[Any]:
-        for condition in any_of("document_id", document_ids):
-            yield from self.records(models.Filter(must=[condition]), fields)
 
     def _points(self, pids: Sequence[int], *, vectors: bool = False) -> list[Any]:
         """Return the points of passages, in that order. Raise `KeyError` for a pid that is not here."""
@@ -174,10 +167,10 @@ class QdrantIndex(Described):
 
     def around(self, pids: Sequence[int], n: int) -> dict[int, list[Passage]]:
         """Return, for each of `pids` that is here, the passages of its document from `n` before to `n` after it."""
-        among = models.Filter(must=[models.HasIdCondition(has_id=[pid for pid in pids if pid >= 0])])
+        among = models.HasIdCondition(has_id=[pid for pid in pids if pid >= 0])
         here = {record.id: record.payload["document_id"] for record in self.records(among, ["document_id"])}
         growing: dict[str, list[int]] = {}
-        for record in self._of_documents(list(here.values()), ["document_id"]):
+        for record in self.records(any_of("document_id", here.values()), ["document_id"]):
             growing.setdefault(record.payload["document_id"], []).append(record.id)
         return {pid: self.fetch(near(growing[document_id], pid, n)) for pid, document_id in here.items()}
 
@@ -197,7 +190,7 @@ class QdrantIndex(Described):
         """Return the best `k` passages by MaxSim among those that `filter` admits: see `PassageIndex.search`.
 
         With a codebook, a first stage picks candidates by their centroids, and MaxSim decides among these, in one
-        request; ``config.exact`` scores everything. Which of several passages of the same score come is Qdrant's choice.
+        request; ``config.exact`` scores everything. Of passages with the same score, Qdrant takes those that it likes.
         """
         check_search(queries, k, self.dim)
         where, rows, found = compile_filter(filter), query_rows(queries), []
@@ -246,7 +239,7 @@ class QdrantIndex(Described):
         *,
         replace: bool = False,
     ) -> None:
-        """Store passages, overwriting those of the same pid; then, with `replace`, remove the others of their documents.
+        """Store passages, overwriting those of the same pid; with `replace`, then remove the others of their documents.
 
         It takes several requests. If one fails for good, those before it count, and the same call again completes it.
         Raise `InputError` before the first if they cannot be stored.
@@ -255,29 +248,30 @@ class QdrantIndex(Described):
         check_pieces(pieces, len(passages), expected=False)
         if not passages:
             return
-        pids = [passage.pid for passage in passages]
+        pids, others = [passage.pid for passage in passages], list[int]()
+        if replace or self._replace:  # as they are now: what somebody else writes meanwhile stays
+            records = self.records(any_of("document_id", (passage.document_id for passage in passages)))
+            others = list({record.id for record in records} - set(pids))
         for points in points_of(passages, vectors, self.first_stage.codebook()):
             if max(pids) >= self._counted:  # they are from elsewhere, as when an index is moved
                 behind = models.FieldCondition(key="next_pid", range=models.Range(lt=max(pids) + 1))
                 self._set_state({"next_pid": max(pids) + 1}, behind)
                 self._counted = max(pids) + 1
             self.call("upsert", points=points, wait=True)
-        if replace or self._replace:
-            self.delete([passage.document_id for passage in passages], but=pids)
+        if others:
+            where = models.Filter(must=[models.HasIdCondition(has_id=others)])
+            self.call("delete", points_selector=where, wait=True)
 
     @contextmanager
     def writer(self, *, replace: bool = False) -> Iterator[QdrantIndex]:
-        """Yield the index itself, or one that replaces: each call counts, and what was stored before a failure stays."""
+        """Yield a writer whose calls count one by one: what was stored before a failure stays."""
         yield QdrantIndex(self.server, self.name, replace=replace)
 
-    def delete(self, document_ids: Sequence[str], *, but: Sequence[int] = ()) -> int:
-        """Remove all passages of the documents, `but` some pids; return how many there were. Unknown ids do no harm."""
-        n_passages = 0
-        for condition in any_of("document_id", document_ids):
-            where = models.Filter(must=[condition], must_not=[models.HasIdCondition(has_id=list(but))])
-            if n := self._count(where):
-                self.call("delete", points_selector=where, wait=True)
-                n_passages += n
+    def delete(self, document_ids: Sequence[str]) -> int:
+        """Remove all passages of the documents; return how many there were. Unknown ids do no harm."""
+        where = models.Filter(must=[any_of("document_id", document_ids)])
+        if n_passages := self._count(where):
+            self.call("delete", points_selector=where, wait=True)
         return n_passages
 
     def calibrate(self, calibration: Calibration) -> None:
@@ -285,7 +279,7 @@ class QdrantIndex(Described):
         self._set_state({"calibration": json.dumps(asdict(calibration))})
 
     def optimize(self, *, refit: bool = False) -> None:
-        """Fit a codebook to what the index has become, if that is due. Searches go on meanwhile, and so may additions."""
+        """Fit a codebook to what the index has become, if that is due. Meanwhile others may search, and add."""
         self.first_stage.optimize(len(self), refit=refit, use_faiss=uses_faiss(self.settings))
 
     def close(self) -> None:

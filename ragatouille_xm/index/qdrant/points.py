@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,46 +30,31 @@ class NamedCodebook(NamedTuple):
     passages: int
     codebook: Codebook
 
-    def sparse(self, blocks: Sequence[torch.Tensor]) -> list[models.SparseVector]:
-        """Return the distinct centroids of passages with these token vectors, as sparse vectors of unit length."""
-        assigned = self.codebook.assign(torch.cat(list(blocks))).split([len(block) for block in blocks])
-        distinct = [each.unique().tolist() for each in assigned]
-        return [models.SparseVector(indices=each, values=[len(each) ** -0.5] * len(each)) for each in distinct]
+    def sparse(self, block: torch.Tensor) -> dict[str, models.SparseVector]:
+        """Return the distinct centroids of a passage's token vectors, as a named sparse vector of unit length."""
+        distinct = self.codebook.assign(block).unique().tolist()
+        return {self.name: models.SparseVector(indices=distinct, values=[len(distinct) ** -0.5] * len(distinct))}
 
 
 def points_of(
     passages: Sequence[Passage], vectors: TokenVectors, codebook: NamedCodebook | None
 ) -> Iterator[list[models.PointStruct]]:
-    """Yield the points of passages, in batches that fit into a request.
+    """Yield the points of passages, in batches that fit into a request. Raise `InputError` before the first."""
+    halves = vectors.vectors.detach().to("cpu", torch.float16).split(vectors.lengths.tolist())
+    stored = list(zip(passages, halves, map(_payload_of, passages), strict=True))
+    longest = max(NUMBER * block.numel() + len(json.dumps(payload)) for _, block, payload in stored)
 
-    Raises
-    ------
-    InputError
-        Before the first batch, if a text or the metadata cannot be stored.
-    """
-    payloads = [_payload_of(passage) for passage in passages]
-    blocks = vectors.vectors.detach().to("cpu", torch.float16).split(vectors.lengths.tolist())
-    start = total = 0
-    sizes = [len(json.dumps(p)) + NUMBER * block.numel() for p, block in zip(payloads, blocks, strict=True)]
-    for end, size in enumerate([*sizes, REQUEST + 1]):
-        if end > start and total + size > REQUEST:
-            batch: list[dict[str, Any]] = [{VECTORS: block.tolist()} for block in blocks[start:end]]
-            if codebook is not None:
-                for vector, sparse in zip(batch, codebook.sparse(blocks[start:end]), strict=True):
-                    vector[codebook.name] = sparse
-            yield [
-                models.PointStruct(id=passage.pid, vector=vector, payload=payload)
-                for passage, vector, payload in zip(passages[start:end], batch, payloads[start:end], strict=True)
-            ]
-            start, total = end, 0
-        total += size
+    def point(passage: Passage, block: torch.Tensor, payload: dict[str, Any]) -> models.PointStruct:
+        named: dict[str, Any] = {VECTORS: block.tolist()} | (codebook.sparse(block) if codebook else {})
+        return models.PointStruct(id=passage.pid, vector=named, payload=payload)
+
+    points = starmap(point, stored)
+    while batch := list(islice(points, max(REQUEST // longest, 1))):
+        yield batch
 
 
 def _payload_of(passage: Passage) -> dict[str, Any]:
-    """Return what is stored of a passage beside its vectors.
-
-    Its metadata is there as filters see it, and as text, since the server may change the last digits of floats.
-    """
+    """Return what is stored of a passage beside its vectors: its metadata as filters see it, and as exact text."""
     try:
         source = None if passage.metadata is None else json.dumps(dict(passage.metadata), ensure_ascii=False)
         own = (passage.document_id, passage.text, passage.language, source)

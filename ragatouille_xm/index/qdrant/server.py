@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,9 @@ from .points import VECTORS
 logger = logging.getLogger(__name__)
 
 PAUSE = 0.2  # seconds before the second attempt, doubled before each further one
-TRANSIENT = {408, 429, 500, 502, 503, 504}  # HTTP: the same request may succeed later
+TRANSIENT = {0, 408, 429, 500, 502, 503, 504}  # no answer, or one of HTTP: the same request may succeed later
+REFUSED = "It refuses the key: give one that may do this as api_key=, or --api-key"
+HINTS = {0: "It does not answer: check the address and that it is running", 401: REFUSED, 403: REFUSED}
 DATATYPES = {"int16": "float16", "int8": "turbo8", "int4": "turbo4"}  # as the server calls them
 DRAFT = ".draft"  # the alias of a collection that is being filled
 
@@ -39,11 +41,6 @@ class QdrantServer:
         ``"http://host:6333"``, or a client of your own, which is left open.
     api_key : str, optional
     config : QdrantConfig
-
-    Raises
-    ------
-    InputError
-        If `url` is no address.
 
     Examples
     --------
@@ -75,22 +72,24 @@ class QdrantServer:
     def call(self, operation: str, **arguments: Any) -> Any:
         """Call a method of the client, again if it fails for the moment: repeating it must be harmless.
 
-        Raises
-        ------
-        IndexNotFoundError
-            If the collection, or a point that is to be changed, is not there.
-        DatabaseError
-            If the server cannot be reached, refuses, or fails.
+        Raise `DatabaseError` if the server cannot be reached, refuses or fails, and `IndexNotFoundError` if the
+        collection, or a point that is to be changed, is not there.
         """
         for attempt in range(1, self.config.attempts + 1):
             try:
                 with self._turn:
                     return getattr(self.client, operation)(**arguments)
             except (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse) as error:
-                if attempt == self.config.attempts or getattr(error, "status_code", 503) not in TRANSIENT:
-                    raise self._failure(operation, error, attempt) from error
+                status, message = getattr(error, "status_code", 0), _message(error)
+                if status == 404:
+                    raise IndexNotFoundError(f"{self.url} says that it is not there: {message}.") from error
+                if attempt == self.config.attempts or status not in TRANSIENT:
+                    hint = HINTS.get(status, "Look at its log, or try again later")
+                    raise DatabaseError(
+                        f"Qdrant at {self.url} failed in {operation} ({attempt} attempts): {message}. {hint}."
+                    ) from error
                 pause = getattr(error, "retry_after_s", PAUSE * 2 ** (attempt - 1))
-                logger.info("%s at %s failed, again in %.1f s: %s", operation, self.url, pause, _message(error))
+                logger.info("%s at %s failed, again in %.1f s: %s", operation, self.url, pause, message)
                 time.sleep(min(pause, self.config.timeout))
             except (ValueError, KeyError) as error:
                 if self.local and (isinstance(error, KeyError) or "not found" in str(error)):
@@ -98,20 +97,8 @@ class QdrantServer:
                 raise
         raise InputError(f"attempts={self.config.attempts!r} is not usable: give a whole number of at least 1.")
 
-    def _failure(self, operation: str, error: Exception, attempts: int) -> DatabaseError | IndexNotFoundError:
-        status, message = getattr(error, "status_code", None), _message(error)
-        if status == 404:
-            return IndexNotFoundError(f"{self.url} says that it is not there: {message}.")
-        if isinstance(error, ResponseHandlingException):
-            what = f"does not answer ({attempts} attempts): {message}. Check the address and that it is running"
-        elif status in (401, 403):
-            what = f"refuses the key for {operation} ({status}). Give one that may do this: api_key=, or --api-key"
-        else:
-            what = f"failed in {operation} ({attempts} attempts): {message}. Look at its log, or try again later"
-        return DatabaseError(f"Qdrant at {self.url} {what}.")
-
-    def aliases(self) -> Mapping[str, str]:
-        """Return the collection behind each alias."""
+    def names(self) -> Mapping[str, str]:
+        """Return the names of its indexes, that is, all aliases, each with its collection."""
         return {each.alias_name: each.collection_name for each in self.call("get_aliases").aliases}
 
     def close(self) -> None:
@@ -119,10 +106,6 @@ class QdrantServer:
         if isinstance(self._given[0], str):
             self.client.close()
             self.client = self._connected(*self._given)
-
-    def names(self) -> Collection[str]:
-        """Return the names of its indexes, and the other aliases that it has."""
-        return self.aliases().keys()
 
     def open(self, name: str) -> QdrantIndex:
         """Open an index. Raises what `QdrantIndex` does."""
@@ -133,16 +116,10 @@ class QdrantServer:
         """Build an index from nothing, replacing the one of that name if there is one.
 
         The new index replaces the old one as a whole once the context ends. Until then, and if it ends with an
-        exception, the old one stays. Two builds of one name at a time disturb each other.
-
-        `resume` goes on with a build that was broken off. `description` is that of `ragatouille_xm.index.meta.new_meta`.
-
-        Raises
-        ------
-        InputError
-            If the build to resume is of another checkpoint or has other settings, or `name` cannot be one.
-        IndexFormatError, DatabaseError
-            If a collection of that name is not ours, or the server fails.
+        exception, the old one stays. Of two builds of one name at a time, the first fails. `resume` continues one that
+        was interrupted, and `description` is that of `ragatouille_xm.index.meta.new_meta`. Raise `InputError` if the
+        build to resume is of another checkpoint or has other settings, or `name` cannot be one; `IndexFormatError` if a
+        collection of that name is not ours.
         """
         if not name.strip() or len(name) > 200 or any(c in name for c in '<>:"/\\|?*\0\x1f') or name.endswith(DRAFT):
             raise InputError(f"index_name={name!r} cannot be a name in Qdrant. Use letters, digits, '-' and '_'.")
@@ -152,10 +129,11 @@ class QdrantServer:
         with suppress(IndexNotFoundError):  # pids that a search under way has found shall be no others
             first = self.open(name).meta.next_pid
             meta = replace(meta, first_pid=first, next_pid=first)
-        draft, old = self._draft(name, meta, resume), self.aliases().get(name)
+        draft = self._draft(name, meta, resume)
         try:
             yield draft
             draft.optimize()
+            old = self.names().get(name)
             self._point(name, draft.name)
         except BaseException:
             if not resume:
@@ -170,23 +148,20 @@ class QdrantServer:
 
     def discard(self, name: str) -> None:
         """Delete what a build of that name that was broken off has stored."""
-        collection = self.aliases().get(name + DRAFT)
-        if collection is not None:
+        if (collection := self.names().get(name + DRAFT)) is not None:
             self.call("delete_collection", collection_name=collection)
 
     def _point(self, alias: str, collection: str) -> None:
         """Give a collection a name, and take it from its draft, in one step."""
-        taken = [each for each in (alias, alias + DRAFT) if each in self.aliases()]
-        operations: list[Any] = [
-            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=each)) for each in taken
-        ]
+        taken = [models.DeleteAlias(alias_name=each) for each in (alias, alias + DRAFT) if each in self.names()]
         create = models.CreateAlias(alias_name=alias, collection_name=collection)
+        operations: list[Any] = [models.DeleteAliasOperation(delete_alias=each) for each in taken]
         operations.append(models.CreateAliasOperation(create_alias=create))
         self.call("update_collection_aliases", change_aliases_operations=operations)
 
     def _draft(self, name: str, meta: IndexMeta, resume: bool) -> QdrantIndex:
         """Return what a build that was broken off has stored, or an empty index."""
-        started = self.aliases().get(name + DRAFT)
+        started = self.names().get(name + DRAFT)
         if resume and started is not None:
             draft = QdrantIndex(self, started, replace=True)
             check_resumable(draft.meta, meta)
@@ -202,15 +177,14 @@ class QdrantServer:
             on_disk=self.config.on_disk,
             hnsw_config=models.HnswConfigDiff(m=0),  # no graph over token vectors
         )
-        if not self.call("collection_exists", collection_name=collection):  # a request may have been repeated
-            self.call(
-                "create_collection",
-                collection_name=collection,
-                vectors_config={VECTORS: tokens},
-                shard_number=self.config.shards,
-                replication_factor=self.config.replicas,
-                write_consistency_factor=self.config.write_consistency or self.config.replicas,
-            )
+        self.call(
+            "create_collection",
+            collection_name=collection,
+            vectors_config={VECTORS: tokens},
+            shard_number=self.config.shards,
+            replication_factor=self.config.replicas,
+            write_consistency_factor=self.config.write_consistency or self.config.replicas,
+        )
         for field in () if self.local else ("document_id", "language"):  # the local mode has no indexes of payloads
             keyword = models.PayloadSchemaType.KEYWORD
             self.call("create_payload_index", collection_name=collection, field_name=field, field_schema=keyword)
