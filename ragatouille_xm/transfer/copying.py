@@ -16,6 +16,7 @@ from ..config import SearchConfig
 from ..corpus.filters import Compare
 from ..errors import IndexDamagedError, InputError
 from ..index.base import IndexWriter, PassageIndex
+from ..index.local.reader import LocalReader
 from ..types import Passage, TokenVectors
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Target:
     """
 
     writer: IndexWriter
-    reader: Callable[[], PassageIndex]
+    reader: Callable[[], PassageIndex | LocalReader]
     first_pid: int
 
 
@@ -110,7 +111,7 @@ def _attempt(transfer: Transfer, progress: bool, *, resume: bool) -> int:
         raise IndexDamagedError(f"The copy differs: {error}. It was removed; try again.") from error
 
 
-def _pids(index: PassageIndex) -> tuple[list[int], dict[str, int]]:
+def _pids(index: PassageIndex | LocalReader) -> tuple[list[int], dict[str, int]]:
     """Return all pids of an index in ascending order, and the last pid of each document."""
     pids: list[int] = []
     last_pids: dict[str, int] = {}

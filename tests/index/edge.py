@@ -25,7 +25,7 @@ class EdgeClient:
     """Stands in for a `qdrant_client.QdrantClient`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.shards, self.aliases, self.sparse = folder, {}, {}, {}
+        self.folder, self.shards, self.aliases = folder, {}, {}
         self.turn = threading.RLock()
         self._client = SimpleNamespace(rest_uri="edge")
 
@@ -63,7 +63,6 @@ class EdgeClient:
             hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
         )
         self.shards[collection_name] = edge.EdgeShard.create(str(place), edge.EdgeConfig(vectors={vector: tokens}))
-        self.sparse[collection_name] = {}
 
     def delete_collection(self, collection_name: str) -> None:
         self.shards.pop(collection_name).close()
@@ -86,17 +85,11 @@ class EdgeClient:
             else:
                 self.aliases[each.create_alias.alias_name] = each.create_alias.collection_name
 
-    def get_collection(self, collection_name: str) -> Any:
-        sparse = self.sparse[self.aliases.get(collection_name, collection_name)]
-        return SimpleNamespace(config=SimpleNamespace(params=SimpleNamespace(sparse_vectors=sparse)))
-
     def create_vector_name(self, collection_name: str, vector_name: str, vector_name_config: Any) -> None:
         assert vector_name_config.sparse is not None
-        self.sparse[self.aliases.get(collection_name, collection_name)][vector_name] = vector_name_config
         self._update(collection_name, edge.UpdateOperation.create_sparse_vector(vector_name))
 
     def delete_vector_name(self, collection_name: str, vector_name: str) -> None:
-        del self.sparse[self.aliases.get(collection_name, collection_name)][vector_name]
         self._update(collection_name, edge.UpdateOperation.delete_vector_name(vector_name))
 
     # ---- points

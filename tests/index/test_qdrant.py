@@ -594,6 +594,29 @@ def test_a_codebook_is_fitted_again_while_others_search(index, server, client, c
     )  # the last but one, for searches under way
 
 
+def test_two_clients_that_fit_at_a_time(index, server, small, monkeypatch):
+    """Whichever ends last counts, and both search with it."""
+    passages = put(index, *many(200))
+    index.optimize()
+    other, real = server.open("news"), qdrant_first_stage.FirstStage._assign
+    put(index, *many(5, 500))
+
+    def assign(self, codebook):
+        monkeypatch.setattr(qdrant_first_stage.FirstStage, "_assign", real)
+        other.optimize(refit=True)
+        real(self, codebook)
+
+    monkeypatch.setattr(qdrant_first_stage.FirstStage, "_assign", assign)
+    index.optimize(refit=True)
+    assert index.first_stage.codebook().name == other.first_stage.codebook().name
+    for each in (index, other):
+        assert_search(each, query("q"), 205, [*passages, *many(5, 500)], 3e-3)
+        assert len(set(each.search(query("q"), 5).pids[0].tolist())) == 5
+    put(index, *many(300, 1000))
+    index.optimize()
+    assert index.first_stage.codebook().passages == 505
+
+
 def test_who_did_not_know_of_a_codebook_is_made_good(index, server, client, collection, small):
     put(index, *many(100))
     index.optimize()

@@ -105,7 +105,6 @@ def served(key: str | None = None) -> httpx.MockTransport:
                 elif name and not rest and name != "aliases":
                     answer = {
                         "PUT": lambda: _create(client, name, request.content),
-                        "GET": lambda: client.get_collection(name),
                         "DELETE": lambda: client.delete_collection(name),
                     }[request.method]()
                 else:

@@ -95,18 +95,19 @@ class FirstStage:
 
     def use(self, codebook: Codebook, passages: int) -> None:
         """Search with a codebook that was fitted for so many passages, once all have their centroids in it."""
-        index, old = self._index, self.codebook()
+        index = self._index
         new = NamedCodebook(f"centroids-{uuid4().hex}", passages, codebook)
         sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
         index.call("create_vector_name", vector_name=new.name, vector_name_config=sparse)
         self._assign(new)
         data = base64.b64encode(save(codebook.tensors())).decode()
-        payload = {"name": new.name, "passages": passages, "data": data}
+        found = index.call("retrieve", ids=[CODEBOOK_ID], with_payload=["name", "previous"])
+        old = found[0].payload if found else {"name": "", "previous": ""}
+        payload = {"name": new.name, "previous": old["name"], "passages": passages, "data": data}
         index.call("upsert", points=[models.PointStruct(id=CODEBOOK_ID, vector={}, payload=payload)], wait=True)
         self._assign(new)  # what was stored meanwhile
-        names = index.call("get_collection").config.params.sparse_vectors
-        for name in set(names) - {new.name, old.name if old else ""}:  # a search with the last one may be under way
-            index.call("delete_vector_name", vector_name=name)
+        if old["previous"]:  # a search with the last one may be under way
+            index.call("delete_vector_name", vector_name=old["previous"])
 
     def _assign(self, codebook: NamedCodebook) -> None:
         """Give the passages that have none their centroids in a codebook."""

@@ -248,7 +248,7 @@ class QdrantIndex(Described):
         check_pieces(pieces, len(passages), expected=False)
         if not passages:
             return
-        pids, others = [passage.pid for passage in passages], list[int]()
+        pids, others = [passage.pid for passage in passages], list[Any]()
         if replace or self._replace:  # as they are now: what somebody else writes meanwhile stays
             records = self.records(any_of("document_id", (passage.document_id for passage in passages)))
             others = list({record.id for record in records} - set(pids))
