@@ -55,8 +55,8 @@ Each section answers one question: what was asked, what came out, on which machi
 `python benchmarks/report.py` makes this page from `benchmarks/results`; no number in it is written by hand. A date is
 given where the result file records one.
 
-What was not measured at all: the published weights of ColBERT-XM, anything on a GPU, and a Qdrant cluster over a
-server. `benchmarks/gpu.sh` is ready for the first machine with a GPU; so far it was only tried on a CPU.
+What was not measured at all: the published weights of ColBERT-XM, anything on a GPU, and Qdrant as a server.
+`benchmarks/gpu.sh` is ready for the first machine with a GPU; so far it was only tried on a CPU.
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
-from .config import INDEXES_FOLDER, STORAGES, ClusterConfig
+from .config import INDEXES_FOLDER, STORAGES, QdrantConfig
 from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError, PassageIndexError
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import torch
     from qdrant_client import QdrantClient
 
-    from .index.cluster.client import Cluster
-    from .index.cluster.index import ClusterIndex
+    from .index.qdrant.index import QdrantIndex
+    from .index.qdrant.server import QdrantServer
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +90,9 @@ def open_passages(path: str | Path) -> LocalIndex | PlaidIndex:
 
 
 def connect(
-    url: str | QdrantClient | None, api_key: str | None = None, config: ClusterConfig | None = None
-) -> Cluster | None:
-    """Return a connection to the cluster that the user names, or nothing if there is none.
+    url: str | QdrantClient | None, api_key: str | None = None, config: QdrantConfig | None = None
+) -> QdrantServer | None:
+    """Return the Qdrant server that the user names, or nothing if there is none.
 
     Raises
     ------
@@ -103,27 +103,14 @@ def connect(
     """
     if url is None:
         if api_key is not None or config is not None:
-            raise InputError("api_key= and cluster= say how to speak to a cluster: give index_url= as well.")
+            raise InputError("api_key= and qdrant= say how to speak to a server: give index_url= as well.")
         return None
-    from .index.cluster.client import Cluster
+    from .index.qdrant.server import QdrantServer
 
-    return Cluster(url, api_key, config or ClusterConfig())
-
-
-def open_in_cluster(cluster: Cluster, name: str) -> ClusterIndex:
-    """Open an index in a cluster.
-
-    Raises
-    ------
-    IndexNotFoundError, IndexDamagedError, IndexFormatError, ClusterError
-        If there is no usable index of that name.
-    """
-    from .index.cluster.index import ClusterIndex
-
-    return ClusterIndex.open(cluster, name)
+    return QdrantServer(url, api_key, config or QdrantConfig())
 
 
-def checkpoint_of(index: LocalIndex | PlaidFolder | ClusterIndex, given: str | Path | None = None) -> str | Path:
+def checkpoint_of(index: LocalIndex | PlaidFolder | QdrantIndex, given: str | Path | None = None) -> str | Path:
     """Return the checkpoint to search an index with: the one given, or the one that filled it.
 
     Raises
@@ -152,14 +139,14 @@ def build_index(
     use_faiss: bool = False,
     resume: bool = False,
     keep: bool = True,
-    cluster: Cluster | None = None,
-) -> LocalIndex | ClusterIndex:
+    server: QdrantServer | None = None,
+) -> LocalIndex | QdrantIndex:
     """Build an index of what `indexer` makes of documents, all or nothing, and open it; an older one serves until then.
 
     Parameters
     ----------
     path : Path
-        In a cluster, its last part is the index's name.
+        In Qdrant, its last part is the index's name.
     indexer : Indexer
     documents : iterable of Document
     storage : str
@@ -169,7 +156,7 @@ def build_index(
         Take over what a build that was broken off has encoded, where it is what would be encoded now.
     keep : bool
         Keep what is encoded if the build fails, for another one with `resume`.
-    cluster : Cluster, optional
+    server : QdrantServer, optional
     """
     encoder = indexer.encoder
     settings: dict[str, Any] = {
@@ -188,18 +175,16 @@ def build_index(
         "resume": resume,
     }
     opened: AbstractContextManager[IndexBuild]
-    if cluster is None:
+    if server is None:
         opened = LocalIndex.build(path, **description, lexical=indexer.lexical, keep=keep)
     else:
-        from .index.cluster.build import build
-
-        opened = build(cluster, path.name, **description)
+        opened = server.build(path.name, **description)
     with opened as target:
         if resume:
             indexer.resume(target, documents)
         else:
             indexer.add(target, documents)
-    made = LocalIndex.open(path) if cluster is None else open_in_cluster(cluster, path.name)
+    made = LocalIndex.open(path) if server is None else server.open(path.name)
     try:
         Retriever(encoder, made, indexer.max_document_length).calibrate()
     except PassageIndexError as error:  # the index counts; it is tried again after the next change
@@ -241,7 +226,7 @@ class IndexCatalog:
         self.current: str | None = None
         self._opened: dict[str, Retriever] = {}
         self._known: dict[str, tuple[Path, str | None]] = {}  # folder, and language given, of those opened before
-        self._clusters: dict[str, Cluster] = {}  # of the indexes that are not in a folder
+        self._servers: dict[str, QdrantServer] = {}  # of the indexes that are not in a folder
 
     @staticmethod
     def root_of(path: Path) -> Path:
@@ -262,11 +247,11 @@ class IndexCatalog:
             raise InputError(f"index_name={shown!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
         return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name
 
-    def has(self, name: str, cluster: Cluster | None = None) -> bool:
+    def has(self, name: str, server: QdrantServer | None = None) -> bool:
         """Return whether there is an index of that name, ours or colbert-ai's, whole or not."""
         path = self.path(name)
-        if cluster is not None:
-            return name in cluster.aliases()
+        if server is not None:
+            return name in server.names()
         return LocalIndex.exists(path) or PlaidFolder.recognises(path)
 
     def get(self, name: str | None = None) -> Retriever:
@@ -283,8 +268,8 @@ class IndexCatalog:
         if name is None:
             raise InputError("No index is open. Call index(), or give index_name=.")
         if name not in self._opened:
-            if name in self._clusters:
-                self.register(name, open_in_cluster(self._clusters[name], name))
+            if name in self._servers:
+                self.register(name, self._servers[name].open(name))
             else:
                 _, language = self._known.get(name, (None, None))
                 self.register(name, open_index(self.path(name)), language)
@@ -296,13 +281,13 @@ class IndexCatalog:
         opened = self._opened.get(self.current) if self.current is not None else None
         return None if opened is None else opened.gauge()
 
-    def register(self, name: str, index: LocalIndex | PlaidFolder | ClusterIndex, language: str | None = None) -> None:
+    def register(self, name: str, index: LocalIndex | PlaidFolder | QdrantIndex, language: str | None = None) -> None:
         """Take over an open index, which becomes the one used last.
 
         Parameters
         ----------
         name : str
-        index : LocalIndex, PlaidFolder or ClusterIndex
+        index : LocalIndex, PlaidFolder or QdrantIndex
         language : str, optional
             For a folder of colbert-ai, which stores none: that of all passages, and so of the queries; by default the
             checkpoint's default adapter's.
@@ -340,11 +325,11 @@ class IndexCatalog:
                 index.to_device(self.device)
             self._keep(name, retriever, index.folder)
         else:
-            self._opened[name], self._clusters[name], self.current = retriever, index.cluster, name
+            self._opened[name], self._servers[name], self.current = retriever, index.server, name
 
     def _keep(self, name: str, retriever: Retriever, folder: Path, language: str | None = None) -> None:
         self._opened[name], self._known[name], self.current = retriever, (folder, language), name
-        self._clusters.pop(name, None)
+        self._servers.pop(name, None)
 
     def _over(self, folder: PlaidFolder, language: str | None) -> Retriever:
         """Return a retriever over a folder of colbert-ai, which does not tell which weights filled it."""
@@ -359,18 +344,23 @@ class IndexCatalog:
         return Retriever(self.encoder, index, folder.doc_maxlen, index.settings.get("query_language"))
 
     def build(
-        self, name: str, indexer: Indexer, documents: Iterable[Document], cluster: Cluster | None = None, **options: Any
+        self,
+        name: str,
+        indexer: Indexer,
+        documents: Iterable[Document],
+        server: QdrantServer | None = None,
+        **options: Any,
     ) -> Path | str:
         """Build an index aside and put it in the place of `name` in one step; `options` are those of `build_index`.
 
         Returns
         -------
         Path or str
-            The index's folder, or its address in the cluster.
+            The index's folder, or its address in Qdrant.
         """
         folder = self.path(name)
-        path = folder if cluster is None else Path(name)
-        made = build_index(path, indexer, documents, cluster=cluster, **options)
+        path = folder if server is None else Path(name)
+        made = build_index(path, indexer, documents, server=server, **options)
         self._opened.pop(name, None)  # not closed: another thread may be searching it
         self.register(name, made)
         return made.folder
@@ -379,5 +369,5 @@ class IndexCatalog:
         """Release all indexes."""
         while self._opened:
             self._opened.popitem()[1].close()
-        for cluster in self._clusters.values():
-            cluster.close()
+        for server in self._servers.values():
+            server.close()

@@ -71,14 +71,14 @@ class SearchConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterConfig:
-    """Storage of an index in a Qdrant cluster, and the connection to it.
+class QdrantConfig:
+    """Storage of an index in Qdrant, and the connection to it.
 
     Attributes
     ----------
     shards, replicas, write_consistency : int or None
-        For a new index: the number of shards, of copies of each, and of copies that must confirm a write. None leaves
-        the choice to the cluster.
+        For a new index: the number of shards, of copies of each, and of copies that must confirm a write, by default
+        all. None leaves the choice to the server.
     on_disk : bool
         For a new index: keep token vectors on disk, memory-mapped, instead of in memory.
     read_consistency : int, str or None
@@ -86,9 +86,7 @@ class ClusterConfig:
     timeout : int
         Timeout of a request, in seconds.
     attempts : int
-        Times a request is sent before a cluster that is unreachable or overloaded counts as failed.
-    parallel : int
-        Number of concurrent requests.
+        Times a request is sent before a server that is unreachable or overloaded counts as failed.
     """
 
     shards: int | None = None
@@ -98,4 +96,3 @@ class ClusterConfig:
     read_consistency: int | Literal["majority", "quorum", "all"] | None = None
     timeout: int = 20
     attempts: int = 4
-    parallel: int = 4

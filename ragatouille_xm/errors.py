@@ -14,7 +14,7 @@
     │   ├── IndexFormatError            … has a newer format, or another checkpoint
     │   ├── IndexLockedError            … is being written by another process
     │   ├── ReadOnlyIndexError          … has another program's format, which is read-only
-    │   ├── ClusterError                … is in a cluster that is unreachable, rejects the key, or fails
+    │   ├── DatabaseError               … is in a database that is unreachable, rejects the key, or fails
     │   └── StorageError                … could not be written (disk full, no permission)
     ├── WorkerError (RuntimeError)      workers cannot be started, or fail
     ├── ServiceError (ConnectionError)  a service is unreachable, refuses, or fails
@@ -74,8 +74,8 @@ class ReadOnlyIndexError(PassageIndexError):
     """The index has another program's format: it can be searched but not changed."""
 
 
-class ClusterError(PassageIndexError, ConnectionError):
-    """The cluster that holds the index is unreachable, rejects the key, or fails."""
+class DatabaseError(PassageIndexError, ConnectionError):
+    """The database that holds the index is unreachable, rejects the key, or fails."""
 
 
 class StorageError(PassageIndexError, OSError):

@@ -10,8 +10,8 @@ from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index, optimize_passages
-from .config import DEFAULT_ROOT, LANGUAGE_WEIGHT, LEXICAL_WEIGHT, ClusterConfig, SearchConfig
+from .catalog import IndexCatalog, checkpoint_of, connect, open_index, optimize_passages
+from .config import DEFAULT_ROOT, LANGUAGE_WEIGHT, LEXICAL_WEIGHT, QdrantConfig, SearchConfig
 from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
     from .evidence import Evidence
-    from .index.cluster.client import Cluster
+    from .index.qdrant.server import QdrantServer
     from .text.detect import LanguageDetector
 
 OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colbert-ai's
@@ -165,7 +165,7 @@ class RAGPretrainedModel(Searchable):
         collection: str | Path | Sequence[str] | None = None,
         index_url: str | QdrantClient | None = None,
         api_key: str | None = None,
-        cluster: ClusterConfig | None = None,
+        qdrant: QdrantConfig | None = None,
     ) -> RAGPretrainedModel:
         """Open an index together with its checkpoint; other parameters as for `from_pretrained`.
 
@@ -178,8 +178,8 @@ class RAGPretrainedModel(Searchable):
         language, collection : optional
             For a colbert-ai folder: the language of all passages, by default that of the checkpoint's default adapter;
             and the texts (a list, or a ``.tsv`` or ``.json`` file), if the folder has none.
-        index_url, api_key, cluster : optional
-            Open the index named `index_path` in the Qdrant cluster at ``"http://host:6333"``: see `index`.
+        index_url, api_key, qdrant : optional
+            Open the index named `index_path` in Qdrant at ``"http://host:6333"``: see `index`.
 
         Raises
         ------
@@ -191,8 +191,8 @@ class RAGPretrainedModel(Searchable):
             If an option is invalid.
         """
         check_index_path(index_path)
-        path, place = absolute(index_path), connect(index_url, api_key, cluster)
-        index = open_index(path, collection) if place is None else open_in_cluster(place, str(index_path))
+        path, place = absolute(index_path), connect(index_url, api_key, qdrant)
+        index = open_index(path, collection) if place is None else place.open(str(index_path))
         try:
             model = cls.from_pretrained(
                 checkpoint_of(index, checkpoint),
@@ -232,7 +232,7 @@ class RAGPretrainedModel(Searchable):
         workers: int | str | None = None,
         index_url: str | QdrantClient | None = None,
         api_key: str | None = None,
-        cluster: ClusterConfig | None = None,
+        qdrant: QdrantConfig | None = None,
     ) -> str:
         """Build an index. An existing one of the same name is replaced atomically, once the new one is complete.
 
@@ -276,21 +276,21 @@ class RAGPretrainedModel(Searchable):
             2 keeps half of a passage's token vectors, 3 a third: similar ones are merged into their mean. Documents
             that are added later are pooled alike. ``docs/guide/storage.md`` has what it costs.
         lexical : bool
-            Keep the pieces of the texts, for ``search(hybrid=True)``. An index in a cluster has none.
+            Keep the pieces of the texts, for ``search(hybrid=True)``. An index in Qdrant has none.
         workers : int or str, optional
             Encode in so many processes, or on a Ray cluster: ``"ray://host:10001"``, or ``"auto"`` on one of its
             machines. Each needs this package and the checkpoint. Without it, the model of this process encodes.
         index_url : str or qdrant_client.QdrantClient, optional
-            Keep the index in the Qdrant cluster at ``"http://host:6333"``.
+            Keep the index in Qdrant at ``"http://host:6333"``.
         api_key : str, optional
-            Key of the cluster.
-        cluster : ClusterConfig, optional
-            Shards, replicas and more: see `ragatouille_xm.config.ClusterConfig`.
+            Key of the server.
+        qdrant : QdrantConfig, optional
+            Shards, replicas and more: see `ragatouille_xm.config.QdrantConfig`.
 
         Returns
         -------
         str
-            The index's folder, as an absolute path, or its address in the cluster.
+            The index's folder, as an absolute path, or its address in Qdrant.
 
         Raises
         ------
@@ -308,7 +308,7 @@ class RAGPretrainedModel(Searchable):
             )
         if overwrite_index == "resume" and ids is None:
             raise InputError('overwrite_index="resume" knows documents by their ids: give document_ids.')
-        place = connect(index_url, api_key, cluster)
+        place = connect(index_url, api_key, qdrant)
         if overwrite_index in (False, "reuse") and self.catalog.has(name, place):
             if overwrite_index == "reuse":
                 return self._reuse(name, place)
@@ -330,10 +330,10 @@ class RAGPretrainedModel(Searchable):
             )
         return str(path)
 
-    def _reuse(self, name: str, place: Cluster | None) -> str:
-        """Make an existing index the current one; return its folder, or its address in the cluster."""
+    def _reuse(self, name: str, place: QdrantServer | None) -> str:
+        """Make an existing index the current one; return its folder, or its address in Qdrant."""
         if place is not None:
-            index = open_in_cluster(place, name)
+            index = place.open(name)
             self.catalog.register(name, index)
             return index.folder
         self.catalog.get(name)

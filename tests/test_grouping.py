@@ -58,7 +58,7 @@ def plaid(rag: RAGPretrainedModel, tmp_path: Path) -> RAGPretrainedModel:
 ENGINES: dict[str, Callable[[RAGPretrainedModel, Path], RAGPretrainedModel]] = {
     "folder": local,
     "plaid": plaid,
-    "cluster": lambda rag, path: local(rag, path, index_url=QdrantClient(":memory:")),
+    "qdrant": lambda rag, path: local(rag, path, index_url=QdrantClient(":memory:")),
 }
 
 

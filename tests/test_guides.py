@@ -24,7 +24,7 @@ PAGES = [*GUIDE, DOCS / "errors.md"]
 if not GUIDE:
     pytest.skip("the guide is not here", allow_module_level=True)
 NEEDS = {
-    "cluster.md": ["qdrant_client"],
+    "qdrant.md": ["qdrant_client"],
     "evidence.md": ["langchain_ragatouille_xm"],
     "long-documents.md": ["langchain_ragatouille_xm"],
     "evaluation.md": ["bm25s", "ir_measures"],

@@ -47,7 +47,7 @@ def test_error_names() -> None:
         "IndexFormatError": ["PassageIndexError"],
         "IndexLockedError": ["PassageIndexError"],
         "ReadOnlyIndexError": ["PassageIndexError"],
-        "ClusterError": ["PassageIndexError", "ConnectionError"],
+        "DatabaseError": ["PassageIndexError", "ConnectionError"],
         "StorageError": ["PassageIndexError", "OSError"],
         "ServiceError": ["RagatouilleXMError", "ConnectionError"],
         "WorkerError": ["RagatouilleXMError", "RuntimeError"],

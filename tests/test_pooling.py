@@ -227,7 +227,7 @@ def test_bad_values_get_one_clear_error_and_change_nothing(rag: RAGPretrainedMod
     assert stored(rag, "there").keys() == DOCUMENTS.keys()
 
 
-def test_in_a_cluster(rag: RAGPretrainedModel) -> None:
+def test_in_qdrant(rag: RAGPretrainedModel) -> None:
     qdrant = pytest.importorskip("qdrant_client")
     client = qdrant.QdrantClient(":memory:")
     rag.index({"en": DOCUMENTS["en"]}, index_name="news", index_url=client, pooling=2)

@@ -430,7 +430,7 @@ def test_reusing(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> No
         rag.index(["A garden."], index_name="first", overwrite_index=0)
 
 
-def test_reusing_in_a_cluster(rag: RAGPretrainedModel) -> None:
+def test_reusing_in_qdrant(rag: RAGPretrainedModel) -> None:
     client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
     made = rag.index(DOCUMENTS[:2], IDS[:2], index_name="shared", index_url=client)
     again = RAGPretrainedModel(rag.encoder, rag.catalog.root, verbose=0)

@@ -1,4 +1,4 @@
-"""Commands that copy indexes: convert, export (colbert-ai's folders), push, pull (Qdrant clusters)."""
+"""Commands that copy indexes: convert, export (colbert-ai's folders), push, pull (Qdrant)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .output import plural, say
 from .paths import IndexArgument, OverwriteOption, RootOption, find_index, index_folder
 
 KeyOption = Annotated[
-    str | None, typer.Option(help="The cluster's key.", envvar="QDRANT_API_KEY", show_envvar=True, metavar="KEY")
+    str | None, typer.Option(help="The server's key.", envvar="QDRANT_API_KEY", show_envvar=True, metavar="KEY")
 ]
 
 
@@ -99,13 +99,13 @@ def export(
     Examples:
 
         ragatouille-xm push news --to http://host:6333
-        ragatouille-xm push news --to https://cluster.example:6333 --name news-2 --shards 3 --replicas 2
+        ragatouille-xm push news --to https://qdrant.example:6333 --name news-2 --shards 3 --replicas 2
     """
 )
 def push(
     index: IndexArgument,
-    to: Annotated[str, typer.Option(help="Address of the cluster.", metavar="URL")],
-    name: Annotated[str | None, typer.Option(help="Name in the cluster; by default that of the folder.")] = None,
+    to: Annotated[str, typer.Option(help="Address of the server.", metavar="URL")],
+    name: Annotated[str | None, typer.Option(help="Name in Qdrant; by default that of the folder.")] = None,
     api_key: KeyOption = None,
     shards: Annotated[int | None, typer.Option(help="Number of shards.")] = None,
     replicas: Annotated[int | None, typer.Option(help="Copies per shard.")] = None,
@@ -113,25 +113,25 @@ def push(
         int | None, typer.Option(help="Copies that must confirm a write; by default all.")
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="int16 or int8, for token vectors in the cluster; by default as in the folder.")
+        str | None, typer.Option(help="int16, int8 or int4, for token vectors in Qdrant; by default as in the folder.")
     ] = None,
     on_disk: Annotated[bool, typer.Option("--on-disk", help="Keep token vectors on disk, memory-mapped.")] = False,
     overwrite: OverwriteOption = False,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
-    """Copy an index into a Qdrant cluster, without encoding its texts again.
+    """Copy an index into Qdrant, without encoding its texts again.
 
     The copy is verified against the original before it is published. An interrupted push resumes where it stopped.
     """
     source = find_index(index, root)
-    from ..config import ClusterConfig
-    from ..index.cluster.client import Cluster
-    from ..transfer.cluster import push_index
+    from ..config import QdrantConfig
+    from ..index.qdrant.server import QdrantServer
+    from ..transfer.qdrant import push_index
 
-    config = ClusterConfig(shards=shards, replicas=replicas, write_consistency=write_consistency, on_disk=on_disk)
-    cluster, target = Cluster(to, api_key, config), name or source.resolve().name
-    n_passages = push_index(source, cluster, target, storage=storage, overwrite=overwrite, progress=True)
-    say(f"Pushed {plural(n_passages, 'passage')} to {cluster.url}/{target}.")
+    config = QdrantConfig(shards=shards, replicas=replicas, write_consistency=write_consistency, on_disk=on_disk)
+    server, target = QdrantServer(to, api_key, config), name or source.resolve().name
+    n_passages = push_index(source, server, target, storage=storage, overwrite=overwrite, progress=True)
+    say(f"Pushed {plural(n_passages, 'passage')} to {server.url}/{target}.")
 
 
 @app.command(
@@ -142,14 +142,14 @@ def push(
     """
 )
 def pull(
-    address: Annotated[str, typer.Argument(help="Cluster address and index name.", metavar="URL/NAME")],
+    address: Annotated[str, typer.Argument(help="Address and name of the index.", metavar="URL/NAME")],
     to: Annotated[Path, typer.Option(help="Folder of the new index.", metavar="FOLDER")],
     api_key: KeyOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an index in that folder, once the new one is complete.")
     ] = False,
 ) -> None:
-    """Copy an index from a Qdrant cluster into a folder, without encoding its texts again.
+    """Copy an index from Qdrant into a folder, without encoding its texts again.
 
     The copy is verified against the original before it is published. An interrupted pull resumes where it stopped.
     """
@@ -157,8 +157,8 @@ def pull(
     shown = without_secrets(address)
     if not name or "://" not in url or shown != address:
         raise InputError(f"{shown!r} is not an index address: give http://host:6333/NAME, and a key as --api-key.")
-    from ..index.cluster.client import Cluster
-    from ..transfer.cluster import pull_index
+    from ..index.qdrant.server import QdrantServer
+    from ..transfer.qdrant import pull_index
 
-    n_passages = pull_index(Cluster(url, api_key), name, to, overwrite=overwrite, progress=True)
+    n_passages = pull_index(QdrantServer(url, api_key), name, to, overwrite=overwrite, progress=True)
     say(f"Pulled {plural(n_passages, 'passage')} to {to}.")

@@ -67,6 +67,35 @@ class IndexMeta:
         return {name: getattr(self, name) for name in names}
 
 
+class Described:
+    """What an engine that has an `IndexMeta` says of itself."""
+
+    @property
+    def meta(self) -> IndexMeta:
+        """The description of the index, and how far it has come."""
+        raise NotImplementedError
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint that filled it."""
+        return self.meta.checkpoint
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the caller of `build` kept with it."""
+        return self.meta.settings
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` kept last."""
+        return self.meta.calibration
+
+    @property
+    def first_pid(self) -> int:
+        """The first pid that was handed out when it was built from nothing."""
+        return self.meta.first_pid
+
+
 def new_meta(
     dim: int,
     checkpoint: str,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import torch
 
 from ..errors import InputError
+from ..files import without_secrets
 from ..types import Passage, TokenVectors
 from .lexical import PieceCounts
 
@@ -66,6 +68,31 @@ def check_search(queries: torch.Tensor, k: int, dim: int) -> None:
         raise InputError(f"The queries have the shape {tuple(queries.shape)}; this index takes (Q, q_len, {dim}).")
     if not queries.isfinite().all():
         raise InputError("The queries hold values that are not finite: the checkpoint or its precision is at fault.")
+
+
+def check_address(url: str, what: str, example: str) -> None:
+    """Raise `InputError` unless `url` is the HTTP address of `what`, without anything secret in it.
+
+    Examples
+    --------
+    >>> check_address("me:secret@host", "a server", "http://host:6333")
+    Traceback (most recent call last):
+        ...
+    ragatouille_xm.errors.InputError: 'host' is not the address of a server: give one as http://host:6333.
+    """
+    shown = without_secrets(url)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # such as a port that is no number
+        usable = False
+    if not usable:
+        raise InputError(f"{shown!r} is not the address of {what}: give one as {example}.")
+    if shown != url:
+        raise InputError(
+            f"The address of {what} at {shown!r} has a user, a password or a query in it, which would not be sent. "
+            "Leave them out, and give the key as api_key=, or --api-key on the command line."
+        )
 
 
 class PidSequence:

@@ -20,7 +20,7 @@ from ragatouille_xm.index.base import PassageIndex
 from ragatouille_xm.types import Calibration, TokenVectors
 
 from . import strategies as some
-from .conftest import ENGINES, examples, opened
+from .conftest import ENGINES, EXACT_RANGES, TIES, examples, opened
 from .strategies import DIM, METADATA, UNUSUAL, assert_best, assert_search, everything, passage, plain, put, query
 
 EXACT = SearchConfig(exact=True)
@@ -102,8 +102,10 @@ def test_all_k_come_whenever_k_qualify(engine):
         assert_search(engine.index, query("q"), k, passages, engine.tolerance, {"even": True})
 
 
-def test_ties_go_to_the_smaller_pid(index):
+def test_ties_go_to_the_smaller_pid(engine):
     """Along an axis, similarities are exact in every precision, so these are real ties."""
+    engine.needs(TIES)
+    index = engine.index
     pids = [9, 3, 27, 1, 8, 4, 2, 30]
     axis = torch.zeros(len(pids), DIM)
     axis[:, 0] = 1
@@ -173,6 +175,8 @@ def test_filters_mean_what_they_mean_in_python_and_come_before_the_best_k(name):
     def check(parts, filters, k):
         passages = [passage(i, f"d{i % 3}", "", code, metadata) for i, (metadata, code) in enumerate(parts)]
         with opened(name) as engine:
+            if EXACT_RANGES in engine.not_kept and any(str(2**53 + 1) in str(p.metadata) for p in passages):
+                return
             put(engine.index, *passages)
             for i, written in enumerate(filters):
                 condition = parse_filter(written)

@@ -13,7 +13,7 @@ from ragatouille_xm.corpus.filters import parse_filter
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.types import TokenVectors
 
-from .conftest import ENGINES, opened
+from .conftest import ENGINES, TRANSACTIONS, opened
 from .strategies import DIM, METADATA, UNUSUAL, assert_search, encode, everything, passage, plain, put, query
 
 
@@ -59,6 +59,7 @@ def test_without_replace_the_rest_of_the_document_stays(index):
 
 
 def test_an_addition_counts_as_a_whole_at_its_end(engine):
+    engine.needs(TRANSACTIONS)
     index = engine.index
     put(index, passage(0, "a"), passage(1, "a"), passage(2, "b"))
     before = plain(everything(index))
@@ -77,6 +78,7 @@ def test_an_addition_counts_as_a_whole_at_its_end(engine):
 
 
 def test_an_addition_deletes_documents_in_the_same_commit(engine):
+    engine.needs(TRANSACTIONS)
     index = engine.index
     put(index, passage(0, "a"), passage(1, "a"), passage(2, "b"), passage(3, "c"))
     before = plain(everything(index))
@@ -95,6 +97,7 @@ def test_an_addition_deletes_documents_in_the_same_commit(engine):
 
 
 def test_an_addition_that_fails_changes_nothing(engine):
+    engine.needs(TRANSACTIONS)
     index = engine.index
     put(index, passage(0, "a"), passage(1, "b"))
     before = plain(everything(index))
@@ -113,7 +116,9 @@ def test_an_addition_that_fails_changes_nothing(engine):
     assert plain(everything(index)) == before
 
 
-def test_pids_grow_within_an_addition(index):
+def test_pids_grow_within_an_addition(engine):
+    engine.needs(TRANSACTIONS)
+    index = engine.index
     with pytest.raises(InputError, match="take pids from reserve"), index.writer() as addition:  # noqa: PT012
         addition.add(*encoded(passage(5)))
         addition.add(*encoded(passage(5)))

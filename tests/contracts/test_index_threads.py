@@ -6,12 +6,14 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from .conftest import TRANSACTIONS
 from .strategies import assert_search, everything, passage, put, query
 
 # --- Threads
 
 
 def test_searching_while_documents_are_replaced_sees_one_version_of_each(engine):
+    engine.needs(TRANSACTIONS)
     index = engine.index
     documents, versions = [f"d{i}" for i in range(4)], 7
     done = threading.Event()

@@ -57,7 +57,7 @@ ENGINES: dict[str, tuple[Callable[..., RAGPretrainedModel], float]] = {
     "int16": (local, 1e-2),
     "int8": (lambda rag, path: local(rag, path, storage="int8"), 0.1),
     "plaid": (plaid, 1e-3),
-    "cluster": (lambda rag, path: local(rag, path, index_url=QdrantClient(":memory:")), 1e-2),
+    "qdrant": (lambda rag, path: local(rag, path, index_url=QdrantClient(":memory:")), 1e-2),
 }
 
 

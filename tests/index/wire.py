@@ -36,21 +36,14 @@ ROUTES: dict[tuple[str, str], tuple[Any, Route]] = {
     ),
     ("POST", "points/scroll"): (models.ScrollRequest, lambda c, n, b: _scroll(c, n, b)),
     ("POST", "points/query"): (models.QueryRequest, lambda c, n, b: _query(c, n, b)),
+    ("POST", "facet"): (models.FacetRequest, lambda c, n, b: c.facet(n, key=b.key, limit=b.limit, exact=b.exact)),
     ("POST", "points/count"): (models.CountRequest, lambda c, n, b: c.count(n, count_filter=b.filter)),
     ("POST", "points/delete"): (models.FilterSelector, lambda c, n, b: c.delete(n, points_selector=b.filter)),
     ("POST", "points/payload"): (
         models.SetPayload,
         lambda c, n, b: c.set_payload(n, payload=b.payload, points=_selected(b)),
     ),
-    ("POST", "points/payload/delete"): (
-        models.DeletePayload,
-        lambda c, n, b: c.delete_payload(n, keys=b.keys, points=_selected(b)),
-    ),
     ("PUT", "points/vectors"): (models.UpdateVectors, lambda c, n, b: c.update_vectors(n, points=b.points)),
-    ("POST", "points/vectors/delete"): (
-        models.DeleteVectors,
-        lambda c, n, b: c.delete_vectors(n, vectors=b.vector, points=_selected(b)),
-    ),
 }
 
 
@@ -73,13 +66,20 @@ def _query(client: QdrantClient, name: str, body: Any) -> Any:
         prefetch = prefetch.model_copy(update={"query": prefetch.query.nearest})
     return client.query_points(
         name, query=nearest, using=body.using, prefetch=prefetch, query_filter=body.filter, limit=body.limit,
-        with_payload=body.with_payload,
+        with_payload=body.with_payload, with_vectors=body.with_vector or False,
     )  # fmt: skip
 
 
 def _create(client: QdrantClient, name: str, content: bytes) -> bool:
     body = models.CreateCollection.model_validate_json(content)
     return client.create_collection(name, vectors_config=body.vectors, sparse_vectors_config=body.sparse_vectors)
+
+
+def _vector_name(client: QdrantClient, name: str, vector: str, request: httpx.Request) -> Any:
+    if request.method == "DELETE":
+        return client.delete_vector_name(name, vector)
+    config = models.SparseVectorNameConfig.model_validate_json(request.content)
+    return client.create_vector_name(name, vector, config)
 
 
 def _plain(answer: Any) -> Any:
@@ -100,12 +100,13 @@ def served(key: str | None = None) -> httpx.MockTransport:
         name, rest = (parts[1], "/".join(parts[2:])) if parts[0] == "collections" and len(parts) > 1 else ("", "")
         with turn:
             try:
-                if name and not rest and name != "aliases":
-                    answer: Any = (
-                        _create(client, name, request.content)
-                        if request.method == "PUT"
-                        else client.delete_collection(name)
-                    )
+                if rest.startswith("vectors/"):
+                    answer: Any = _vector_name(client, name, rest.removeprefix("vectors/"), request)
+                elif name and not rest and name != "aliases":
+                    answer = {
+                        "PUT": lambda: _create(client, name, request.content),
+                        "DELETE": lambda: client.delete_collection(name),
+                    }[request.method]()
                 else:
                     model, route = ROUTES[request.method, rest or "/".join(parts)]
                     body = None if model is None else TypeAdapter(model).validate_json(request.content)

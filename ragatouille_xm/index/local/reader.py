@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ from ...config import SearchConfig
 from ...corpus.fields import Field
 from ...corpus.filters import Condition
 from ...errors import IndexDamagedError, InputError
-from ...types import Calibration, Hits, Passage, TokenVectors
+from ...types import Hits, Passage, TokenVectors
 from ..hits import query_rows, to_hits
 from ..lexical import NOTHING, HybridHits, PieceCounts, listed, to_hybrid_hits
-from ..meta import IndexMeta
+from ..meta import Described, IndexMeta
 from ..quantization.codebook import Codebook
 from ..validation import check_hybrid, check_search
 from .database import Database
@@ -38,7 +38,7 @@ T = TypeVar("T")
 LOAD_ATTEMPTS = 20  # while merges remove the files of the state that is being loaded
 
 
-class LocalReader:
+class LocalReader(Described):
     """Searches an index in a folder. Safe to use from many threads; each call reads the newest commit.
 
     Parameters
@@ -85,26 +85,6 @@ class LocalReader:
     def meta(self) -> IndexMeta:
         """What the index says of itself."""
         return self.state.meta
-
-    @property
-    def checkpoint(self) -> str:
-        """Name of the checkpoint that filled it."""
-        return self.meta.checkpoint
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """What `calibrate` kept last."""
-        return self.meta.calibration
-
-    @property
-    def first_pid(self) -> int:
-        """The first pid that was handed out when it was built from nothing."""
-        return self.meta.first_pid
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What the caller of `build` kept with it."""
-        return self.meta.settings
 
     @property
     def dim(self) -> int:

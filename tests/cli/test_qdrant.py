@@ -11,7 +11,8 @@ from typer.testing import Result
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import IndexFormatError, IndexNotFoundError, InputError, MissingExtraError
-from ragatouille_xm.index.cluster import client as cluster_client
+from ragatouille_xm.index.qdrant.index import STATE, STATE_ID
+from ragatouille_xm.index.qdrant.server import QdrantServer
 
 from .test_commands import error, good, records
 
@@ -25,11 +26,11 @@ def host(monkeypatch: pytest.MonkeyPatch) -> QdrantClient:
     client = QdrantClient(":memory:")
     asked: list[tuple[str, str | None]] = []
 
-    def connected(url: str, api_key: str | None, config: object) -> QdrantClient:
+    def connected(self: QdrantServer, url: str, api_key: str | None) -> QdrantClient:
         asked.append((url, api_key))
         return client
 
-    monkeypatch.setattr(cluster_client, "_connected", connected)
+    monkeypatch.setattr(QdrantServer, "_connected", connected)
     monkeypatch.setattr(client, "close", lambda: None)
     client.asked = asked
     return client
@@ -55,7 +56,7 @@ def test_push_and_pull(run: Run, root: Path, host: QdrantClient, tmp_path: Path)
         assert "S3CRET" not in refused.output + refused.stderr
 
 
-def test_the_facade_over_a_cluster(checkpoint: Path, host: QdrantClient, tmp_path: Path) -> None:
+def test_the_facade_over_qdrant(checkpoint: Path, host: QdrantClient, tmp_path: Path) -> None:
     model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0, index_root=str(tmp_path))
     options = {"index_name": "news", "index_url": URL, "api_key": "secret"}
     model.index(["The library opens.", "Le livre est ici."], ["a", "b"], [{"n": 1}, {"n": 2}], **options)
@@ -81,7 +82,7 @@ def test_the_facade_over_a_cluster(checkpoint: Path, host: QdrantClient, tmp_pat
     assert [r["document_id"] for r in model.search("library")] == ["f"]
 
 
-def test_a_build_in_a_cluster_is_resumed(checkpoint: Path, host: QdrantClient, monkeypatch) -> None:
+def test_a_build_in_qdrant_is_resumed(checkpoint: Path, host: QdrantClient, monkeypatch) -> None:
     monkeypatch.setattr("ragatouille_xm.indexing.DOCUMENT_BATCH", 2)
     model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0)
     texts, ids = [f"Text number {i}." for i in range(6)], [str(i) for i in range(6)]
@@ -109,7 +110,9 @@ def test_what_the_facade_refuses(checkpoint: Path, host: QdrantClient, tmp_path:
         RAGPretrainedModel.from_index("nothing", verbose=0, index_url=URL)
     model.index(["x"], ["x"], index_name="news", index_url=URL)
     name = host.get_aliases().aliases[0].collection_name
-    host.set_payload(name, {"fingerprint": "another"}, points=[0])
+    [point] = host.retrieve(name, ids=[STATE_ID])
+    other = point.payload[STATE].replace(model.encoder.checkpoint.fingerprint, "another")
+    host.set_payload(name, {STATE: other}, points=[STATE_ID])
     with pytest.raises(IndexFormatError, match="was filled by the checkpoint"):
         RAGPretrainedModel.from_index("news", verbose=0, index_url=URL)
 
@@ -118,7 +121,7 @@ def test_without_the_client(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -
     import sys
 
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    for name in ("ragatouille_xm.index.cluster", "ragatouille_xm.index.cluster.client"):
+    for name in ("ragatouille_xm.index.qdrant", "ragatouille_xm.index.qdrant.server"):
         monkeypatch.delitem(sys.modules, name)
     model = RAGPretrainedModel.from_pretrained(checkpoint, verbose=0)
     with pytest.raises(MissingExtraError, match=r'pip install "ragatouille-xm\[qdrant\]"'):

@@ -1,8 +1,0 @@
-"""The index in a Qdrant cluster. Importing it raises `MissingExtraError` if qdrant-client is not installed."""
-
-from ...errors import MissingExtraError
-
-try:
-    import qdrant_client  # noqa: F401
-except ImportError as error:
-    raise MissingExtraError("An index in a Qdrant cluster", "qdrant") from error
