@@ -9,7 +9,7 @@ from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from .catalog import IndexCatalog, checkpoint_of, connect, open_in_cluster, open_index, optimize_passages
+from .catalog import IndexCatalog, checkpoint_of, open_index, optimize_passages
 from .config import DEFAULT_ROOT, LANGUAGE_WEIGHT, LEXICAL_WEIGHT, ClusterConfig, SearchConfig
 from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
@@ -18,6 +18,7 @@ from .encoder import Devices, Encoder
 from .errors import InputError, MissingExtraError
 from .files import absolute, without_secrets
 from .in_memory import EncodedDocuments, explain, rerank
+from .index.servers import IndexServer, connect
 from .indexing import Indexer
 from .queries import list_of_queries, with_ids
 from .results import Results, unwrap_single
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
     from .evidence import Evidence
-    from .index.cluster.client import Cluster
     from .text.detect import LanguageDetector
 
 OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colbert-ai's
@@ -178,7 +178,7 @@ class RAGPretrainedModel(Searchable):
             For a colbert-ai folder: the language of all passages, by default that of the checkpoint's default adapter;
             and the texts (a list, or a ``.tsv`` or ``.json`` file), if the folder has none.
         index_url, api_key, cluster : optional
-            Open the index named `index_path` in the Qdrant cluster at ``"http://host:6333"``: see `index`.
+            Open the index named `index_path` in a server: see `index`.
 
         Raises
         ------
@@ -191,7 +191,7 @@ class RAGPretrainedModel(Searchable):
         """
         check_index_path(index_path)
         path, place = absolute(index_path), connect(index_url, api_key, cluster)
-        index = open_index(path, collection) if place is None else open_in_cluster(place, str(index_path))
+        index = open_index(path, collection) if place is None else place.open(str(index_path))
         try:
             model = cls.from_pretrained(
                 checkpoint_of(index, checkpoint),
@@ -204,7 +204,7 @@ class RAGPretrainedModel(Searchable):
                 quantize=quantize,
                 search_device=search_device,
             )
-            model.catalog.register(path.name, index, language)
+            model.catalog.register(path.name, index, language, place)
         except BaseException:
             index.close()
             raise
@@ -274,18 +274,18 @@ class RAGPretrainedModel(Searchable):
             2 keeps half of a passage's token vectors, 3 a third: similar ones are merged into their mean. Documents
             that are added later are pooled alike. ``docs/guide/storage.md`` has what it costs.
         lexical : bool
-            Keep the pieces of the texts, for ``search(hybrid=True)``. An index in a cluster has none.
+            Keep the pieces of the texts, for ``search(hybrid=True)``. An index in Qdrant has none.
         index_url : str or qdrant_client.QdrantClient, optional
-            Keep the index in the Qdrant cluster at ``"http://host:6333"``.
+            Keep the index in PostgreSQL, ``"postgresql://user@host/database"``, or in Qdrant, ``"http://host:6333"``.
         api_key : str, optional
-            Key of the cluster.
+            Key of Qdrant.
         cluster : ClusterConfig, optional
             Shards, replicas and more: see `ragatouille_xm.config.ClusterConfig`.
 
         Returns
         -------
         str
-            The index's folder, as an absolute path, or its address in the cluster.
+            The index's folder, as an absolute path, or its address in the server.
 
         Raises
         ------
@@ -306,11 +306,12 @@ class RAGPretrainedModel(Searchable):
             if overwrite_index == "reuse":
                 return self._reuse(name, place)
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
+        lexical = lexical and (place is None or place.lexical)
         length = simplified(max_document_length)
         options = SplitOptions(length, split_documents, document_splitter_fn, preprocessing_fn)
-        path = self.catalog.build(
+        return self.catalog.build(
             name,
-            self._indexer(options, simplified(pooling), bsize, length_hint(texts), lexical and place is None),
+            self._indexer(options, simplified(pooling), bsize, length_hint(texts), lexical),
             self._read(texts, ids, document_metadatas, languages),
             place,
             storage=storage,
@@ -318,16 +319,14 @@ class RAGPretrainedModel(Searchable):
             resume=overwrite_index == "resume",
             keep=ids is not None,  # a build is resumed by the ids of its documents
         )
-        return str(path)
 
-    def _reuse(self, name: str, place: Cluster | None) -> str:
-        """Make an existing index the current one; return its folder, or its address in the cluster."""
-        if place is not None:
-            index = open_in_cluster(place, name)
-            self.catalog.register(name, index)
-            return index.folder
-        self.catalog.get(name)
-        return str(self.catalog.path(name))
+    def _reuse(self, name: str, place: IndexServer | None) -> str:
+        """Make an existing index the current one; return its folder, or its address."""
+        if place is None:
+            self.catalog.get(name)
+        else:
+            self.catalog.register(name, place.open(name), server=place)
+        return self.catalog.place(name)
 
     def add_to_index(
         self,

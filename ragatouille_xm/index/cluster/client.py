@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
@@ -19,6 +19,10 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 from ...config import ClusterConfig
 from ...errors import ClusterError, IndexNotFoundError, InputError
 from ...files import without_secrets
+
+if TYPE_CHECKING:
+    from ..base import IndexBuild
+    from .index import ClusterIndex
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +65,26 @@ class Cluster:
         self.local = isinstance(inner, QdrantLocal)
         self.url: str = url.rstrip("/") if isinstance(url, str) else inner.location if self.local else inner.rest_uri
         self._one_at_a_time: AbstractContextManager[Any] = threading.RLock() if self.local else nullcontext()
+
+    lexical = False
+
+    def names(self) -> Collection[str]:
+        """Return the names of its indexes."""
+        return self.aliases().keys()
+
+    def open(self, name: str) -> ClusterIndex:
+        """Open an index."""
+        from .index import ClusterIndex
+
+        return ClusterIndex.open(self, name)
+
+    def build(
+        self, name: str, *, keep: bool = True, lexical: bool = False, **description: Any
+    ) -> AbstractContextManager[IndexBuild]:
+        """Build an index, which keeps what it has for another build with `resume`, and has no pieces."""
+        from .build import build
+
+        return build(self, name, **description)
 
     def call(self, operation: str, **arguments: Any) -> Any:
         """Call a method of the client, again if it fails for the moment; repeating it must be harmless.

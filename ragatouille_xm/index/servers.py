@@ -1,0 +1,68 @@
+"""Servers that keep indexes by name: which one an address means."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..config import ClusterConfig
+from ..errors import InputError
+from .base import IndexBuild
+from .local.index import LocalIndex
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+    from .cluster.index import ClusterIndex
+
+
+class IndexServer(Protocol):
+    """Keeps indexes by name."""
+
+    @property
+    def url(self) -> str:
+        """Its address, without secrets."""
+        ...
+
+    @property
+    def lexical(self) -> bool:
+        """Whether its indexes can keep the pieces of passages."""
+        ...
+
+    def names(self) -> Collection[str]:
+        """Return the names of its indexes."""
+        ...
+
+    def open(self, name: str) -> LocalIndex | ClusterIndex:
+        """Open an index. Raise `IndexNotFoundError` if there is none of that name."""
+        ...
+
+    def build(self, name: str, **description: Any) -> AbstractContextManager[IndexBuild]:
+        """Build an index from nothing, in the place of the one that may be there, all or nothing."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Closing twice is allowed."""
+        ...
+
+
+def connect(
+    url: str | QdrantClient | None, api_key: str | None = None, config: ClusterConfig | None = None
+) -> IndexServer | None:
+    """Return the server that the user names, or nothing if there is none.
+
+    Raises
+    ------
+    InputError
+        If `url` is no address, or the rest is given without it or does not go with it.
+    MissingExtraError
+        If the package that speaks to it is not installed.
+    """
+    if url is None:
+        if api_key is not None or config is not None:
+            raise InputError("api_key= and cluster= say how to speak to a cluster: give index_url= as well.")
+        return None
+    from .cluster.client import Cluster
+
+    return Cluster(url, api_key, config or ClusterConfig())
