@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .cluster.index import ClusterIndex
 
+POSTGRES = ("postgresql://", "postgres://")
+
 
 class IndexServer(Protocol):
     """Keeps indexes by name."""
@@ -63,6 +65,12 @@ def connect(
         if api_key is not None or config is not None:
             raise InputError("api_key= and cluster= say how to speak to a cluster: give index_url= as well.")
         return None
+    if isinstance(url, str) and url.startswith(POSTGRES):
+        if api_key is not None or config is not None:
+            raise InputError("api_key= and cluster= are for Qdrant. What PostgreSQL needs goes into its URL.")
+        from .postgres.server import PostgresServer
+
+        return PostgresServer(url)
     from .cluster.client import Cluster
 
     return Cluster(url, api_key, config or ClusterConfig())

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from uuid import uuid4
 
 import pytest
@@ -26,6 +27,7 @@ from ragatouille_xm.index.local.index import LocalIndex
 
 from ..index.scratch import scratch
 from ..index.wire import served
+from ..postgres.servers import binaries, shared
 from .strategies import DIM
 
 
@@ -86,6 +88,23 @@ def cluster(client: QdrantClient) -> Iterator[Engine]:
         client.delete_collection(cluster.aliases()[name])
 
 
+@contextmanager
+def postgres() -> Iterator[Engine]:
+    from ragatouille_xm.index.postgres.server import PostgresServer
+
+    server, name = PostgresServer(shared().url()), f"contract-{uuid4().hex}"
+
+    def create() -> PassageIndex:
+        with server.build(name, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}):
+            pass
+        return server.open(name)
+
+    with scratch() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAGATOUILLE_XM_CACHE", str(folder))
+        yield Engine(create, 1e-3, lambda: server.open(name))
+    server.close()
+
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
@@ -99,6 +118,8 @@ ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "cluster": lambda: cluster(QdrantClient(":memory:")),
     "cluster-http": lambda: cluster(QdrantClient("http://host:6333", check_compatibility=False, transport=served())),
 }
+if binaries() is not None and find_spec("psycopg") is not None:
+    ENGINES["postgres"] = postgres
 if "QDRANT_URL" in os.environ:  # a real server
     ENGINES["server"] = lambda: cluster(
         QdrantClient(url=os.environ["QDRANT_URL"], api_key=os.environ.get("QDRANT_API_KEY"), timeout=20)
@@ -113,6 +134,7 @@ SLOW = {
     "local-gpu-int8",
     "local-gpu-int4",
     "cluster-http",
+    "postgres",
     "server",
 }  # a write waits for the disk, or goes through JSON
 

@@ -1,0 +1,275 @@
+"""A PostgreSQL server that keeps indexes: connections, and the failures of a server in our own words."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ...errors import ClusterError, IndexLockedError, IndexNotFoundError, InputError
+from ..base import IndexBuild
+from ..local.index import LocalIndex
+from .schema import SCHEMA_LOCK, Connection, has_tables, make_tables
+
+PATIENCE = 2.0  # seconds: two short commits wait for each other, nobody waits for a build
+IDLE_CONNECTIONS = 16
+LIVELY: dict[str, Any] = {  # notices within half a minute that the other side has gone, unless the address says other
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "application_name": "ragatouille-xm",
+    "client_encoding": "UTF8",
+}
+WATCHED = """
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = 30000; SET idle_session_timeout = 0
+"""  # the server does, too: the lock of a machine that is cut off ends
+RIGHTS = "docs/guide/postgresql.md has the rights that readers and writers need"
+
+
+class PostgresServer:
+    """Indexes in a database of a PostgreSQL server. Safe to use from many threads.
+
+    Implements `ragatouille_xm.index.servers.IndexServer`.
+
+    Parameters
+    ----------
+    url : str
+        ``"postgresql://user@host/database"``, with any parameter of libpq's; what is not in it, such as the password,
+        is taken from its environment variables and files.
+
+    Raises
+    ------
+    InputError
+        If `url` is no such address.
+
+    Examples
+    --------
+    >>> PostgresServer("postgresql://me:secret@db.example:5433/texts?sslmode=verify-full").url
+    'postgresql://db.example:5433/texts'
+    """
+
+    lexical = True
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.Error:
+            raise InputError(
+                "index_url= is not an address of PostgreSQL's: give postgresql://user@host/database, with %XX for "
+                "special characters in a password."
+            ) from None  # its message quotes parts of the address, which may be the password's
+        self._parameters = LIVELY | given
+        self.url = _shown(given)
+        self._secrets = [str(given[name]) for name in ("password", "sslpassword") if given.get(name)]
+        self._start()
+
+    def __repr__(self) -> str:
+        return f"PostgresServer({self.url!r})"
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._idle: deque[Connection] = deque()
+
+    # ---- indexes
+
+    def names(self) -> Collection[str]:
+        """Return the names of its indexes.
+
+        Raises
+        ------
+        ClusterError
+            If the server cannot be reached, refuses, or fails.
+        """
+        with self.session() as session:
+            if not has_tables(session):
+                return []
+            sql = "SELECT name FROM ragatouille_xm.state WHERE content IS NOT NULL ORDER BY name"
+            return [name for (name,) in session.execute(sql)]
+
+    def open(self, name: str) -> LocalIndex:
+        """Open an index, for searching, and for writing if the role may.
+
+        Raises
+        ------
+        IndexNotFoundError, IndexDamagedError, IndexFormatError, ClusterError
+            If there is no usable index of that name.
+        """
+        from .replica import open_replica
+
+        if name not in (names := self.names()):
+            there = f"There are: {', '.join(names)}" if names else "There are none"
+            raise IndexNotFoundError(f"There is no index {name!r} at {self.url}. {there}.")
+        return open_replica(self, name)
+
+    def build(self, name: str, **description: Any) -> AbstractContextManager[IndexBuild]:
+        """Build an index from nothing, in the place of the one that may be there, all or nothing.
+
+        Parameters as for `ragatouille_xm.index.local.index.LocalIndex.build`.
+
+        Raises
+        ------
+        InputError, IndexLockedError, StorageError
+            As there.
+        ClusterError
+            If the server cannot be reached, refuses, or fails.
+        """
+        from .building import build
+
+        return build(self, name, **description)
+
+    def register(self, name: str) -> int:
+        """Return the id of an index; one that is not there yet gets it, and nothing else."""
+        with self.session() as session:
+            make_tables(session, self.url)
+            row = "(name, serial, token) VALUES (%s, 0, '') ON CONFLICT (name) DO NOTHING"
+            session.execute(f"INSERT INTO ragatouille_xm.state {row}", [name])
+            return self._id(session, name)
+
+    def find(self, name: str) -> tuple[str, int]:
+        """Return what tells this database from any other, and the id of an index."""
+        with self.session() as session:
+            [database] = session.execute("SELECT id::text FROM ragatouille_xm.server").fetchone() or ("",)
+            return database, self._id(session, name)
+
+    def _id(self, session: Connection, name: str) -> int:
+        found = session.execute("SELECT id FROM ragatouille_xm.state WHERE name = %s", [name]).fetchone()
+        if found is None:
+            raise IndexNotFoundError(f"There is no index {name!r} at {self.url}.")
+        return int(found[0])
+
+    # ---- sessions
+
+    def ask(self, sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+        """Return the row that a query finds, over a connection that is kept; a broken one is replaced once."""
+        self._check_process()
+        with self.failures():
+            while True:
+                kept = self._borrow()
+                connection = kept or self._connect()
+                try:
+                    found = connection.execute(sql, parameters).fetchone()
+                except BaseException as error:
+                    connection.close()
+                    if kept is None or not isinstance(error, psycopg.OperationalError):
+                        raise
+                    continue  # the server was started again, maybe
+                self._give_back(connection)
+                return found
+
+    def _borrow(self) -> Connection | None:
+        with suppress(IndexError):
+            return self._idle.pop()
+        return None
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """Lend a connection, in which each command is a transaction unless it says otherwise.
+
+        Raises
+        ------
+        ClusterError
+            If the server cannot be reached, refuses, or fails.
+        """
+        with self.failures():
+            connection = self._alive()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._give_back(connection)
+
+    @contextmanager
+    def writing(self, index: int, patience: float = PATIENCE) -> Iterator[Connection]:
+        """Lend a connection that holds the right to write to an index. The right ends with it, however it ends.
+
+        Raises
+        ------
+        IndexLockedError
+            If somebody else keeps it.
+        ClusterError
+            If the server cannot be reached, refuses, or fails.
+        """
+        with self.session() as session:
+            session.execute(WATCHED)
+            give_up = time.monotonic() + patience
+            while session.execute("SELECT pg_try_advisory_lock(%s, %s)", [SCHEMA_LOCK, index]).fetchone() != (True,):
+                if time.monotonic() > give_up:
+                    raise IndexLockedError(
+                        f"The index at {self.url} is being written to by another process. It can be searched "
+                        "meanwhile; write when the other is done."
+                    )
+                time.sleep(0.02)
+            yield session
+            try:
+                session.execute("SELECT pg_advisory_unlock(%s, %s)", [SCHEMA_LOCK, index])
+            except psycopg.Error:  # what was committed stays so
+                session.close()
+
+    def _alive(self) -> Connection:
+        """Return a connection that was kept, if it still answers, or a new one."""
+        self._check_process()
+        while kept := self._borrow():
+            try:
+                kept.execute("")
+                return kept
+            except psycopg.Error:
+                kept.close()
+        return self._connect()
+
+    def _connect(self) -> Connection:
+        return psycopg.connect(**self._parameters, autocommit=True)
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.closed or len(self._idle) >= IDLE_CONNECTIONS:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():  # connections of the parent are left alone: psycopg does not close them here
+            self._start()
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Raise what psycopg says as an error of our own, in one sentence without secrets."""
+        try:
+            yield
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise ClusterError(f"{self.url} refuses: {self._reason(error)}; {RIGHTS}.") from None
+        except psycopg.OperationalError as error:
+            raise ClusterError(f"{self.url} cannot be reached, or broke off: {self._reason(error)}.") from None
+        except psycopg.Error as error:
+            raise ClusterError(f"{self.url} has failed: {self._reason(error)}.") from None
+
+    def _reason(self, error: psycopg.Error) -> str:
+        reason = " ".join((error.diag.message_primary or str(error)).split()).rstrip(".")
+        for secret in self._secrets:
+            reason = reason.replace(secret, "***")
+        return reason
+
+    def close(self) -> None:
+        """Release connections. Closing twice is allowed; they open again when they are used."""
+        self._check_process()
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _shown(given: dict[str, Any]) -> str:
+    """Return the address without secrets."""
+    host = given.get("host") or os.environ.get("PGHOST") or "localhost"
+    port = given.get("port") or os.environ.get("PGPORT")
+    hosts = str(host).split(",")
+    ports = str(port).split(",") if port else []
+    places = [f"{each}:{ports[min(i, len(ports) - 1)]}" if ports else each for i, each in enumerate(hosts)]
+    database = given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user") or ""
+    return f"postgresql://{','.join(places)}/{database}"
