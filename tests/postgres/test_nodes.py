@@ -112,16 +112,14 @@ def test_a_build_replaces_the_index_for_everybody_at_once(node, name, postgres: 
 def test_a_build_that_fails_leaves_the_index_and_is_resumed(name, node, monkeypatch):
     server = node(0)._database.server
     put(node(0), passage(0, "old"))
-    with (
-        pytest.raises(KeyboardInterrupt) as raised,
-        server.build(name, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}) as build,
-    ):
+    description = {"dim": DIM, "checkpoint": "tiny", "fingerprint": "0", "settings": {}}
+    with pytest.raises(KeyboardInterrupt) as raised, server.build(name, **description) as build:  # noqa: PT012
         build.add([passage(1, "a")], encode([passage(1)]))
         raise KeyboardInterrupt
     assert "Continue it" in raised.value.__notes__[0]
     assert [p.document_id for p in everything(node(1))] == ["old"]
     monkeypatch.setenv("RAGATOUILLE_XM_CACHE", str(node(0).folder.parents[1]))
-    with server.build(name, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}, resume=True) as build:
+    with server.build(name, **description, resume=True) as build:
         assert list(build.document_ids()) == ["a"]
         build.add([passage(2, "b")], encode([passage(2)]))
     assert [p.document_id for p in everything(node(1))] == ["a", "b"]

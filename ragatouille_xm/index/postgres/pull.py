@@ -79,7 +79,7 @@ def pull(session: Connection, index: int, sqlite: sqlite3.Connection, folder: Pa
 
 def removed() -> IndexNotFoundError:
     """Return the error for an index that was open and is no longer there."""
-    return IndexNotFoundError("The index was removed from the server. Open it again if it is there anew.")
+    return IndexNotFoundError("The index was removed from the server. If there is another one of that name, open it.")
 
 
 def _files(sqlite: sqlite3.Connection) -> Mapping[str, FileMeta]:

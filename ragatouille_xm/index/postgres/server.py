@@ -62,6 +62,8 @@ class PostgresServer:
     def __init__(self, url: str) -> None:
         try:
             given = conninfo_to_dict(url)
+            if not all(port.isdecimal() for port in str(given.get("port") or 0).split(",")):
+                raise psycopg.ProgrammingError  # libpq says so once it connects, and quotes it
         except psycopg.Error:
             raise InputError(
                 "index_url= is not an address of PostgreSQL's: give postgresql://user@host/database, with %XX for "
