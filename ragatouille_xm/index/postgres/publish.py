@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -105,11 +105,9 @@ def _upload(session: Connection, index: int, folder: Path, names: Iterable[str])
     """Send files. Each is there as a whole or not at all, and counts once a commit names it."""
     session.execute("SET synchronous_commit = off")  # that commit waits for all that was written before
     for name in names:
-        columns = "COPY ragatouille_xm.block (id, file, number, data) FROM STDIN (FORMAT BINARY)"
-        with open_regular(folder / name) as content, session.cursor().copy(columns) as copy:
-            copy.set_types(["int4", "text", "int4", "bytea"])
-            for number, block in enumerate(blocks_of(content, BLOCK)):
-                copy.write_row((index, name, number, block))
+        with open_regular(folder / name) as content, session.transaction(), session.cursor() as cursor:
+            blocks = ((index, name, number, block) for number, block in enumerate(blocks_of(content, BLOCK)))
+            cursor.executemany("INSERT INTO ragatouille_xm.block VALUES (%s, %s, %s, %b)", blocks)
     session.execute("RESET synchronous_commit")
 
 
@@ -184,7 +182,7 @@ def publish(
 
 def _replace_rows(
     session: Connection, index: int, sqlite: sqlite3.Connection, table: str, touched: list[int] | None, serial: int
-) -> set[int]:
+) -> set[object]:
     """Put rows of SQLite, those touched or all, in the place of the server's; return the keys of those touched here."""
     key, columns = COLUMNS[table][0], ", ".join(COLUMNS[table])
     server_key = server_columns(table).partition(",")[0]
@@ -198,11 +196,16 @@ def _replace_rows(
         rows = sqlite.execute(
             f"SELECT {columns} FROM {table} WHERE {key} IN (SELECT key FROM touched_{table}) ORDER BY {key}"
         )
-    there = set()
-    into = f"COPY ragatouille_xm.{table} (id, serial, {server_columns(table)}) FROM STDIN"
-    with session.cursor().copy(into) as copy:
+    there: set[object] = set()
+
+    def sent() -> Iterator[tuple[object, ...]]:
         for row in rows:
-            copy.write_row((index, serial, *to_server(table, row)))
-            if touched is not None:
-                there.add(int(str(row[0])))
+            there.add(row[0])
+            yield index, serial, *to_server(table, row)
+
+    marks = ", ".join(["%s"] * (len(COLUMNS[table]) + 2))
+    with session.cursor() as cursor:  # row-level security admits no COPY
+        cursor.executemany(
+            f"INSERT INTO ragatouille_xm.{table} (id, serial, {server_columns(table)}) VALUES ({marks})", sent()
+        )
     return there

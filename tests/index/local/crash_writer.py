@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -288,26 +289,34 @@ def fill(build: Any, texts: dict[str, list[str]]) -> Documents:
 class Nursery:
     """Starts writers, one at a time, from a process that has imported everything."""
 
-    def __init__(self, folder: Path, place: str | None = None) -> None:
+    def __init__(self, folder: Path, place: str | None = None, inside: Sequence[str] = ()) -> None:
         self.folder = folder
         self.journal = folder.parent / "journal"
         self._child: int | None = None
-        place = place or str(folder)
-        with build_at(place):
-            pass
+        self._place = place = place or str(folder)
+        if not inside:
+            with build_at(place):
+                pass
         self._process = subprocess.Popen(
-            [sys.executable, __file__, place, str(self.journal)],
+            [*inside, sys.executable, __file__, str(self.journal)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(Path(ragatouille_xm.__file__).parents[1])},
         )
+
+    def at(self, place: str) -> Nursery:
+        """Have the next writers find the index elsewhere."""
+        self._place = place
+        return self
 
     def start(self, seed: int, held: Documents, actions: dict[str, int] = ACTIONS) -> None:
         """Start a writer; return when it has begun to write."""
         self.journal.write_bytes(b"")
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"seed": seed, "held": held, "actions": actions}).encode() + b"\n")
+        self._process.stdin.write(
+            json.dumps({"place": self._place, "seed": seed, "held": held, "actions": actions}).encode() + b"\n"
+        )
         self._process.stdin.flush()
         self._child = int(self._process.stdout.readline())
         give_up = time.monotonic() + 60
@@ -339,14 +348,14 @@ def main() -> None:
     torch.set_num_threads(1)
     for module, name, value in LIMITS:
         setattr(module, name, value)
-    place, journal = sys.argv[1], Path(sys.argv[2])
+    journal = Path(sys.argv[1])
     for line in sys.stdin:
         task = json.loads(line)
         child = os.fork()
         if not child:
             writer = None
             try:
-                writer = Writer(place, journal, **task)
+                writer = Writer(journal=journal, **task)
                 while True:
                     writer.step()
             except BaseException as error:
