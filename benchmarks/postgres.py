@@ -90,7 +90,7 @@ def verdict(found: Any, entries: list[dict[str, Any]], held: Any, counts: Counte
         counts[re.sub(r"postgresql://\S+", "…", said)[:90]] += 1
 
 
-def kills(folder: Path, rounds: int) -> dict[str, Any]:
+def kills(folder: Path, rounds: int, until: float) -> dict[str, Any]:
     chance, counts = random.Random(1), Counter[str]()
     with running() as server, machine(folder, "writer"):
         place = f"{server.url()}#kills"
@@ -115,11 +115,13 @@ def kills(folder: Path, rounds: int) -> dict[str, Any]:
             held = found
             if number % 20 == 19:
                 print(number + 1, dict(counts), flush=True)
+            if time.monotonic() > until:
+                break
         nursery.stop()
-    return {"rounds": rounds, "outcomes": dict(counts)}
+    return {"rounds": number + 1, "outcomes": dict(counts)}
 
 
-def failovers(folder: Path, rounds: int) -> dict[str, Any]:
+def failovers(folder: Path, rounds: int, until: float) -> dict[str, Any]:
     chance, counts = random.Random(2), Counter[str]()
     waits: list[float] = []
     nursery: writer.Nursery | None = None
@@ -155,12 +157,14 @@ def failovers(folder: Path, rounds: int) -> dict[str, Any]:
                 held = found
                 if number % 5 == 4:
                     print(number + 1, dict(counts), flush=True)
+                if time.monotonic() > until:
+                    break
         finally:
             if nursery:
                 nursery.stop()
             primary.remove()
             standby.remove()
-    return {"rounds": rounds, "outcomes": dict(counts), "promotion_s": round(statistics.median(waits), 2)}
+    return {"rounds": number + 1, "outcomes": dict(counts), "promotion_s": round(statistics.median(waits), 2)}
 
 
 def stand_by(primary: Server) -> Server:
@@ -178,7 +182,7 @@ def stand_by(primary: Server) -> Server:
 HOSTS = {"xm-writer": "10.77.0.1", "xm-reader": "10.77.0.2"}
 
 
-def hosts(folder: Path, searches: int) -> dict[str, Any]:
+def hosts(folder: Path, searches: int, until: float) -> dict[str, Any]:
     """Two network namespaces that a pair of virtual interfaces joins: one has the server and a writer, one reads."""
     ip = lambda *words: subprocess.run(["ip", *words], check=True)  # noqa: E731
     for name in HOSTS:
@@ -227,14 +231,13 @@ def read(place: str, searches: int) -> dict[str, Any]:
         query = writer.vectors_of(f"query {chance.random()}")[None]
         hits = index.search(query, 10)
         commits.add(index.meta.state)
-        for pid, score in zip(hits.pids[0].tolist(), hits.scores[0].tolist(), strict=True):
-            if pid < 0:
-                continue
-            try:
-                [passage] = index.fetch([pid])
-            except KeyError:
-                counts["deleted between search and fetch"] += 1
-                continue
+        pids = [pid for pid in hits.pids[0].tolist() if pid >= 0]
+        try:
+            passages = index.fetch(pids)
+        except KeyError:
+            counts["searches with a hit that was deleted before it was fetched"] += 1
+            continue
+        for passage, score in zip(passages, hits.scores[0].tolist(), strict=False):
             expected = float((query[0] @ writer.vectors_of(passage.text).T).amax(1).sum())
             right = abs(score - expected) < 0.01 and re.fullmatch(r"d\d+ \S+ \d", passage.text)
             counts["right" if right else "WRONG"] += 1
@@ -245,7 +248,7 @@ def read(place: str, searches: int) -> dict[str, Any]:
 # ---- speed
 
 
-def speed(folder: Path, passages: int) -> dict[str, Any]:
+def speed(folder: Path, passages: int, until: float) -> dict[str, Any]:
     with running() as server, machine(folder, "first"):
         postgres = PostgresServer(server.url())
         start = time.monotonic()
@@ -360,6 +363,16 @@ def watch(url: str, cache: str, connection: Any, changes: int) -> None:
         connection.send(time.monotonic())
 
 
+def machine_info() -> dict[str, Any]:
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": 1,
+        "torch": torch.__version__,
+    }
+
+
 TASKS = {"kills": kills, "failovers": failovers, "hosts": hosts, "speed": speed}
 
 
@@ -367,6 +380,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", help="kills=N, failovers=N, hosts=N, speed=N")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "postgres.json")
+    parser.add_argument("--minutes", type=float, default=1e6, help="for each task: kills and failovers end then")
     parser.add_argument("--place", help=argparse.SUPPRESS)
     parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--read", type=int, help=argparse.SUPPRESS)
@@ -385,11 +399,12 @@ def main() -> None:
         name, _, size = task.partition("=")
         with tempfile.TemporaryDirectory(dir="/dev/shm", ignore_cleanup_errors=True) as folder:
             start = time.monotonic()
-            result = TASKS[name](Path(folder), int(size)) | {"took_s": round(time.monotonic() - start)}
+            result = TASKS[name](Path(folder), int(size), start + 60 * arguments.minutes)
+            result["took_s"] = round(time.monotonic() - start)
         kept = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
         home = binaries()
         version = subprocess.run([home / "postgres", "-V"], capture_output=True, text=True, check=True).stdout.strip()
-        kept |= {name: result, "machine": f"{platform.machine()}, {os.cpu_count()} cores", "server": version}
+        kept |= {name: result, "machine": machine_info(), "server": version}
         arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
         print(name, json.dumps(result), flush=True)
 

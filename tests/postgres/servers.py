@@ -18,7 +18,12 @@ from tempfile import mkdtemp
 
 NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 PASSWORD = "s3cret-Passwort"
-FAST = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "60"}  # nobody pulls the plug of a test
+FAST = {
+    "fsync": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "60",
+    "dynamic_shared_memory_type": "mmap",
+}  # nobody pulls the plug of a test
 
 
 @cache

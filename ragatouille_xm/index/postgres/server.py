@@ -108,8 +108,9 @@ class PostgresServer:
         from .replica import open_replica
 
         if name not in (names := self.names()):
-            there = f"There are: {', '.join(names)}" if names else "There are none"
-            raise IndexNotFoundError(f"There is no index {name!r} at {self.url}. {there}.")
+            raise IndexNotFoundError(
+                f"There is no index {name!r} at {self.url}. There are: {', '.join(names) or 'none'}."
+            )
         return open_replica(self, name)
 
     def build(self, name: str, **description: Any) -> AbstractContextManager[IndexBuild]:
@@ -134,19 +135,15 @@ class PostgresServer:
             make_tables(session, self.url)
             row = "(name, serial, token) VALUES (%s, 0, '') ON CONFLICT (name) DO NOTHING"
             session.execute(f"INSERT INTO ragatouille_xm.state {row}", [name])
-            return self._id(session, name)
+        return self.find(name)[1]
 
     def find(self, name: str) -> tuple[str, int]:
         """Return what tells this database from any other, and the id of an index."""
-        with self.session() as session:
-            [database] = session.execute("SELECT id::text FROM ragatouille_xm.server").fetchone() or ("",)
-            return database, self._id(session, name)
-
-    def _id(self, session: Connection, name: str) -> int:
-        found = session.execute("SELECT id FROM ragatouille_xm.state WHERE name = %s", [name]).fetchone()
+        sql = "SELECT server.id::text, state.id FROM ragatouille_xm.server, ragatouille_xm.state WHERE name = %s"
+        found = self.ask(sql, [name])
         if found is None:
             raise IndexNotFoundError(f"There is no index {name!r} at {self.url}.")
-        return int(found[0])
+        return found[0], found[1]
 
     # ---- sessions
 
@@ -181,8 +178,9 @@ class PostgresServer:
         ClusterError
             If the server cannot be reached, refuses, or fails.
         """
+        self.ask("SELECT 1", [])  # of the connections that are kept, those that are broken go
         with self.failures():
-            connection = self._alive()
+            connection = self._borrow() or self._connect()
             try:
                 yield connection
             except BaseException:
@@ -216,17 +214,6 @@ class PostgresServer:
                 session.execute("SELECT pg_advisory_unlock(%s, %s)", [SCHEMA_LOCK, index])
             except psycopg.Error:  # what was committed stays so
                 session.close()
-
-    def _alive(self) -> Connection:
-        """Return a connection that was kept, if it still answers, or a new one."""
-        self._check_process()
-        while kept := self._borrow():
-            try:
-                kept.execute("")
-                return kept
-            except psycopg.Error:
-                kept.close()
-        return self._connect()
 
     def _connect(self) -> Connection:
         return psycopg.connect(**self._parameters, autocommit=True)
