@@ -37,13 +37,13 @@ def _speed(result: Json) -> Section:
         "What does an index in PostgreSQL cost over one in a folder, with a replica at hand and without one?",
         SOURCE,
         machine_of(result),
-        f"{result['server']}, over the loopback address; {found['passages']:,} random passages of 32 token vectors with "
+        f"{result['server']}, over the loopback address; {found['passages']:,} random passages of 32 token vectors of "
         "128 numbers, the same queries by turns, medians.\n\n"
         + table(["", "PostgreSQL, ms", "folder, ms", "ratio"], lines)
         + f"\n\nA machine without a replica has its first answer after {number(cold['seconds'])} s, in which it "
-        f"fetches {cold['bytes'] / 1e6:,.0f} MB. Another process ends the first search that finds an added passage "
-        f"{number(seen['median'])} ms after the call that added it (95 %: {number(seen['p95'])}; largest: "
-        f"{number(seen['largest'])}). A build takes {number(found['build_s'])} s, in a folder "
+        f"fetches {cold['bytes'] / 1e6:,.0f} MB. Another process, which asks every millisecond, "
+        f"has an added passage {number(seen['median'])} ms after the call that added it (95 %: {number(seen['p95'])}; "
+        f"largest: {number(seen['largest'])}). A build takes {number(found['build_s'])} s, in a folder "
         f"{number(found['folder_build_s'])}.",
         missed=tuple(missed),
     )

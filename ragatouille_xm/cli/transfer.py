@@ -9,7 +9,6 @@ import typer
 
 from ..errors import InputError
 from ..files import without_secrets
-from ..index.servers import POSTGRES
 from .app import app
 from .output import plural, say
 from .paths import IndexArgument, OverwriteOption, RootOption, find_index, index_folder
@@ -127,6 +126,8 @@ def push(
     """
     source = find_index(index, root)
     target = name or source.resolve().name
+    from ..index.servers import POSTGRES
+
     if to.startswith(POSTGRES):
         if (storage, api_key, shards, replicas, write_consistency, on_disk) != (None, None, None, None, None, False):
             raise InputError("PostgreSQL takes an index as it is: of these options, --to, --name and --overwrite.")
@@ -168,6 +169,8 @@ def pull(
     The copy is verified against the original before it is published. An interrupted pull resumes where it stopped.
     """
     url, _, name = address.rpartition("/")
+    from ..index.servers import POSTGRES
+
     if address.startswith(POSTGRES):
         from ..index.postgres.server import PostgresServer
         from ..transfer.postgres import pull_index as pull_files

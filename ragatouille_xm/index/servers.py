@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..config import ClusterConfig
 from ..errors import InputError
 from .base import IndexBuild
-from .local.index import LocalIndex
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
     from .cluster.index import ClusterIndex
+    from .local.index import LocalIndex
 
 POSTGRES = ("postgresql://", "postgres://")
 
