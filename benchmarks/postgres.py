@@ -350,7 +350,8 @@ def visibility(server: Server, folder: Path, changes: int = 100) -> dict[str, fl
 def watch(url: str, cache: str, connection: Any, changes: int) -> None:
     os.environ["RAGATOUILLE_XM_CACHE"] = cache
     torch.set_num_threads(1)
-    index, first = PostgresServer(url).open("speed"), connection.recv()
+    index = PostgresServer(url).open("speed")
+    connection.recv()
     connection.send("ready")
     for i in range(changes):
         while not index.contains([f"seen {i}"]):
