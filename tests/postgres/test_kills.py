@@ -14,7 +14,7 @@ import pytest
 from ..index.local import crash_writer as writer
 from .servers import Server
 
-ROUNDS, SECONDS = 8, 60
+ROUNDS, SECONDS = 5, 60
 
 
 @pytest.fixture
