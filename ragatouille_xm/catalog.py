@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
-from .config import INDEXES_FOLDER, STORAGES, QdrantConfig
+from .config import INDEXES_FOLDER, STORAGES
 from .corpus.passages import Document
 from .encoder import Encoder
 from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError, PassageIndexError
@@ -21,6 +21,7 @@ from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
 from .index.plaid.records import Collection
 from .index.quantization.faiss_kmeans import USE_FAISS, require_faiss
+from .index.servers import IndexServer
 from .indexing import Indexer
 from .languages import AdapterTable
 from .model.checkpoint import locate
@@ -29,10 +30,8 @@ from .retriever import Retriever
 
 if TYPE_CHECKING:
     import torch
-    from qdrant_client import QdrantClient
 
     from .index.qdrant.index import QdrantIndex
-    from .index.qdrant.server import QdrantServer
 
 logger = logging.getLogger(__name__)
 
@@ -89,27 +88,6 @@ def open_passages(path: str | Path) -> LocalIndex | PlaidIndex:
     return PlaidIndex(index, ENGLISH) if isinstance(index, PlaidFolder) else index
 
 
-def connect(
-    url: str | QdrantClient | None, api_key: str | None = None, config: QdrantConfig | None = None
-) -> QdrantServer | None:
-    """Return the Qdrant server that the user names, or nothing if there is none.
-
-    Raises
-    ------
-    InputError
-        If `url` is no address, or the rest is given without it.
-    MissingExtraError
-        If qdrant-client is not installed.
-    """
-    if url is None:
-        if api_key is not None or config is not None:
-            raise InputError("api_key= and qdrant= say how to speak to a server: give index_url= as well.")
-        return None
-    from .index.qdrant.server import QdrantServer
-
-    return QdrantServer(url, api_key, config or QdrantConfig())
-
-
 def checkpoint_of(index: LocalIndex | PlaidFolder | QdrantIndex, given: str | Path | None = None) -> str | Path:
     """Return the checkpoint to search an index with: the one given, or the one that filled it.
 
@@ -139,14 +117,14 @@ def build_index(
     use_faiss: bool = False,
     resume: bool = False,
     keep: bool = True,
-    server: QdrantServer | None = None,
+    server: IndexServer | None = None,
 ) -> LocalIndex | QdrantIndex:
     """Build an index of what `indexer` makes of documents, all or nothing, and open it; an older one serves until then.
 
     Parameters
     ----------
     path : Path
-        In Qdrant, its last part is the index's name.
+        In a server, its last part is the index's name.
     indexer : Indexer
     documents : iterable of Document
     storage : str
@@ -156,7 +134,8 @@ def build_index(
         Take over what a build that was broken off has encoded, where it is what would be encoded now.
     keep : bool
         Keep what is encoded if the build fails, for another one with `resume`.
-    server : QdrantServer, optional
+    server : IndexServer, optional
+        Which keeps it.
     """
     encoder = indexer.encoder
     settings: dict[str, Any] = {
@@ -173,12 +152,11 @@ def build_index(
         "settings": settings,
         "storage": storage,
         "resume": resume,
+        "lexical": indexer.lexical,
+        "keep": keep,
     }
     opened: AbstractContextManager[IndexBuild]
-    if server is None:
-        opened = LocalIndex.build(path, **description, lexical=indexer.lexical, keep=keep)
-    else:
-        opened = server.build(path.name, **description)
+    opened = LocalIndex.build(path, **description) if server is None else server.build(path.name, **description)
     with opened as target:
         if resume:
             indexer.resume(target, documents)
@@ -226,7 +204,7 @@ class IndexCatalog:
         self.current: str | None = None
         self._opened: dict[str, Retriever] = {}
         self._known: dict[str, tuple[Path, str | None]] = {}  # folder, and language given, of those opened before
-        self._servers: dict[str, QdrantServer] = {}  # of the indexes that are not in a folder
+        self._servers: dict[str, IndexServer] = {}  # of the indexes that are not in a folder
 
     @staticmethod
     def root_of(path: Path) -> Path:
@@ -247,7 +225,7 @@ class IndexCatalog:
             raise InputError(f"index_name={shown!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
         return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name
 
-    def has(self, name: str, server: QdrantServer | None = None) -> bool:
+    def has(self, name: str, server: IndexServer | None = None) -> bool:
         """Return whether there is an index of that name, ours or colbert-ai's, whole or not."""
         path = self.path(name)
         if server is not None:
@@ -269,7 +247,7 @@ class IndexCatalog:
             raise InputError("No index is open. Call index(), or give index_name=.")
         if name not in self._opened:
             if name in self._servers:
-                self.register(name, self._servers[name].open(name))
+                self.register(name, self._servers[name].open(name), server=self._servers[name])
             else:
                 _, language = self._known.get(name, (None, None))
                 self.register(name, open_index(self.path(name)), language)
@@ -281,7 +259,13 @@ class IndexCatalog:
         opened = self._opened.get(self.current) if self.current is not None else None
         return None if opened is None else opened.gauge()
 
-    def register(self, name: str, index: LocalIndex | PlaidFolder | QdrantIndex, language: str | None = None) -> None:
+    def register(
+        self,
+        name: str,
+        index: LocalIndex | PlaidFolder | QdrantIndex,
+        language: str | None = None,
+        server: IndexServer | None = None,
+    ) -> None:
         """Take over an open index, which becomes the one used last.
 
         Parameters
@@ -291,6 +275,8 @@ class IndexCatalog:
         language : str, optional
             For a folder of colbert-ai, which stores none: that of all passages, and so of the queries; by default the
             checkpoint's default adapter's.
+        server : IndexServer, optional
+            Which keeps it.
 
         Raises
         ------
@@ -320,12 +306,12 @@ class IndexCatalog:
             settings.get("query_language"),
             int(settings.get("pooling", 1)),
         )
-        if isinstance(index, LocalIndex):
-            if self.device is not None:
-                index.to_device(self.device)
+        if isinstance(index, LocalIndex) and self.device is not None:
+            index.to_device(self.device)
+        if server is not None:
+            self._opened[name], self._servers[name], self.current = retriever, server, name
+        elif isinstance(index, LocalIndex):
             self._keep(name, retriever, index.folder)
-        else:
-            self._opened[name], self._servers[name], self.current = retriever, index.server, name
 
     def _keep(self, name: str, retriever: Retriever, folder: Path, language: str | None = None) -> None:
         self._opened[name], self._known[name], self.current = retriever, (folder, language), name
@@ -348,22 +334,26 @@ class IndexCatalog:
         name: str,
         indexer: Indexer,
         documents: Iterable[Document],
-        server: QdrantServer | None = None,
+        server: IndexServer | None = None,
         **options: Any,
-    ) -> Path | str:
+    ) -> str:
         """Build an index aside and put it in the place of `name` in one step; `options` are those of `build_index`.
 
         Returns
         -------
-        Path or str
-            The index's folder, or its address in Qdrant.
+        str
+            The index's folder, or its address.
         """
         folder = self.path(name)
         path = folder if server is None else Path(name)
         made = build_index(path, indexer, documents, server=server, **options)
         self._opened.pop(name, None)  # not closed: another thread may be searching it
-        self.register(name, made)
-        return made.folder
+        self.register(name, made, server=server)
+        return self.place(name)
+
+    def place(self, name: str) -> str:
+        """Return the folder of an index, or its address."""
+        return f"{self._servers[name].url}/{name}" if name in self._servers else str(self.path(name))
 
     def close(self) -> None:
         """Release all indexes."""

@@ -10,7 +10,7 @@ from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from .catalog import IndexCatalog, checkpoint_of, connect, open_index, optimize_passages
+from .catalog import IndexCatalog, checkpoint_of, open_index, optimize_passages
 from .config import DEFAULT_ROOT, LANGUAGE_WEIGHT, LEXICAL_WEIGHT, QdrantConfig, SearchConfig
 from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
@@ -19,6 +19,7 @@ from .encoder import Devices, Encoder
 from .errors import InputError, MissingExtraError
 from .files import absolute, without_secrets
 from .in_memory import EncodedDocuments, explain, rerank
+from .index.servers import IndexServer, connect
 from .indexing import Indexer
 from .queries import list_of_queries, with_ids
 from .results import Results, unwrap_single
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
     from .evidence import Evidence
-    from .index.qdrant.server import QdrantServer
     from .text.detect import LanguageDetector
 
 OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colbert-ai's
@@ -179,7 +179,7 @@ class RAGPretrainedModel(Searchable):
             For a colbert-ai folder: the language of all passages, by default that of the checkpoint's default adapter;
             and the texts (a list, or a ``.tsv`` or ``.json`` file), if the folder has none.
         index_url, api_key, qdrant : optional
-            Open the index named `index_path` in Qdrant at ``"http://host:6333"``: see `index`.
+            Open the index named `index_path` in a server: see `index`.
 
         Raises
         ------
@@ -205,7 +205,7 @@ class RAGPretrainedModel(Searchable):
                 quantize=quantize,
                 search_device=search_device,
             )
-            model.catalog.register(path.name, index, language)
+            model.catalog.register(path.name, index, language, place)
         except BaseException:
             index.close()
             raise
@@ -281,16 +281,16 @@ class RAGPretrainedModel(Searchable):
             Encode in so many processes, or on a Ray cluster: ``"ray://host:10001"``, or ``"auto"`` on one of its
             machines. Each needs this package and the checkpoint. Without it, the model of this process encodes.
         index_url : str or qdrant_client.QdrantClient, optional
-            Keep the index in Qdrant at ``"http://host:6333"``.
+            Keep the index in PostgreSQL, ``"postgresql://user@host/database"``, or in Qdrant, ``"http://host:6333"``.
         api_key : str, optional
-            Key of the server.
+            Key of Qdrant.
         qdrant : QdrantConfig, optional
             Shards, replicas and more: see `ragatouille_xm.config.QdrantConfig`.
 
         Returns
         -------
         str
-            The index's folder, as an absolute path, or its address in Qdrant.
+            The index's folder, as an absolute path, or its address in the server.
 
         Raises
         ------
@@ -313,12 +313,13 @@ class RAGPretrainedModel(Searchable):
             if overwrite_index == "reuse":
                 return self._reuse(name, place)
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
+        lexical = lexical and (place is None or place.lexical)
         length = simplified(max_document_length)
         options = SplitOptions(length, split_documents, document_splitter_fn, preprocessing_fn)
-        indexer = self._indexer(options, simplified(pooling), bsize, length_hint(texts), lexical and place is None)
+        indexer = self._indexer(options, simplified(pooling), bsize, length_hint(texts), lexical)
         documents = self._read(texts, ids, document_metadatas, languages)
         with self.encoder.on_workers(workers) as encoder:
-            path = self.catalog.build(
+            return self.catalog.build(
                 name,
                 replace(indexer, encoder=encoder),
                 documents,
@@ -328,16 +329,14 @@ class RAGPretrainedModel(Searchable):
                 resume=overwrite_index == "resume",
                 keep=ids is not None,  # a build is resumed by the ids of its documents
             )
-        return str(path)
 
-    def _reuse(self, name: str, place: QdrantServer | None) -> str:
-        """Make an existing index the current one; return its folder, or its address in Qdrant."""
-        if place is not None:
-            index = place.open(name)
-            self.catalog.register(name, index)
-            return index.folder
-        self.catalog.get(name)
-        return str(self.catalog.path(name))
+    def _reuse(self, name: str, place: IndexServer | None) -> str:
+        """Make an existing index the current one; return its folder, or its address."""
+        if place is None:
+            self.catalog.get(name)
+        else:
+            self.catalog.register(name, place.open(name), server=place)
+        return self.catalog.place(name)
 
     def add_to_index(
         self,

@@ -32,6 +32,7 @@ NEEDS = {
     "hybrid.md": ["langchain_ragatouille_xm"],
     "inputs.md": ["pandas"],
     "integrations.md": ["langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"],
+    "postgresql.md": ["psycopg"],
     "serving.md": ["fastapi"],
     "training.md": ["accelerate", "matplotlib"],
 }
@@ -72,11 +73,24 @@ def run_shell(example: Example, page: Path, names: dict[str, Any]) -> str:
 RUN: dict[str, Callable[[Example, Path, dict[str, Any]], str]] = {"python": run_python, "sh": run_shell}
 
 
+def serve_postgres(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a server where libpq looks for one."""
+    from postgres.servers import PASSWORD, binaries, shared
+
+    if binaries() is None:
+        pytest.skip("there is no PostgreSQL here")
+    for name, value in (("PGPORT", str(shared().port)), ("PGUSER", "admin"), ("PGPASSWORD", PASSWORD)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ragatouille_xm.index.postgres.cache.cache_dir", lambda: cache)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_print_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in NEEDS.get(page.name, ()):
         pytest.importorskip(module)
     monkeypatch.chdir(tmp_path)
+    if page.name == "postgresql.md":
+        serve_postgres(tmp_path / "cache", monkeypatch)
     names: dict[str, Any] = {}
     for example in examples(page):
         printed = RUN[example.kind](example, page, names)

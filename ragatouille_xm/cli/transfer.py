@@ -1,4 +1,4 @@
-"""Commands that copy indexes: convert, export (colbert-ai's folders), push, pull (Qdrant)."""
+"""Commands that copy indexes: convert, export (colbert-ai's folders), push, pull (servers)."""
 
 from __future__ import annotations
 
@@ -98,14 +98,15 @@ def export(
     epilog="""
     Examples:
 
+        ragatouille-xm push news --to postgresql://me@host/texts
         ragatouille-xm push news --to http://host:6333
         ragatouille-xm push news --to https://qdrant.example:6333 --name news-2 --shards 3 --replicas 2
     """
 )
 def push(
     index: IndexArgument,
-    to: Annotated[str, typer.Option(help="Address of the server.", metavar="URL")],
-    name: Annotated[str | None, typer.Option(help="Name in Qdrant; by default that of the folder.")] = None,
+    to: Annotated[str, typer.Option(help="Address of the server: postgresql://… or http://….", metavar="URL")],
+    name: Annotated[str | None, typer.Option(help="Name in the server; by default that of the folder.")] = None,
     api_key: KeyOption = None,
     shards: Annotated[int | None, typer.Option(help="Number of shards.")] = None,
     replicas: Annotated[int | None, typer.Option(help="Copies per shard.")] = None,
@@ -119,25 +120,39 @@ def push(
     overwrite: OverwriteOption = False,
     root: RootOption = Path(".ragatouille"),
 ) -> None:
-    """Copy an index into Qdrant, without encoding its texts again.
+    """Copy an index into PostgreSQL or Qdrant, without encoding its texts again.
 
     The copy is verified against the original before it is published. An interrupted push resumes where it stopped.
     """
     source = find_index(index, root)
+    target = name or source.resolve().name
+    from ..index.servers import POSTGRES
+
+    if to.startswith(POSTGRES):
+        if (storage, api_key, shards, replicas, write_consistency, on_disk) != (None, None, None, None, None, False):
+            raise InputError("PostgreSQL takes an index as it is: of these options, --to, --name and --overwrite.")
+        from ..index.postgres.server import PostgresServer
+        from ..transfer.postgres import push_index as push_files
+
+        server = PostgresServer(to)
+        n_passages = push_files(source, server, target, overwrite=overwrite, progress=True)
+        say(f"Pushed {plural(n_passages, 'passage')} to {server.url}/{target}.")
+        return
     from ..config import QdrantConfig
     from ..index.qdrant.server import QdrantServer
     from ..transfer.qdrant import push_index
 
     config = QdrantConfig(shards=shards, replicas=replicas, write_consistency=write_consistency, on_disk=on_disk)
-    server, target = QdrantServer(to, api_key, config), name or source.resolve().name
-    n_passages = push_index(source, server, target, storage=storage, overwrite=overwrite, progress=True)
-    say(f"Pushed {plural(n_passages, 'passage')} to {server.url}/{target}.")
+    qdrant = QdrantServer(to, api_key, config)
+    n_passages = push_index(source, qdrant, target, storage=storage, overwrite=overwrite, progress=True)
+    say(f"Pushed {plural(n_passages, 'passage')} to {qdrant.url}/{target}.")
 
 
 @app.command(
     epilog="""
     Examples:
 
+        ragatouille-xm pull postgresql://me@host/texts/news --to news/
         ragatouille-xm pull http://host:6333/news --to news/
     """
 )
@@ -149,11 +164,20 @@ def pull(
         bool, typer.Option("--overwrite", help="Replace an index in that folder, once the new one is complete.")
     ] = False,
 ) -> None:
-    """Copy an index from Qdrant into a folder, without encoding its texts again.
+    """Copy an index from PostgreSQL or Qdrant into a folder, without encoding its texts again.
 
     The copy is verified against the original before it is published. An interrupted pull resumes where it stopped.
     """
     url, _, name = address.rpartition("/")
+    from ..index.servers import POSTGRES
+
+    if address.startswith(POSTGRES):
+        from ..index.postgres.server import PostgresServer
+        from ..transfer.postgres import pull_index as pull_files
+
+        n_passages = pull_files(PostgresServer(url), name, to, overwrite=overwrite, progress=True)
+        say(f"Pulled {plural(n_passages, 'passage')} to {to}.")
+        return
     shown = without_secrets(address)
     if not name or "://" not in url or shown != address:
         raise InputError(f"{shown!r} is not an index address: give http://host:6333/NAME, and a key as --api-key.")

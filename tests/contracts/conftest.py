@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from uuid import uuid4
 
 import pytest
@@ -25,6 +26,7 @@ from ragatouille_xm.index.qdrant.server import QdrantServer
 
 from ..index.edge import EdgeClient
 from ..index.scratch import scratch
+from ..postgres.servers import binaries, shared
 from .strategies import DIM
 
 TRANSACTIONS = "an addition counts as a whole at its end, and an update is never seen in half"
@@ -104,6 +106,23 @@ def qdrant_edge() -> Iterator[Engine]:
         yield engine
 
 
+@contextmanager
+def postgres() -> Iterator[Engine]:
+    from ragatouille_xm.index.postgres.server import PostgresServer
+
+    server, name = PostgresServer(shared().url()), f"contract-{uuid4().hex}"
+
+    def create() -> PassageIndex:
+        with server.build(name, dim=DIM, checkpoint="tiny", fingerprint="0", settings={}):
+            pass
+        return server.open(name)
+
+    with scratch() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAGATOUILLE_XM_CACHE", str(folder))
+        yield Engine(create, 1e-3, lambda: server.open(name))
+    server.close()
+
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "exact": lambda: exact(torch.float32, 1e-5),
@@ -117,6 +136,8 @@ ENGINES: dict[str, Callable[[], AbstractContextManager[Engine]]] = {
     "qdrant": lambda: qdrant(QdrantClient(":memory:")),
     "qdrant-edge": qdrant_edge,
 }
+if binaries() is not None and find_spec("psycopg") is not None:
+    ENGINES["postgres"] = postgres
 if "QDRANT_URL" in os.environ:  # a real server
     ENGINES["qdrant-server"] = lambda: qdrant(
         QdrantClient(url=os.environ["QDRANT_URL"], api_key=os.environ.get("QDRANT_API_KEY"), timeout=20)
@@ -130,8 +151,7 @@ SLOW = {
     "local-gpu",
     "local-gpu-int8",
     "local-gpu-int4",
-    "qdrant-edge",
-    "qdrant-server",
+from ..postgres.servers import binaries, shared
 }  # a write waits for the disk, or goes through JSON
 
 

@@ -471,7 +471,7 @@ def break_off(server, **options):
 def test_a_build_that_fails_leaves_the_old_one(index, server, client):
     put(index, *many(5))
     with pytest.raises(RuntimeError):
-        break_off(server)
+        break_off(server, keep=False)
     assert len(index) == 5
     assert len(client.get_collections().collections) == 1
     assert server.names().keys() == {"news"}
@@ -479,7 +479,7 @@ def test_a_build_that_fails_leaves_the_old_one(index, server, client):
 
 def test_a_build_can_be_resumed(server):
     with pytest.raises(RuntimeError):
-        break_off(server, resume=True)
+        break_off(server)
     with pytest.raises(IndexNotFoundError):
         server.open("news")
     other = {**DESCRIPTION, "fingerprint": "1"}

@@ -14,7 +14,7 @@ from ...errors import StorageError
 from ...types import Passage, TokenVectors
 from ..lexical import PieceCounts
 from . import passages as rows
-from .database import execute_script
+from .database import Database, execute_script
 from .folder import BUILD_DATABASE
 from .merge import codebook_is_due, refit
 from .reader import LocalReader
@@ -146,7 +146,7 @@ class LocalBuild(LocalWriter):
     def reader(self) -> LocalReader:
         """Return what is stored so far, to be searched and read. The caller closes it."""
         self._settle()
-        return LocalReader(self._folder, BUILD_DATABASE)
+        return LocalReader(self._folder, Database(self._folder / BUILD_DATABASE))
 
     def finish(self) -> None:
         """Bring the index into its final form, with a codebook if it is large."""

@@ -233,7 +233,9 @@ class Database:
                 connection.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
-                    connection.close()  # which rolls back
+                    connection.rollback()  # closing does not, while the error holds on to a cursor
+                with suppress(sqlite3.Error):
+                    connection.close()
                 raise
             self._writer = connection
 

@@ -19,8 +19,9 @@ from ..files import storage_errors
 from ..lexical import PieceCounts
 from ..meta import check_smaller, new_meta
 from .build import LocalBuild
+from .database import Database
 from .folder import DATABASE
-from .install import building, clean, describe_missing, next_pid
+from .install import building, clean, describe_missing, install, next_pid
 from .lock import remove_lock, write_lock
 from .merge import codebook_is_due, convert, find_merge, has_changed, merge_segments, refit
 from .reader import LocalReader
@@ -43,6 +44,8 @@ class LocalIndex(LocalReader):
     ----------
     path : Path
         Folder of an index.
+    database : Database, optional
+        Its database; by default the file in the folder.
 
     Examples
     --------
@@ -57,8 +60,8 @@ class LocalIndex(LocalReader):
 
     _in_transaction: bool
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, DATABASE)
+    def __init__(self, path: Path, database: Database | None = None) -> None:
+        super().__init__(path, database or Database(path / DATABASE))
 
     @staticmethod
     def exists(path: str | Path) -> bool:
@@ -161,7 +164,7 @@ class LocalIndex(LocalReader):
                 first = next_pid(folder)
                 wanted = State(replace(meta, first_pid=first, next_pid=first), complete=False)
                 try:
-                    with building(folder, wanted, resume=resume, keep=keep) as build:
+                    with building(folder, wanted, resume=resume, keep=keep, install=install) as build:
                         yield build
                 finally:
                     remove_lock(folder)

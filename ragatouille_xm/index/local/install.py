@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -75,8 +75,10 @@ def describe_missing(folder: Path) -> str:
 
 
 @contextmanager
-def building(folder: Path, wanted: State, *, resume: bool, keep: bool) -> Iterator[LocalBuild]:
-    """Yield a build in a folder whose write lock is held; install it once the context ends well.
+def building(
+    folder: Path, wanted: State, *, resume: bool, keep: bool, install: Callable[[Path], object]
+) -> Iterator[LocalBuild]:
+    """Yield a build in a folder whose write lock is held; `install` it once the context ends well.
 
     After a failure, what is stored is kept for another build with `resume`, if it is worth that and `keep` says so.
     """
@@ -92,7 +94,7 @@ def building(folder: Path, wanted: State, *, resume: bool, keep: bool) -> Iterat
             except BaseException:
                 build.keep()
                 raise
-        _install(folder)
+        install(folder)
     except BaseException as error:
         _keep_or_discard(folder, error, keep=keep or resume)
         raise
@@ -195,7 +197,7 @@ def next_pid(folder: Path) -> int:
     return index.meta.next_pid if index else 0
 
 
-def _install(folder: Path) -> None:
+def install(folder: Path) -> None:
     """Put a complete build in the place of the index: at once, for everybody who reads."""
     source, target = folder / BUILD_DATABASE, folder / DATABASE
     is_replaced = read_saved(folder, DATABASE) is not None

@@ -80,6 +80,11 @@ def insert_passages(connection: sqlite3.Connection, passages: Sequence[Passage],
     connection.executemany("INSERT OR IGNORE INTO attribute VALUES (?, ?, ?, ?)", attributes)
 
 
+def insert_rows(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]], field_ids: dict[str, int]) -> None:
+    """Store rows of another index, whose pids are free. Raise `IndexDamagedError` for one that is not as written."""
+    insert_passages(connection, [_passage_of(row) for row in rows], field_ids)
+
+
 def delete_passages(connection: sqlite3.Connection, pids: Iterable[int]) -> None:
     """Remove passages, wherever their vectors are."""
     rows = [(pid,) for pid in pids]

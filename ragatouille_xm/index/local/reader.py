@@ -44,8 +44,8 @@ class LocalReader(Described):
     Parameters
     ----------
     folder : Path
-    database : str
-        Name of the database in it.
+    database : Database
+        Of that folder.
 
     Raises
     ------
@@ -53,9 +53,9 @@ class LocalReader(Described):
         If there is no usable index.
     """
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder
-        self._database = Database(folder / database)
+        self._database = database
         self._gpu: GpuCache | None = None
         self._start()
         self._dim = self.state.meta.dim

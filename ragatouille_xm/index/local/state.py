@@ -272,14 +272,23 @@ def read_version(connection: sqlite3.Connection) -> tuple[str, int]:
     return found[0], found[1]
 
 
+def read_meta(content: str) -> IndexMeta:
+    """Return what an index says of itself, in the content of a row of the table."""
+    return _meta_of(json.loads(content))
+
+
+def _meta_of(content: Mapping[str, Any]) -> IndexMeta:
+    calibration = content["meta"]["calibration"]
+    return IndexMeta(**content["meta"] | {"calibration": None if calibration is None else Calibration.of(calibration)})
+
+
 def _state_of(content: Mapping[str, Any], segments: tuple[SegmentMeta, ...]) -> State:
     codebook = content["codebook"]
     if codebook is not None:
         codebook = CodebookMeta(codebook["name"], codebook["tokens"], FileMeta(**codebook["file"]))
         if not is_codebook_name(codebook.name):
             raise ValueError(f"a codebook is named {codebook.name!r}")
-    calibration = content["meta"]["calibration"]
-    meta = IndexMeta(**content["meta"] | {"calibration": None if calibration is None else Calibration.of(calibration)})
+    meta = _meta_of(content)
     if meta.storage not in STORAGES:
         raise ValueError(f"storage is {meta.storage!r}")
     return State(meta, segments, codebook, content["buffered"], content["buffered_tokens"], content["complete"])

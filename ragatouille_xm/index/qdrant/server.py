@@ -112,14 +112,14 @@ class QdrantServer:
         return QdrantIndex(self, name)
 
     @contextmanager
-    def build(self, name: str, *, resume: bool = False, **description: Any) -> Iterator[QdrantIndex]:
+    def build(self, name: str, *, resume: bool = False, keep: bool = True, **description: Any) -> Iterator[QdrantIndex]:
         """Build an index from nothing, replacing the one of that name if there is one.
 
         The new index replaces the old one as a whole once the context ends. Until then, and if it ends with an
         exception, the old one stays. Of two builds of one name at a time, the first fails. `resume` continues one that
-        was interrupted, and `description` is that of `ragatouille_xm.index.meta.new_meta`. Raise `InputError` if the
-        build to resume is of another checkpoint or has other settings, or `name` cannot be one; `IndexFormatError` if a
-        collection of that name is not ours.
+        was interrupted; without `keep`, nothing is left of one that fails. `description` is that of
+        `ragatouille_xm.index.meta.new_meta`. Raise `InputError` if the build to resume is of another checkpoint or has
+        other settings, or `name` cannot be one; `IndexFormatError` if a collection of that name is not ours.
         """
         if not name.strip() or len(name) > 200 or any(c in name for c in '<>:"/\\|?*\0\x1f') or name.endswith(DRAFT):
             raise InputError(f"index_name={name!r} cannot be a name in Qdrant. Use letters, digits, '-' and '_'.")
@@ -136,7 +136,7 @@ class QdrantServer:
             old = self.names().get(name)
             self._point(name, draft.name)
         except BaseException:
-            if not resume:
+            if not keep:
                 with suppress(PassageIndexError):
                     self.call("delete_collection", collection_name=draft.name)
             raise

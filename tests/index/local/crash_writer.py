@@ -3,6 +3,8 @@
 The writer changes the index for ever, and notes in a journal what it is about to do, and when the call has returned.
 What the index must hold follows from the journal: `replay`. Under limits as low as these, every few calls flush the
 buffer, merge segments and fit a codebook.
+
+The index is in a folder, or in PostgreSQL: its place is then the address of the database, "#", and a name.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -45,6 +48,8 @@ LIMITS = (
     (searches, "EXACT_BELOW", 0),
     (builds, "SAVE_SECONDS", 0.0),
 )
+
+REPLICA_FILES = ("replica.lock", "used", "download.part")
 
 Documents = dict[str, list[tuple[int, str]]]
 """For each document id, the pids and texts of its passages."""
@@ -133,21 +138,46 @@ def check_files(index: LocalIndex) -> None:
     index.reserve(0)
     build = read_saved(index.folder, BUILD_DATABASE)
     growing = {segment.name for segment in build.growing} if build else set()
-    named = {LOCK, *index.state.files, *(build.files if build else ())}
+    named = {LOCK, *REPLICA_FILES, *index.state.files, *(build.files if build else ())}
     named |= {name + end for name in (DATABASE, BUILD_DATABASE) for end in ("", "-wal", "-shm", "-journal")}
     there = {path.name for path in index.folder.iterdir()}
     orphans = {name for name in there - named if name.partition(".")[0] not in growing}
     assert not orphans, orphans
 
 
-def check(folder: Path) -> Documents:
+def check(place: Path | str) -> Documents:
     """Return what an index holds, after checking all of it."""
-    index = LocalIndex.open(folder)
+    index = open_at(place)
+    index.reserve(0)  # a server may have the last words of a writer that is no more; who writes next knows
     found = contents(index)
     check_search(index, found)
     check_files(index)
     index.close()
     return found
+
+
+# ---- where the index is
+
+
+def open_at(place: Path | str) -> LocalIndex:
+    if "#" not in str(place):
+        return LocalIndex.open(place)
+    server, name = in_server(str(place))
+    return server.open(name)
+
+
+def build_at(place: Path | str, **options: Any) -> AbstractContextManager[Any]:
+    if "#" not in str(place):
+        return LocalIndex.build(place, **KEPT, **options)
+    server, name = in_server(str(place))
+    return server.build(name, **KEPT, **options)
+
+
+def in_server(place: str) -> tuple[Any, str]:
+    from ragatouille_xm.index.postgres.server import PostgresServer
+
+    url, _, name = place.rpartition("#")
+    return PostgresServer(url), name
 
 
 # ---- the writer
@@ -156,8 +186,9 @@ def check(folder: Path) -> Documents:
 class Writer:
     """Changes an index for ever. `held` is what it holds now."""
 
-    def __init__(self, folder: Path, journal: Path, seed: int, held: Documents, actions: dict[str, int]) -> None:
-        self.index = LocalIndex.open(folder)
+    def __init__(self, place: str, journal: Path, seed: int, held: Documents, actions: dict[str, int]) -> None:
+        self.place = place
+        self.index = open_at(place)
         self.held = held
         self._choose = random.Random(seed)
         self._actions = actions
@@ -217,7 +248,7 @@ class Writer:
 
     def _build(self, *, resume: bool) -> dict[str, Any]:
         texts = planned(self._choose.randrange(2))
-        with LocalIndex.build(self.index.folder, **KEPT, resume=resume) as build:
+        with build_at(self.place, resume=resume) as build:
             documents = fill(build, texts)
             entry = {"do": "build", "documents": documents}
             self.note(**entry)
@@ -258,24 +289,34 @@ def fill(build: Any, texts: dict[str, list[str]]) -> Documents:
 class Nursery:
     """Starts writers, one at a time, from a process that has imported everything."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: str | None = None, inside: Sequence[str] = ()) -> None:
         self.folder = folder
         self.journal = folder.parent / "journal"
         self._child: int | None = None
-        LocalIndex.create(folder, **KEPT).close()
+        self._place = place = place or str(folder)
+        if not inside:
+            with build_at(place):
+                pass
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(folder), str(self.journal)],
+            [*inside, sys.executable, __file__, str(self.journal)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(Path(ragatouille_xm.__file__).parents[1])},
         )
+
+    def at(self, place: str) -> Nursery:
+        """Have the next writers find the index elsewhere."""
+        self._place = place
+        return self
 
     def start(self, seed: int, held: Documents, actions: dict[str, int] = ACTIONS) -> None:
         """Start a writer; return when it has begun to write."""
         self.journal.write_bytes(b"")
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"seed": seed, "held": held, "actions": actions}).encode() + b"\n")
+        self._process.stdin.write(
+            json.dumps({"place": self._place, "seed": seed, "held": held, "actions": actions}).encode() + b"\n"
+        )
         self._process.stdin.flush()
         self._child = int(self._process.stdout.readline())
         give_up = time.monotonic() + 60
@@ -307,14 +348,14 @@ def main() -> None:
     torch.set_num_threads(1)
     for module, name, value in LIMITS:
         setattr(module, name, value)
-    folder, journal = Path(sys.argv[1]), Path(sys.argv[2])
+    journal = Path(sys.argv[1])
     for line in sys.stdin:
         task = json.loads(line)
         child = os.fork()
         if not child:
             writer = None
             try:
-                writer = Writer(folder, journal, **task)
+                writer = Writer(journal=journal, **task)
                 while True:
                     writer.step()
             except BaseException as error:

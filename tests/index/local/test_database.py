@@ -267,6 +267,23 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path):
     database.close()
 
 
+def test_a_transaction_that_fails_ends_even_while_its_error_holds_a_cursor(place):
+    with closing(Database(place / "index.db")) as database:
+
+        def fail() -> None:
+            with database.transaction() as connection:
+                connection.execute("DELETE FROM field")
+                rows = connection.execute("SELECT pid FROM passage")
+                next(rows)
+                raise OverflowError
+
+        with pytest.raises(OverflowError) as raised:
+            fail()
+        with database.transaction() as connection:
+            assert connection.execute("SELECT count(*) FROM passage").fetchone() == (33,)
+        assert raised.traceback
+
+
 def test_readers_cannot_write(place):
     database = Database(place / "index.db")
     with pytest.raises(StorageError, match="readonly"):
