@@ -151,7 +151,9 @@ SLOW = {
     "local-gpu",
     "local-gpu-int8",
     "local-gpu-int4",
-from ..postgres.servers import binaries, shared
+    "postgres",
+    "qdrant-edge",
+    "qdrant-server",
 }  # a write waits for the disk, or goes through JSON
 
 
