@@ -18,6 +18,8 @@ def sections(results: Results) -> Iterator[Section]:
         yield _speed(found)
     if found and {"kills", "failovers", "hosts"} & found.keys():
         yield _survival(found)
+    if others := results.get("databases"):
+        yield _databases(others)
 
 
 def _speed(result: Json) -> Section:
@@ -78,4 +80,22 @@ def _survival(result: Json) -> Section:
         machine_of(result),
         f"{result['server']}.\n\n" + table(["", "rounds", "checked", "wrong"], lines) + note,
         missed=("Processes are killed, not machines: servers run with fsync off.",),
+    )
+
+
+def _databases(result: Json) -> Section:
+    lines = [
+        [row["system"], number(row["ms"]), f"{row['overlap']:.3f}", number(row["build_s"])] for row in result["rows"]
+    ]
+    return Section(
+        "Late interaction in databases",
+        "How long does one search take, where token vectors are in a database?",
+        ("databases.py", "databases.json"),
+        machine_of(result),
+        f"{result['server']} with pgvector {result['pgvector']}, over the loopback address; {result['passages']:,} random "
+        "passages of 32 token vectors of 128 numbers, queries of 32 rows, the ten best. This package searches in its own "
+        "process, over a replica; pgvector's search is one query of SQL in the server: the nearest tokens of each row by "
+        "an HNSW index with its default settings, then MaxSim of the passages that have them.\n\n"
+        + table(["", "ms", "overlap", "build, s"], lines),
+        missed=("Few passages, and random ones. Qdrant's local mode is not its server.",),
     )
