@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from safetensors import safe_open
 
 from ragatouille_xm.demo import build, checkpoint, delta, demo_checkpoint
-from ragatouille_xm.demo.delta import Delta, decode, encode, find_delta, write_delta
+from ragatouille_xm.demo.delta import Delta, add_to_delta, decode, encode, find_delta, write_delta
 from ragatouille_xm.errors import CheckpointError
 from ragatouille_xm.health.checkpoint import examine_checkpoint
 from ragatouille_xm.model.checkpoint import locate
@@ -63,6 +63,26 @@ def test_equal_changes_have_equal_checksums(written: Delta, tmp_path: Path) -> N
     again = write_delta(tmp_path / "again", BASE, TRAINED, RECIPE)
     other = write_delta(tmp_path / "other", BASE, {"bias": TRAINED["bias"]}, RECIPE)
     assert written.checksum == again.checksum != other.checksum
+
+
+def test_more_tensors_leave_the_others_to_the_bit(written: Delta) -> None:
+    more = {"left alone": BASE["left alone"] + np.float16(0.5)}
+    before = dict(written.apply(BASE))
+    grown = add_to_delta(written.path, BASE, more, RECIPE)
+    after = dict(grown.apply(BASE))
+    assert all((after[name] == before[name]).all() for name in TRAINED)
+    np.testing.assert_allclose(after["left alone"], more["left alone"], atol=0.01)
+    assert grown.settings == written.settings
+    assert grown.checksum != written.checksum
+
+
+def test_it_names_the_adapters_that_it_changes(tmp_path: Path) -> None:
+    names = [
+        f"roberta.encoder.layer.{i}.output.adapter_modules.{a}.dense1.bias" for i, a in ((0, "ha_NG"), (1, "de_DE"))
+    ]
+    base = {name: np.zeros(2, np.float32) for name in (*names, "linear.weight")}
+    found = write_delta(tmp_path / "delta", base, {name: value + 1 for name, value in base.items()}, RECIPE)
+    assert found.adapters == ("de_DE", "ha_NG")
 
 
 def overwrite_a_number(content: bytes) -> bytes:
