@@ -2,11 +2,11 @@
 
     python benchmarks/adapters.py --cache /tmp/demo-adapters [--languages ha,am]
 
-A text must be found by its translation among `CANDIDATES`, English against each language, in both directions, on text of
-other sources than the training's: the 30 articles of the Universal Declaration of Human Rights, and messages of a program
-that was held out (`demo_checkpoint/parallel.py`). English goes through its adapter; the other language through its own,
-through English's, or through none, which is also what its own was before it was trained. Differences of the reciprocal
-ranks are tested by paired randomisation, with Holm's correction for all comparisons of a test.
+A text must be found by its translation among `CANDIDATES`, English against each language, in both directions, on text
+of other sources than the training's: the 30 articles of the Universal Declaration of Human Rights, and messages of a
+program that was held out (`demo_checkpoint/parallel.py`). English goes through its adapter; the other language through
+its own, through English's, or through none, which is also what its own was before it was trained. Differences of the
+reciprocal ranks are tested by paired randomisation, with Holm's correction for all comparisons of a test.
 
 A language that is not asked for keeps its numbers in the results.
 """

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/demo_checkpoint/distil.py --cache /tmp/demo-adapters [--languages ha,am]
 
 The training is the product's: `ragatouille_xm.training.distil_language_adapter`, as `ragatouille-xm add-language
---pairs` does it, on the pairs of `parallel.py`. A run that was killed goes on. An adapter joins the delta unless held-out
-pairs say that its start was better; all other tensors of the delta stay as they are, to the bit.
+--pairs` does it, on the pairs of `parallel.py`. A run that was killed goes on. An adapter joins the delta unless
+held-out pairs say that its start was better; all other tensors of the delta stay as they are, to the bit.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ragatouille_xm.languages import ADAPTERS, AdapterTable
 from ragatouille_xm.training import distil_language_adapter, read_pairs
 from ragatouille_xm.training.translation import PAIRS
 
-STEPS, EVERY, RATE = 75, 25, 2e-3
+STEPS, EVERY, RATE = 50, 25, 2e-3
 RESULTS = ROOT / "benchmarks" / "results" / "demo_adapters.json"
 
 
-def train(language: str, cache: Path, options: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
-    """Train a language's adapter, or go on with it; return its best checkpoint and what to report."""
+def train(language: str, cache: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Train a language's adapter, or go on with it; return what to report."""
     found = pairs(language, cache)
     used = {name: each for name, each in found.items() if name != HELD_OUT.get(language)}
     texts = read_pairs(*zip(*(pair for each in used.values() for pair in each), strict=True))
@@ -41,9 +41,10 @@ def train(language: str, cache: Path, options: argparse.Namespace) -> tuple[Path
                      precision="no")  # fmt: skip
     best = distil_language_adapter("demo", language, texts, run, config, resume=True, device="cpu", progress=False)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return best, {
+    return {
         "pairs": {name: len(each) for name, each in used.items()},
         "held out": {name: len(each) for name, each in found.items() if name not in used},
+        "steps": options.steps,
         "best step": int(best.name.removeprefix("step-")),
         "validation": {entry["step"]: round(100 * entry["validation"], 2) for entry in log if "validation" in entry},
         "cpu_s": round(time.process_time() - start),
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--delta", type=Path, default=ROOT / DELTA)
     options = parser.parse_args()
     for language in options.languages.split(","):
-        best, row = train(language, options.cache, options)
+        row = train(language, options.cache, options)
         report = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"training": {}}
         report["training"][language] = row
         RESULTS.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -122,7 +122,9 @@ def messages(package: Package, language: str, cache: Path) -> Iterator[tuple[str
 
 def _flat(value: Any, key: str = "") -> dict[str, str]:
     if isinstance(value, dict):
-        return {k: v for name, each in value.items() if name != "@metadata" for k, v in _flat(each, f"{key}/{name}").items()}
+        return {
+            k: v for name, each in value.items() if name != "@metadata" for k, v in _flat(each, f"{key}/{name}").items()
+        }
     return {key: value} if isinstance(value, str) else {}
 
 
