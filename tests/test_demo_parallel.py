@@ -105,3 +105,12 @@ def test_every_package_has_a_licence_and_what_is_held_out_is_a_package(parallel:
     for language, name in parallel.HELD_OUT.items():
         assert name in {package.name for package in packages if language in package.codes}
         assert any(language in package.codes and package.name != name for package in packages)
+
+
+def test_messages_are_joined_in_both_languages_alike(parallel: ModuleType) -> None:
+    found = [(f"message {i}", f"sako {i}") for i in range(100)]
+    texts = parallel.joined(found)
+    assert [known.replace("message", "sako") for known, _ in texts] == [new for _, new in texts]
+    said = [each.strip() for known, _ in texts for each in known.split(".") if each.strip()]
+    assert sorted(said) == sorted(known for known, _ in found)
+    assert {known.count(".") for known, _ in texts} == {1, 2, 3, 4}

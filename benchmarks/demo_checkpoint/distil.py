@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parallel import HELD_OUT, LANGUAGES, pairs
+from parallel import HELD_OUT, LANGUAGES, joined, pairs
 from safetensors import safe_open
 from train import DELTA, ROOT
 
@@ -27,7 +27,7 @@ from ragatouille_xm.languages import ADAPTERS, AdapterTable
 from ragatouille_xm.training import distil_language_adapter, read_pairs
 from ragatouille_xm.training.translation import PAIRS
 
-STEPS, EVERY, RATE = 50, 25, 2e-3
+STEPS, EVERY, BATCH, RATE = 40, 20, 12, 1e-3
 RESULTS = ROOT / "benchmarks" / "results" / "demo_adapters.json"
 
 
@@ -35,10 +35,10 @@ def train(language: str, cache: Path, options: argparse.Namespace) -> dict[str, 
     """Train a language's adapter, or go on with it; return what to report."""
     found = pairs(language, cache)
     used = {name: each for name, each in found.items() if name != HELD_OUT.get(language)}
-    texts = read_pairs(*zip(*(pair for each in used.values() for pair in each), strict=True))
+    texts = read_pairs(*zip(*(text for each in used.values() for text in joined(each)), strict=True))
     run, start = cache / f"run-{language}", time.process_time()
-    config = replace(PAIRS, steps=options.steps, learning_rate=options.rate, validate_every=EVERY, save_every=EVERY,
-                     precision="no")  # fmt: skip
+    config = replace(PAIRS, steps=options.steps, batch_size=BATCH, learning_rate=options.rate, validate_every=EVERY,
+                     save_every=EVERY, precision="no")  # fmt: skip
     best = distil_language_adapter("demo", language, texts, run, config, resume=True, device="cpu", progress=False)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return {

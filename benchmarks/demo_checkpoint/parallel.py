@@ -13,10 +13,11 @@ import argparse
 import gettext
 import html
 import json
+import random
 import re
 import subprocess
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from declaration import articles
 
 RUN = 7
 SHORTEST, LONGEST = 3, 20  # English words of a message
+MOST_JOINED = 4
 LANGUAGES = ("ha", "am", "la", "is", "ku", "eu", "so", "lo")
 SCRIPTS = {"am": "ETHIOPIC", "lo": "LAO"}  # else Latin
 
@@ -176,6 +178,19 @@ def pairs(language: str, cache: Path) -> dict[str, list[tuple[str, str]]]:
             if is_usable(*pair, language) and not keys & seen and not runs(pair[0]) & declared:
                 seen |= keys
                 kept.append(pair)
+    return result
+
+
+def joined(found: Sequence[tuple[str, str]], seed: int = 0) -> list[tuple[str, str]]:
+    """Return texts of 1 to `MOST_JOINED` pairs, so that long ones are learnt too."""
+    rng = random.Random(seed)
+    order = rng.sample(found, len(found))
+    result = []
+    while order:
+        n = rng.randint(1, MOST_JOINED)
+        part, order = order[:n], order[n:]
+        known, new = (" ".join(f"{pair[side]}." for pair in part) for side in (0, 1))
+        result.append((known, new))
     return result
 
 

@@ -29,8 +29,6 @@ K = 3
 WIDTH = 80
 SHOWN = (("fr", "fr-octopus"), ("ja", "ja-tides"), ("ru", "ru-dish"), ("it", "pt-dish"))  # the last crosses languages
 NAMES = {"it": "Italian", "pt": "Portuguese"}
-TRAINED = "multilingual-e5-small, briefly trained, as are its adapters of"
-UNTRAINED = "multilingual-e5-small, untrained, with adapters that do nothing"
 
 
 @app.command(
@@ -102,10 +100,10 @@ def _show_summary(
     table.add_row("Index", f"{plural(len(sample), 'document')} in {plural(len(languages), 'language')}, {indexed}")
     table.add_row("Languages", Text(" ".join(languages), "cyan"))
     table.add_row("", f"detected from the text, correctly for {n_right} of {len(sample)}")
-    table.add_row("Checkpoint", Text("a stand-in, not ColBERT-XM", "yellow"))
-    table.add_row("", TRAINED if trained else UNTRAINED)
-    if trained:
-        table.add_row("", Text(" ".join(trained), "cyan"))
+    of = f": multilingual-e5-small, {'briefly trained' if trained else 'untrained'}"
+    table.add_row("Checkpoint", Text.assemble(("a stand-in, not ColBERT-XM", "yellow"), of))
+    adapters = Text.assemble("trained: ", (" ".join(trained), "cyan")) if trained else "untrained: they do nothing"
+    table.add_row("Adapters", adapters)
     console = results()
     console.print(table, width=_width())
     console.print()

@@ -99,7 +99,7 @@ class Delta:
 
         try:
             stored = load_file(self.path)
-            if _checksum(stored) != self.checksum:
+            if checksum_of(stored) != self.checksum:
                 raise _damaged(self.path, "its checksum differs")
             return {name: (stored[name], stored[name + _SCALE]) for name in stored if not name.endswith(_SCALE)}
         except (SafetensorError, OSError, KeyError) as error:
@@ -162,7 +162,7 @@ def _encoded(base: Mapping[str, NDArray[Any]], trained: Mapping[str, NDArray[Any
 def _save(path: Path, stored: dict[str, NDArray[Any]], recipe: int, settings: Mapping[str, Any]) -> Delta:
     from safetensors.numpy import save_file
 
-    header = {"format": FORMAT, "recipe": str(recipe), "sha256": _checksum(stored)}
+    header = {"format": FORMAT, "recipe": str(recipe), "sha256": checksum_of(stored)}
     save_file(stored, path, metadata=header | {"settings": json.dumps(dict(settings))})
     path.chmod(0o644)  # otherwise readable only by its owner
     return Delta.open(path, recipe)
@@ -182,7 +182,8 @@ def decode(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.f
     return rows.reshape(codes.shape)
 
 
-def _checksum(stored: Mapping[str, NDArray[Any]]) -> str:
+def checksum_of(stored: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of a delta's tensors, in hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(stored):
         digest.update(name.encode() + stored[name].tobytes())

@@ -24,7 +24,6 @@ from .module import TrainableColBERT
 from .pairs import Pair, PairsValidation, check_languages, hold_out
 from .setup import HEAD, as_colbert_ai
 
-TEMPERATURE = 0.25
 PAIRS = TrainingConfig(batch_size=16, steps=1000, learning_rate=1e-3, validate_every=100, save_every=100)
 
 
@@ -171,7 +170,7 @@ def translation_loss(scores: Tensor) -> Tensor:
     0.0
     """
     b = len(scores) // 2
-    teacher = scores[:b, :b].detach() / TEMPERATURE
+    teacher = scores[:b, :b].detach()
     students = (scores[b:, :b], scores[:b, b:], scores[b:, b:])
-    losses = [distillation_loss(each / TEMPERATURE, teacher) for each in students]
+    losses = [distillation_loss(each, teacher) for each in students]
     return torch.stack(losses).mean()
