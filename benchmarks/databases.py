@@ -19,14 +19,12 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
 import torch
 from postgres import DIM, STORED, TOKENS, fill, machine_info, queries

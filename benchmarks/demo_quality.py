@@ -55,7 +55,7 @@ from ragatouille_xm.scoring import maxsim
 TRAINED = "trained"
 MIXED_QUERIES = 80
 DTYPE = torch.bfloat16  # of every encoder here: three times as fast as float32 on this machine
-NO_ADAPTER = "la"  # Latin's was never trained, so it still adds nothing
+NO_ADAPTER = "sa"  # Sanskrit's was never trained, so it still adds nothing
 
 
 class System(Protocol):

@@ -69,11 +69,13 @@ def measure(step: Any, rows: list[list[str]], synchronise: Any) -> dict[str, Any
 def ours(folder: Path, device: str, chunk_size: int | None) -> dict[str, Any]:
     import torch
 
+    from ragatouille_xm.encoder import Encoder
     from ragatouille_xm.model.checkpoint import load_checkpoint
     from ragatouille_xm.training import TrainingConfig, TrainingExample
     from ragatouille_xm.training.loop import Trainer
+    from ragatouille_xm.training.objective import Retrieval
     from ragatouille_xm.training.runs import Run
-    from ragatouille_xm.training.setup import make_accelerator
+    from ragatouille_xm.training.setup import make_accelerator, prepare_checkpoint
 
     rows = json.loads((folder / "triplets.json").read_text(encoding="utf-8"))
     steps = len(rows) // BATCH
@@ -81,7 +83,10 @@ def ours(folder: Path, device: str, chunk_size: int | None) -> dict[str, Any]:
         batch_size=BATCH, steps=steps, learning_rate=1e-4, warmup=0, chunk_size=chunk_size, precision="no"
     )
     run = Run(folder / "run", config, resume=False)
-    trainer = Trainer(run, load_checkpoint(folder / "model"), config, "en", make_accelerator("no", device))
+    accelerator = make_accelerator("no", device)
+    base = prepare_checkpoint(load_checkpoint(folder / "model"), config)
+    encoder = Encoder(base, device=accelerator.device, dtype="float32")
+    trainer = Trainer(run, encoder, Retrieval(encoder, config, "en"), config, accelerator)
     done = iter(range(steps))
 
     def step(batch: list[list[str]]) -> tuple[float, int]:

@@ -185,7 +185,7 @@ class RAGTrainer:
         warmup_steps: int | Literal["auto"] = "auto",
         accumsteps: int = 1,
         *,
-        examples: Sequence[TrainingExample] | ExampleStream | None = None,
+        examples: Sequence[TrainingExample] | ExampleStream[TrainingExample] | None = None,
         validation: Sequence[TrainingExample] | Callable[[Encoder], float] | None = None,
         output: str | Path | None = None,
         resume: bool = False,

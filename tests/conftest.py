@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,6 +19,8 @@ from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.demo import demo_checkpoint
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "demo_checkpoint"
 
 settings.register_profile("no deadlines", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadlines")
@@ -47,3 +52,18 @@ def untrained() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ragatouille_xm.demo.checkpoint.find_delta", lambda recipe: None)
         yield
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[Callable[[str], ModuleType]]:
+    """Import the demo checkpoint's scripts by name, as they import each other, and forget them at the end."""
+    if not SCRIPTS.is_dir():
+        pytest.skip("the benchmarks are not here")
+    names = {path.stem for path in SCRIPTS.glob("*.py")}
+    before = {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
+    sys.path.insert(0, str(SCRIPTS))
+    yield importlib.import_module
+    sys.path.remove(str(SCRIPTS))
+    for name in names & sys.modules.keys():
+        del sys.modules[name]
+    sys.modules.update(before)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -12,23 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "demo_checkpoint"
 WORDS = [f"{a}{b}" for a in ("red", "green", "old", "small", "deep") for b in ("river", "garden", "market", "bread")]
-
-
-@pytest.fixture(scope="module")
-def scripts() -> Iterator[Callable[[str], ModuleType]]:
-    """Import scripts by name, which is how they import each other, and forget them at the end."""
-    if not SCRIPTS.is_dir():
-        pytest.skip("the benchmarks are not here")
-    names = {path.stem for path in SCRIPTS.glob("*.py")}
-    before = {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module
-    sys.path.remove(str(SCRIPTS))
-    for name in names & sys.modules.keys():
-        del sys.modules[name]
-    sys.modules.update(before)
 
 
 class Model:

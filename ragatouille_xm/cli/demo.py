@@ -29,8 +29,6 @@ K = 3
 WIDTH = 80
 SHOWN = (("fr", "fr-octopus"), ("ja", "ja-tides"), ("ru", "ru-dish"), ("it", "pt-dish"))  # the last crosses languages
 NAMES = {"it": "Italian", "pt": "Portuguese"}
-TRAINED = "multilingual-e5-small, briefly trained, with 13 language adapters"
-UNTRAINED = "multilingual-e5-small, untrained, with adapters that do nothing"
 
 
 @app.command(
@@ -51,14 +49,14 @@ def demo(
     once and kept in the user's cache, or in $RAGATOUILLE_XM_CACHE.
     """
     from ..cache import cache_dir
-    from ..demo import demo_is_trained, demo_queries, demo_sample
+    from ..demo import demo_queries, demo_sample, trained_languages
 
     say_waiting("Loading the demo checkpoint (built the first time)")
     model = facade().from_pretrained("demo", index_root=str(cache_dir()))
     try:
         sample = demo_sample()
         indexed = _index_once(model, sample)
-        _show_summary(model, sample, indexed, TRAINED if demo_is_trained() else UNTRAINED)
+        _show_summary(model, sample, indexed, trained_languages())
         if query is None:
             _show_bundled_queries(model, demo_queries())
             _show_next_steps(model.catalog.path(str(model.current_index)))
@@ -88,8 +86,10 @@ def _index_once(model: RAGPretrainedModel, sample: Sequence[SampleDocument]) -> 
     return "indexed by an earlier run"
 
 
-def _show_summary(model: RAGPretrainedModel, sample: Sequence[SampleDocument], indexed: str, checkpoint: str) -> None:
-    """Print what is in the index, how well the languages were detected, and what the checkpoint is."""
+def _show_summary(
+    model: RAGPretrainedModel, sample: Sequence[SampleDocument], indexed: str, trained: Sequence[str]
+) -> None:
+    """Print what is in the index, how well the languages were detected, and what is trained in the checkpoint."""
     scroll = model.catalog.get().index.scroll()
     detected = {passage.document_id: passage.language for passages, _ in scroll for passage in passages}
     n_right = sum(detected.get(document.id) == document.language for document in sample)
@@ -100,8 +100,10 @@ def _show_summary(model: RAGPretrainedModel, sample: Sequence[SampleDocument], i
     table.add_row("Index", f"{plural(len(sample), 'document')} in {plural(len(languages), 'language')}, {indexed}")
     table.add_row("Languages", Text(" ".join(languages), "cyan"))
     table.add_row("", f"detected from the text, correctly for {n_right} of {len(sample)}")
-    table.add_row("Checkpoint", Text("a stand-in, not ColBERT-XM", "yellow"))
-    table.add_row("", checkpoint)
+    of = f": multilingual-e5-small, {'briefly trained' if trained else 'untrained'}"
+    table.add_row("Checkpoint", Text.assemble(("a stand-in, not ColBERT-XM", "yellow"), of))
+    adapters = Text.assemble("trained: ", (" ".join(trained), "cyan")) if trained else "untrained: they do nothing"
+    table.add_row("Adapters", adapters)
     console = results()
     console.print(table, width=_width())
     console.print()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError
 from .app import app, facade
 from .files.encoding import check_encoding, open_bytes, open_text
 from .index import DeviceOption
@@ -15,7 +17,7 @@ from .inputs import EncodingOption
 from .output import say, say_waiting
 
 if TYPE_CHECKING:
-    from ..training import ExampleStream, TrainingExample
+    from ..training import ExampleStream, Pair, TrainingExample
     from ..training.loop import Validation
 
 CheckpointOption = Annotated[str, typer.Option(help="Hub id or folder of the checkpoint to start from.")]
@@ -113,7 +115,9 @@ def train(
     say(f"Try: ragatouille-xm index docs/ --name mine --checkpoint {path}")
 
 
-def _examples(data: str, queries: Path | None, collection: Path | None) -> Sequence[TrainingExample] | ExampleStream:
+def _examples(
+    data: str, queries: Path | None, collection: Path | None
+) -> Sequence[TrainingExample] | ExampleStream[TrainingExample]:
     from .. import training
 
     kind, _, name = data.partition(":")
@@ -124,39 +128,90 @@ def _examples(data: str, queries: Path | None, collection: Path | None) -> Seque
 
 @app.command(
     epilog="""
-    Example:
+    Examples:
 
         ragatouille-xm add-language yo --texts yoruba.txt --output colbert-xm-yo
+        ragatouille-xm add-language ha --pairs en.txt,ha.txt --output colbert-xm-ha
     """
 )
 def add_language(
     language: Annotated[str, typer.Argument(help="A code such as 'yo', or an adapter name such as 'yo_NG'.")],
-    texts: Annotated[Path, typer.Option(help="Raw text, one paragraph per line.")],
-    output: Annotated[Path, typer.Option(help="Folder of the new checkpoint.")],
+    output: Annotated[Path, typer.Option(help="Folder of the new checkpoint; with --pairs, of the run.")],
+    texts: Annotated[Path | None, typer.Option(help="Raw text, one paragraph per line.")] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Two files with the same texts line by line: English, and the language.", metavar="EN,NEW"),
+    ] = None,
     encoding: EncodingOption = None,
     checkpoint: CheckpointOption = "antoinelouis/colbert-xm",
     steps: Annotated[int, typer.Option(min=1)] = 1000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts per step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Peak.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts or pairs per step.")] = 16,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak; by default 1e-4 with --texts, 1e-3 with --pairs.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints, with --pairs.")] = 100,
     start_from: Annotated[
         str | None, typer.Option(help="Language to copy at the start, or 'zeros'; by default the nearest relative.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; by default bf16 on a GPU.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     device: DeviceOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --output, with --pairs.")] = False,
 ) -> None:
-    """Train a language adapter on raw text, and write a checkpoint that has it; all other weights stay frozen."""
+    """Train a language adapter on raw text or on translations; all other weights stay frozen.
+
+    With --texts, words are guessed from their context. With --pairs, texts learn to score as their translations do,
+    which helps retrieval more; what held-out pairs like best is kept, and a killed run continues with --resume.
+    """
     facade()
     from .. import training
 
+    if (texts is None) == (pairs is None):
+        raise InputError(
+            "Give either --texts or --pairs. For both, train on texts first, and then on pairs with the result as "
+            "--checkpoint."
+        )
     if encoding is not None:
         check_encoding(encoding)
-    with open_bytes(str(texts)) as stream, open_text(stream, str(texts), encoding) as content:
-        lines = [line for line in content.read().splitlines() if line.strip()]
-    config = training.AdapterConfig(
-        steps=steps, batch_size=batch_size, learning_rate=learning_rate, precision=precision, seed=seed
-    )
-    path = training.train_language_adapters(
-        checkpoint, {language: lines}, output, config, start_from=start_from, device=device
-    )
+    if pairs is not None:
+        distil = replace(training.PAIRS, steps=steps, batch_size=batch_size, precision=precision, seed=seed)
+        distil = replace(distil, validate_every=every, save_every=every)
+        path = training.distil_language_adapter(
+            checkpoint,
+            language,
+            _read_pairs(pairs, encoding),
+            output,
+            distil if learning_rate is None else replace(distil, learning_rate=learning_rate),
+            start_from=start_from,
+            resume=resume,
+            device=device,
+        )
+    else:
+        if resume:
+            raise InputError("--resume belongs to --pairs: training on --texts cannot be resumed.")
+        config = training.AdapterConfig(steps=steps, batch_size=batch_size, precision=precision, seed=seed)
+        path = training.train_language_adapters(
+            checkpoint,
+            {language: [line for line in _lines(str(texts), encoding) if line.strip()]},
+            output,
+            config if learning_rate is None else replace(config, learning_rate=learning_rate),
+            start_from=start_from,
+            device=device,
+        )
     say(f"Written: {path}.")
+
+
+def _read_pairs(names: str, encoding: str | None) -> list[Pair]:
+    from .. import training
+
+    first, comma, second = names.partition(",")
+    if not comma or "," in second:
+        raise InputError(f"--pairs {names} is not two files. Give --pairs en.txt,ha.txt: English first.")
+    if Path(first).resolve() == Path(second).resolve():
+        raise InputError(f"--pairs {names} names one file twice. Give the English texts, and their translations.")
+    return training.read_pairs(_lines(first, encoding), _lines(second, encoding), (first, second))
+
+
+def _lines(name: str, encoding: str | None) -> list[str]:
+    with open_bytes(name) as stream, open_text(stream, name, encoding) as content:
+        return content.read().removesuffix("\n").split("\n")

@@ -64,15 +64,16 @@ def demo_checkpoint(cache_dir: Path | None = None, *, trained: bool = True) -> P
     return folder
 
 
-def demo_is_trained() -> bool:
-    """Return whether the trained changes are installed.
+def trained_languages() -> tuple[str, ...]:
+    """Return the languages whose adapters are trained in the installed changes; none if there are no changes.
 
     Raises
     ------
     CheckpointError
         If they are damaged, or belong to another checkpoint.
     """
-    return find_delta(RECIPE) is not None
+    delta = find_delta(RECIPE)
+    return () if delta is None else tuple(adapter.split("_")[0] for adapter in delta.adapters)
 
 
 def find_weights() -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ FORMAT = "ragatouille-xm-delta-1"
 DISTRIBUTION = "ragatouille_xm_demo"  # the module of the distribution that ships one
 _SCALE = ".scale"
 _LARGEST = 127
+_ADAPTER = re.compile(r"\.adapter_modules\.(\w+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,14 @@ class Delta:
         SHA-256 of its tensors, in hexadecimal.
     settings : dict
         Replacements for settings in ``artifact.metadata``.
+    adapters : tuple of str
+        Names of the adapters it changes, in alphabetical order.
     """
 
     path: Path
     checksum: str
     settings: dict[str, Any]
+    adapters: tuple[str, ...]
 
     @classmethod
     def open(cls, path: Path, recipe: int) -> Delta:
@@ -58,13 +63,14 @@ class Delta:
         try:
             with safe_open(path, "np") as file:
                 header = file.metadata() or {}
+                adapters = {adapter for name in file.keys() for adapter in _ADAPTER.findall(name)}  # noqa: SIM118
             found = (header.get("format"), header.get("recipe"))
             if found != (FORMAT, str(recipe)):
                 raise CheckpointError(
                     f"{str(path)!r} belongs to another demo checkpoint (format {found[0]}, recipe {found[1]}; here "
                     f"{FORMAT}, {recipe}). {_WAY_OUT}"
                 )
-            return cls(path, header["sha256"], json.loads(header["settings"]))
+            return cls(path, header["sha256"], json.loads(header["settings"]), tuple(sorted(adapters)))
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise _damaged(path, error) from error
 
@@ -93,7 +99,7 @@ class Delta:
 
         try:
             stored = load_file(self.path)
-            if _checksum(stored) != self.checksum:
+            if checksum_of(stored) != self.checksum:
                 raise _damaged(self.path, "its checksum differs")
             return {name: (stored[name], stored[name + _SCALE]) for name in stored if not name.endswith(_SCALE)}
         except (SafetensorError, OSError, KeyError) as error:
@@ -132,14 +138,32 @@ def write_delta(
     ...     {name: value.astype(float).round(2).tolist() for name, value in delta.apply(base)}
     {'w': [[0.5, 1.27]], 'b': [1.0, 1.0]}
     """
-    from safetensors.numpy import save_file
+    return _save(path, _encoded(base, trained), recipe, settings or {})
 
+
+def add_to_delta(
+    path: Path, base: Mapping[str, NDArray[Any]], trained: Mapping[str, NDArray[Any]], recipe: int
+) -> Delta:
+    """Put more tensors into a delta, or others in place of those it has; the rest stays as it is, to the bit."""
+    from safetensors.numpy import load_file
+
+    delta = Delta.open(path, recipe)
+    return _save(path, load_file(path) | _encoded(base, trained), recipe, delta.settings)
+
+
+def _encoded(base: Mapping[str, NDArray[Any]], trained: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     stored: dict[str, NDArray[Any]] = {}
     for name, value in trained.items():
         codes, scales = encode(np.asarray(value, np.float32) - np.asarray(base[name], np.float32))
         stored |= {name: codes, name + _SCALE: scales}
-    header = {"format": FORMAT, "recipe": str(recipe), "sha256": _checksum(stored)}
-    save_file(stored, path, metadata=header | {"settings": json.dumps(dict(settings or {}))})
+    return stored
+
+
+def _save(path: Path, stored: dict[str, NDArray[Any]], recipe: int, settings: Mapping[str, Any]) -> Delta:
+    from safetensors.numpy import save_file
+
+    header = {"format": FORMAT, "recipe": str(recipe), "sha256": checksum_of(stored)}
+    save_file(stored, path, metadata=header | {"settings": json.dumps(dict(settings))})
     path.chmod(0o644)  # otherwise readable only by its owner
     return Delta.open(path, recipe)
 
@@ -158,7 +182,8 @@ def decode(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.f
     return rows.reshape(codes.shape)
 
 
-def _checksum(stored: Mapping[str, NDArray[Any]]) -> str:
+def checksum_of(stored: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of a delta's tensors, in hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(stored):
         digest.update(name.encode() + stored[name].tobytes())

@@ -46,12 +46,15 @@ class Batch:
         Shape ``(b, b · n)``, bool: passages known to answer a query, whichever query they belong to.
     teacher : torch.Tensor or None
         Shape ``(b, n)``.
+    together : int or None
+        Texts encoded together at most: those that need no gradient apart from those that do. None for all.
     """
 
     queries: Texts
     passages: Texts
     relevant: torch.Tensor
     teacher: torch.Tensor | None
+    together: int | None = None
 
     @property
     def n_tokens(self) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from ..errors import InputError
+
+Example = TypeVar("Example")
+Example_co = TypeVar("Example_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +46,20 @@ class TrainingExample:
 
 
 @runtime_checkable
-class ExampleStream(Protocol):
+class ExampleStream(Protocol[Example_co]):
     """An endless stream of examples in a fixed order."""
 
-    def stream(self, start: int = 0) -> Iterator[TrainingExample]:
+    def stream(self, start: int = 0) -> Iterator[Example_co]:
         """Yield examples from position `start`."""
         ...
 
 
-class Shuffled:
+class Shuffled(Generic[Example]):
     """Examples in a seeded order that differs in every pass.
 
     Parameters
     ----------
-    examples : sequence of TrainingExample
+    examples : sequence
         Anything with a length and items; items may be created on access.
     seed : int
 
@@ -73,13 +76,13 @@ class Shuffled:
     ['0', '1', '2']
     """
 
-    def __init__(self, examples: Sequence[TrainingExample], seed: int = 0) -> None:
+    def __init__(self, examples: Sequence[Example], seed: int = 0) -> None:
         if not len(examples):
             raise InputError("There are no training examples: the data is empty.")
         self._examples = examples
         self._seed = seed
 
-    def stream(self, start: int = 0) -> Iterator[TrainingExample]:
+    def stream(self, start: int = 0) -> Iterator[Example]:
         """Yield examples endlessly, from position `start`."""
         n = len(self._examples)
         done, skipped = divmod(start, n)

@@ -13,6 +13,7 @@ from .config import TrainingConfig
 from .losses import distillation_loss, in_batch_softmax_loss, late_interaction_scores, own_scores, pairwise_softmax_loss
 
 Backward = Callable[[Tensor], object]
+Loss = Callable[[Tensor, Tensor, Batch], Tensor]  # of a batch, from the vectors of its queries and passages
 
 
 def batch_loss(queries: Tensor, passages: Tensor, batch: Batch, config: TrainingConfig) -> Tensor:
@@ -39,9 +40,9 @@ def batch_loss(queries: Tensor, passages: Tensor, batch: Batch, config: Training
     return loss + in_batch_softmax_loss(scores, batch.relevant.to(device)) if config.in_batch else loss
 
 
-def plain_gradient(model: nn.Module, batch: Batch, config: TrainingConfig, backward: Backward, share: float) -> float:
+def plain_gradient(model: nn.Module, batch: Batch, loss_of: Loss, backward: Backward, share: float) -> float:
     """Add the gradient of `share` times the loss to the parameters; return the loss."""
-    loss = batch_loss(encode(model, batch.queries), encode(model, batch.passages), batch, config)
+    loss = loss_of(encode(model, batch.queries, batch.together), encode(model, batch.passages, batch.together), batch)
     backward(loss * share)
     return loss.item()
 
@@ -49,12 +50,13 @@ def plain_gradient(model: nn.Module, batch: Batch, config: TrainingConfig, backw
 def cached_gradient(
     model: nn.Module,
     batch: Batch,
-    config: TrainingConfig,
+    loss_of: Loss,
+    chunk_size: int,
     backward: Backward,
     share: float,
     no_sync: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> float:
-    """Like `plain_gradient`, in the memory of `config.chunk_size` texts.
+    """Like `plain_gradient`, in the memory of `chunk_size` texts.
 
     Gao et al. 2021 ("Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP), section 3:
     all texts are encoded without a graph; the gradient of the loss with respect to the vectors is computed and kept;
@@ -66,11 +68,11 @@ def cached_gradient(
     no_sync : callable, optional
         Context that keeps processes from exchanging gradients before the last chunk.
     """
-    chunks = [texts.chunks(config.chunk_size) for texts in (batch.queries, batch.passages)]
+    chunks = [texts.chunks(chunk_size) for texts in (batch.queries, batch.passages)]
     with torch.no_grad():
-        vectors = [encode(model, texts, config.chunk_size) for texts in (batch.queries, batch.passages)]
+        vectors = [encode(model, texts, chunk_size) for texts in (batch.queries, batch.passages)]
     queries, passages = (each.requires_grad_() for each in vectors)
-    loss = batch_loss(queries, passages, batch, config)
+    loss = loss_of(queries, passages, batch)
     gradients = torch.autograd.grad(loss * share, (queries, passages))
     work = [
         (chunk, part)
@@ -79,7 +81,9 @@ def cached_gradient(
     ]
     for i, (chunk, part) in enumerate(work):
         with nullcontext() if i == len(work) - 1 else no_sync():
-            backward((encode(model, chunk) * part).sum())
+            found = encode(model, chunk)
+            if found.requires_grad:  # not of texts whose adapter is frozen, when adapters alone are trained
+                backward((found * part).sum())
     return loss.item()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,20 +15,15 @@ from tqdm import tqdm
 
 from ..encoder import Encoder
 from ..errors import InputError, LanguageError
-from ..languages import AdapterTable, match, to_adapter
-from ..model.adapters import Adapter
 from ..model.checkpoint import load_checkpoint
 from ..model.xmod import XmodEncoder
 from ..text.tokenizer import Tokens
+from .adapters import adapter_name, initial_adapter
 from .config import TrainingConfig, check_whole
 from .masking import MaskedLanguageHead, hide_tokens
 from .module import TrainableColBERT
 from .saving import save_checkpoint
 from .setup import as_colbert_ai, make_accelerator
-
-logger = logging.getLogger(__name__)
-
-ZEROS = "zeros"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +123,7 @@ def train_language_adapters(
     if not isinstance(backbone, XmodEncoder):
         raise LanguageError(f"{base.name!r} is a {base.model_type!r} checkpoint, which has no language adapters.")
     corpora = _by_adapter(texts, encoder, config.max_length)
-    adapters = {name: _initial_adapter(name, encoder, backbone, start_from, config.seed) for name in corpora}
+    adapters = {name: initial_adapter(name, encoder, start_from, config.seed) for name in corpora}
     module = TrainableColBERT(encoder, adapters)
     candidates = torch.tensor(sorted({i for tokens in corpora.values() for each in tokens for i in each.ids}))
     head = MaskedLanguageHead(base, backbone.words.weight, candidates, backbone.config.layer_norm_eps)
@@ -144,31 +138,6 @@ def train_language_adapters(
     changed = module.stored_tensors() | head.stored_tensors()
     save_checkpoint(base, changed, folder, config={"languages": languages}, also=write_log)
     return folder
-
-
-def adapter_name(language: str, adapters: AdapterTable) -> str:
-    """Return the name of a language's adapter: the checkpoint's, else XLM-R's, else a new one in its style.
-
-    Examples
-    --------
-    >>> table = AdapterTable(["en_XX", "fr_XX"], "en_XX")
-    >>> [adapter_name(language, table) for language in ("fr-CA", "de", "yo", "yo_NG")]
-    ['fr_XX', 'de_DE', 'yo_XX', 'yo_NG']
-    """
-    if language in adapters.adapters:
-        return language
-    own = match(language, adapters.languages, nearest=False)
-    if own is not None and (name := adapters.adapter_for(own)) is not None:
-        return name
-    known = to_adapter(language, nearest=False)
-    if known is not None:
-        return known
-    parts = language.replace("_", "-").split("-")
-    if not (len(parts) <= 2 and 2 <= len(parts[0]) <= 3 and all(part.isascii() and part.isalnum() for part in parts)):
-        raise LanguageError(
-            f"{language!r} is not a language. Give a code such as 'yo', or an adapter name such as 'yo_NG'."
-        )
-    return f"{parts[0].lower()}_{parts[1].upper() if len(parts) == 2 else 'XX'}"
 
 
 def _by_adapter(texts: Mapping[str, Sequence[str]], encoder: Encoder, max_length: int) -> dict[str, list[Tokens]]:
@@ -186,32 +155,6 @@ def _by_adapter(texts: Mapping[str, Sequence[str]], encoder: Encoder, max_length
             raise InputError(f"The language {language!r} has no text to train on.")
         result.setdefault(name, []).extend(kept)
     return result
-
-
-def _initial_adapter(
-    name: str, encoder: Encoder, backbone: XmodEncoder, start_from: str | None, seed: int
-) -> tuple[Adapter, ...]:
-    table = encoder.adapters
-    if name in table.adapters:
-        return backbone.bank[name]
-    if start_from == ZEROS:
-        generator = torch.Generator().manual_seed(seed)
-        hidden, narrow = backbone.config.hidden_size, backbone.config.bottleneck_size
-        return tuple(
-            Adapter(
-                torch.randn(narrow, hidden, generator=generator)
-                * 0.02,  # not zero, so that the other matrix gets a gradient
-                torch.zeros(narrow),
-                torch.zeros(hidden, narrow),
-                torch.zeros(hidden),
-            )
-            for _ in range(backbone.config.num_hidden_layers)
-        )
-    origin = table.adapter_for(name.replace("_", "-") if start_from is None else start_from)
-    if origin is None:
-        raise LanguageError(f"The checkpoint has no adapter to start {name!r} from.")
-    logger.info("the adapter %s starts as a copy of %s", name, origin)
-    return backbone.bank[origin]
 
 
 def _run(

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from tqdm import tqdm
@@ -19,13 +19,13 @@ from ..encoder import Encoder
 from ..errors import CheckpointError, InputError
 from ..files import lacks_memory
 from ..model.checkpoint import Checkpoint, load_checkpoint
-from .batches import Batch, Collator
+from .batches import Batch
 from .config import TrainingConfig
 from .curves import draw_curves
-from .data import ExampleStream, Shuffled, TrainingExample
+from .data import Example, ExampleStream, Shuffled, TrainingExample
 from .extras import import_extra
-from .gradients import batch_loss, cached_gradient, encode, plain_gradient
-from .module import TrainableColBERT
+from .gradients import cached_gradient, encode, plain_gradient
+from .objective import Objective, Retrieval
 from .runs import STATE, Run
 from .saving import save_checkpoint
 from .setup import make_accelerator, prepare_checkpoint, share_of_process
@@ -37,7 +37,7 @@ Validation = Sequence[TrainingExample] | Callable[[Encoder], float]
 
 def train(
     checkpoint: str | Path,
-    examples: Sequence[TrainingExample] | ExampleStream,
+    examples: Sequence[TrainingExample] | ExampleStream[TrainingExample],
     output: str | Path,
     config: TrainingConfig | None = None,
     *,
@@ -86,42 +86,71 @@ def train(
         If accelerate is not installed.
     """
     config = config or TrainingConfig()
-    import_extra("matplotlib", "Drawing the curves of a run")  # fails before the work, not after it
-    accelerator = make_accelerator(config.precision, device)
-    run = Run(Path(output), config, resume=resume)
     stream = examples if isinstance(examples, ExampleStream) else Shuffled(examples, config.seed)
     if isinstance(validation, Sequence) and not validation:
         raise InputError("The validation examples are an empty list. Leave validation out, or give some.")
-    trainer = Trainer(run, load_checkpoint(run.newest or checkpoint), config, language, accelerator)
+    return pursue(
+        lambda encoder: Retrieval(encoder, config, language), prepare_checkpoint, checkpoint, stream, output, config,
+        validation=validation, resume=resume, device=device, progress=progress,
+    )  # fmt: skip
+
+
+def pursue(
+    objective: Callable[[Encoder], Objective[Example]],
+    prepare: Callable[[Checkpoint, TrainingConfig], Checkpoint],
+    checkpoint: str | Path,
+    stream: ExampleStream[Example],
+    output: str | Path,
+    config: TrainingConfig,
+    *,
+    validation: Sequence[Example] | Callable[[Encoder], float] | None,
+    resume: bool,
+    device: str | None,
+    progress: bool,
+) -> Path:
+    """Run the loop for an objective; parameters, result and errors are otherwise those of `train`.
+
+    Parameters
+    ----------
+    objective : callable
+        Makes it from the encoder.
+    prepare : callable
+        Makes the checkpoint that is trained from the one that was loaded.
+    """
+    import_extra("matplotlib", "Drawing the curves of a run")  # fails before the work, not after it
+    accelerator = make_accelerator(config.precision, device)
+    run = Run(Path(output), config, resume=resume)
+    base = prepare(load_checkpoint(run.newest or checkpoint), config)
+    encoder = Encoder(base, device=accelerator.device, dtype="float32")
+    trainer = Trainer(run, encoder, objective(encoder), config, accelerator)
     if accelerator.is_main_process:
         run.begin()
     return trainer.run_to_end(stream, validation, progress)
 
 
-class Trainer:
+class Trainer(Generic[Example]):
     """A run: a model, its optimiser and the training step.
 
     Parameters
     ----------
     run : Run
-    checkpoint : Checkpoint
-        The run's newest, or its starting point.
+    encoder : Encoder
+        Of the run's newest checkpoint, or its starting point.
+    objective : Objective
+        Of this encoder.
     config : TrainingConfig
-    language : str or None
-        As for `train`.
     accelerator : accelerate.Accelerator
     """
 
     def __init__(
-        self, run: Run, checkpoint: Checkpoint, config: TrainingConfig, language: str | None, accelerator: Any
+        self, run: Run, encoder: Encoder, objective: Objective[Example], config: TrainingConfig, accelerator: Any
     ) -> None:
         self.run = run
         self.config = config
         self.accelerator = accelerator
-        self.checkpoint = prepare_checkpoint(checkpoint, config)
-        self.encoder = Encoder(self.checkpoint, device=accelerator.device, dtype="float32")
-        self.module = TrainableColBERT(self.encoder)
-        self.collate = Collator(self.encoder, config.negatives, config.distillation, language)
+        self.encoder = encoder
+        self.objective = objective
+        self.module = objective.module
         trained = [each for each in self.module.parameters() if each.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.model, self.optimizer = accelerator.prepare(self.module, optimizer)
@@ -144,11 +173,18 @@ class Trainer:
                 "Delete its folder to resume from the checkpoint before."
             ) from error
 
-    def run_to_end(self, stream: ExampleStream, validation: Validation | None, progress: bool) -> Path:
+    def run_to_end(
+        self,
+        stream: ExampleStream[Example],
+        validation: Sequence[Example] | Callable[[Encoder], float] | None,
+        progress: bool,
+    ) -> Path:
         """Do the remaining steps; return the best checkpoint's folder, or the last one's."""
         config, first = self.config, self.run.step
         examples = stream.stream(first * config.batch_size)
         is_main = self.accelerator.is_main_process
+        if first == 0 and self.objective.start_counts and self._validate(0, validation):
+            self._save(0)
         pace = _Pace()
         with tqdm(
             total=config.steps, initial=first, unit="step", disable=None if progress and is_main else True
@@ -177,7 +213,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.run.log(step=step, **values)
 
-    def step(self, step: int, stream: Iterator[TrainingExample]) -> tuple[float, int]:
+    def step(self, step: int, stream: Iterator[Example]) -> tuple[float, int]:
         """Do one step; return its mean loss and number of tokens."""
         config, accelerator = self.config, self.accelerator
         for group in self.optimizer.param_groups:
@@ -186,7 +222,7 @@ class Trainer:
         share = 1 / config.accumulation
         total, tokens = 0.0, 0
         for i in range(config.accumulation):
-            batch = self.collate(share_of_process(list(islice(stream, part)), accelerator))
+            batch = self.objective.collate(share_of_process(list(islice(stream, part)), accelerator))
             with accelerator.no_sync(self.model) if i < config.accumulation - 1 else nullcontext():
                 total += self._gradient(batch, share) * share
             tokens += batch.n_tokens
@@ -203,18 +239,20 @@ class Trainer:
         return total, tokens * accelerator.num_processes
 
     def _gradient(self, batch: Batch, share: float) -> float:
+        backward, loss = self.accelerator.backward, self.objective.loss
         if self.config.chunk_size is None:
-            return plain_gradient(self.model, batch, self.config, self.accelerator.backward, share)
+            return plain_gradient(self.model, batch, loss, backward, share)
         return cached_gradient(
             self.model,
             batch,
-            self.config,
-            self.accelerator.backward,
+            loss,
+            self.config.chunk_size,
+            backward,
             share,
             no_sync=lambda: self.accelerator.no_sync(self.model),
         )
 
-    def _validate(self, step: int, validation: Validation | None) -> bool:
+    def _validate(self, step: int, validation: Sequence[Example] | Callable[[Encoder], float] | None) -> bool:
         """Validate; return whether the result is the best so far."""
         if validation is None:
             return False
@@ -232,14 +270,14 @@ class Trainer:
         return better
 
     @torch.no_grad()
-    def _validation_loss(self, examples: Sequence[TrainingExample]) -> float:
+    def _validation_loss(self, examples: Sequence[Example]) -> float:
         part = self.config.batch_size // self.config.accumulation
         losses = []
         for start in range(0, len(examples), part):
-            batch = self.collate(examples[start : start + part])
+            batch = self.objective.collate(examples[start : start + part])
             queries = encode(self.model, batch.queries, self.config.chunk_size)
             passages = encode(self.model, batch.passages, self.config.chunk_size)
-            losses.append(batch_loss(queries, passages, batch, self.config).item())
+            losses.append(self.objective.loss(queries, passages, batch).item())
         return sum(losses) / len(losses)
 
     def _save(self, step: int) -> None:
@@ -258,10 +296,11 @@ class Trainer:
             "best": self.best,
         }
         save_checkpoint(
-            self.checkpoint,
+            self.encoder.checkpoint,
             self.module.stored_tensors(),
             self.run.folder_of(step),
-            metadata={"dim": self.module.head.dim, "nbits": self.config.nbits},
+            config=self.objective.config,
+            metadata=self.objective.metadata,
             also=lambda folder: torch.save(state, folder / STATE),
         )
         self._prune()

@@ -432,7 +432,7 @@ def tiny_demo(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_demo_says_what_it_is_and_shows_what_it_finds(run: Run, tiny_demo: Path) -> None:
     first = good(run("demo"))
     told = " ".join(first.stdout.split())
-    assert "a stand-in, not ColBERT-XM multilingual-e5-small, untrained" in told
+    assert "a stand-in, not ColBERT-XM: multilingual-e5-small, untrained" in told
     assert "40 documents in 4 languages, indexed in" in told
     lines = first.stdout.splitlines()
     starts = [i for i, line in enumerate(lines) if re.search(r"  \(\w\w\)", line)]
@@ -454,9 +454,9 @@ def test_demo_says_what_it_is_and_shows_what_it_finds(run: Run, tiny_demo: Path)
 def test_demo_says_whether_its_checkpoint_is_trained(
     run: Run, tiny_demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragatouille_xm.demo.demo_is_trained", lambda: True)
+    monkeypatch.setattr("ragatouille_xm.demo.trained_languages", lambda: ("am", "de", "ha"))
     told = " ".join(good(run("demo")).stdout.split())
-    assert "not ColBERT-XM multilingual-e5-small, briefly trained, with 13 language adapters" in told
+    assert "not ColBERT-XM: multilingual-e5-small, briefly trained Adapters trained: am de ha" in told
 
 
 def test_demo_with_a_question_of_ones_own(run: Run, tiny_demo: Path) -> None:

@@ -76,3 +76,48 @@ def test_add_language(run: Run, checkpoint: Path, tmp_path: Path) -> None:
         assert expected in wrong.stderr
     arguments = [*arguments[:2], "--texts", tmp_path / "latin", "--encoding", "latin-2x", "--output", tmp_path / "x"]
     assert "--encoding 'latin-2x' is not known" in run(*arguments).stderr
+
+
+def test_add_language_from_pairs(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    places = ["in the old market", "behind the station", "near the winter garden", "under the bridges", "at the river"]
+    lieux = [
+        "dans le vieux marché",
+        "derrière la gare",
+        "près du jardin d'hiver",
+        "sous les ponts",
+        "au bord du fleuve",
+    ]
+    english = [f"{i} books are {place} this morning" for i in range(2, 6) for place in places]
+    french = [f"ce matin, {i} livres sont {lieu}" for i in range(2, 6) for lieu in lieux]
+    (tmp_path / "en.txt").write_text("\n".join(english) + "\n", encoding="utf-8")
+    (tmp_path / "fr.txt").write_text("\n".join(french), encoding="utf-8")
+    (tmp_path / "short.txt").write_text("\n".join(french[1:]), encoding="utf-8")
+    (tmp_path / "hole.txt").write_text("\n".join([*french[:6], "", *french[7:]]), encoding="utf-8")
+    common = ["--checkpoint", checkpoint, "--device", "cpu", "--steps", 2, "--batch-size", 2, "--every", 1]
+    en, fr = tmp_path / "en.txt", tmp_path / "fr.txt"
+    arguments = ["add-language", "fr", "--pairs", f"{en},{fr}", "--output", tmp_path / "run", *common]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "run/step-00000" in "".join(result.stderr.split())
+    assert "Give resume=True" in run(*arguments).stderr
+    assert run(*arguments, "--resume").exit_code == 0
+    wrong = {
+        f"{en},{tmp_path / 'short.txt'}": "short.txt has 19",
+        f"{en},{tmp_path / 'hole.txt'}": "Text 7 of",
+        f"{en},{en}": "one file twice",
+        f"{en}": "is not two files",
+        f"{en},{tmp_path / 'none.txt'}": "cannot be read",
+        f"{fr},{en}": "should be in 'en' are in 'fr'",
+    }
+    for pairs, expected in wrong.items():
+        result = run("add-language", "fr", "--pairs", pairs, "--output", tmp_path / "x", *common)
+        assert result.exit_code == 2
+        assert expected in " ".join(result.stderr.split())
+    neither = run("add-language", "fr", "--output", tmp_path / "x", *common)
+    both = run("add-language", "fr", "--texts", fr, "--pairs", f"{en},{fr}", "--output", tmp_path / "x", *common)
+    assert all("either --texts or --pairs" in each.stderr for each in (neither, both))
+    assert (
+        "--resume belongs to --pairs"
+        in run("add-language", "fr", "--texts", fr, "--output", tmp_path / "x", "--resume", *common).stderr
+    )
+    assert not (tmp_path / "x").exists()

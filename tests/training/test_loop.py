@@ -24,7 +24,7 @@ from ragatouille_xm.errors import InputError, MissingExtraError
 from ragatouille_xm.model.checkpoint import load_checkpoint
 from ragatouille_xm.training import Shuffled, TrainingConfig, TrainingExample, train
 from ragatouille_xm.training.batches import Collator
-from ragatouille_xm.training.gradients import batch_loss, cached_gradient, encode, plain_gradient
+from ragatouille_xm.training.gradients import Loss, batch_loss, cached_gradient, encode, plain_gradient
 from ragatouille_xm.training.module import TrainableColBERT
 
 SMALL = TrainingConfig(batch_size=4, steps=6, learning_rate=1e-3, save_every=3, log_every=1)
@@ -236,8 +236,11 @@ def gradients(
     batch = Collator(Encoder(load_checkpoint(checkpoint), device="cpu"), config.negatives, config.distillation, None)(
         examples
     )
-    step = plain_gradient if config.chunk_size is None else cached_gradient
-    loss = step(module, batch, config, torch.Tensor.backward, 1.0)
+    loss_of: Loss = lambda queries, passages, batch: batch_loss(queries, passages, batch, config)  # noqa: E731
+    if config.chunk_size is None:
+        loss = plain_gradient(module, batch, loss_of, torch.Tensor.backward, 1.0)
+    else:
+        loss = cached_gradient(module, batch, loss_of, config.chunk_size, torch.Tensor.backward, 1.0)
     return loss, {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
 
 
