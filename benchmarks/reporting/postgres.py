@@ -92,10 +92,10 @@ def _databases(result: Json) -> Section:
         "How long does one search take, where token vectors are in a database?",
         ("databases.py", "databases.json"),
         machine_of(result),
-        f"{result['server']} with pgvector {result['pgvector']}, over the loopback address; {result['passages']:,} random "
-        "passages of 32 token vectors of 128 numbers, queries of 32 rows, the ten best. This package searches in its own "
-        "process, over a replica; pgvector's search is one query of SQL in the server: the nearest tokens of each row by "
-        "an HNSW index with its default settings, then MaxSim of the passages that have them.\n\n"
+        f"{result['server']} with pgvector {result['pgvector']}, over the loopback address; {result['passages']:,} "
+        "random passages of 32 token vectors of 128 numbers, queries of 32 rows, the ten best. This package searches "
+        "in its own process, over a replica; pgvector's search is one query of SQL in the server: the nearest tokens "
+        "of each row by an HNSW index with its default settings, then MaxSim of the passages that have them.\n\n"
         + table(["", "ms", "overlap", "build, s"], lines),
         missed=("Few passages, and random ones. Qdrant's local mode is not its server.",),
     )
