@@ -160,8 +160,8 @@ def add_language(
 ) -> None:
     """Train a language adapter on raw text or on translations; all other weights stay frozen.
 
-    With --texts, words are guessed from their context. With --pairs, texts learn to score as their translations do,
-    which helps retrieval more; what held-out pairs like best is kept, and a killed run continues with --resume.
+    With --texts, words are guessed from their context. With --pairs, texts learn to score as their translations do;
+    what held-out pairs like best is kept, and a killed run continues with --resume.
     """
     facade()
     from .. import training
