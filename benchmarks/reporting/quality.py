@@ -236,10 +236,10 @@ def _translations(result: Json, training: Json) -> Section:
         f"{', '.join(better['messages']) or 'no language'}, and on the declaration in "
         f"{', '.join(better['declaration']) or 'no language'}.",
         missed=(
-            "Text of programs alone was trained on, and few steps: longer training was not tried. What is kept is chosen "
-            "by such text too, which in Basque does not carry over.",
-            "The recipe was chosen on the declaration in Hausa, so its figures there are not independent of that. 60 "
-            "queries tell small differences from none seldom.",
+            "Text of programs alone was trained on, and few steps: longer training was not tried. What is kept is "
+            "chosen by such text too, which in Basque does not carry over.",
+            "The recipe was chosen on the declaration in Hausa, so its figures there are not independent of that. With "
+            "60 queries, small differences are seldom significant.",
             "Parallel text measures whether meaning is shared with English, not retrieval of long answers.",
             "Other languages' adapters are the same to the bit (`tests/test_demo_delta.py`).",
         ),

@@ -39,7 +39,7 @@ def test_a_killed_writer_leaves_what_was_acknowledged_and_nothing_by_halves(nurs
     text_of: dict[int, str] = {}
     outcomes, codebooks = set(), set()
     give_up = time.monotonic() + SECONDS
-    for kill in range(KILLS):
+    for kill in range(10 * KILLS):  # a busy machine needs more of them until all has been seen
         nursery.start(kill, held)
         time.sleep(chance.uniform(0, 0.4))
         entries = nursery.kill()
@@ -54,7 +54,7 @@ def test_a_killed_writer_leaves_what_was_acknowledged_and_nothing_by_halves(nurs
         if before != after:
             outcomes.add("undone" if found == before else "done")
         held = found
-        if time.monotonic() > give_up:
+        if outcomes and len(codebooks) > 1 and (kill + 1 >= KILLS or time.monotonic() > give_up):
             break
     assert outcomes  # some were killed in the middle of a call
     assert len(codebooks) > 1
