@@ -141,7 +141,7 @@ def main() -> None:
             built, index = time.perf_counter() - start, kept.open("texts")
             keep(system, lambda query, index=index: index.search(query, K).pids[0].tolist(), built)
         searches, built = pgvector(server.url("postgres"), collected)
-        [report["pgvector"]] = psycopg.connect(server.url("postgres")).execute(
+        [[report["pgvector"]]] = psycopg.connect(server.url("postgres")).execute(
             "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
         )
         for system, search in searches.items():

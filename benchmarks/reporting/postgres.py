@@ -97,5 +97,8 @@ def _databases(result: Json) -> Section:
         "in its own process, over a replica; pgvector's search is one query of SQL in the server: the nearest tokens "
         "of each row by an HNSW index with its default settings, then MaxSim of the passages that have them.\n\n"
         + table(["", "ms", "overlap", "build, s"], lines),
-        missed=("Few passages, and random ones. Qdrant's local mode is not its server.",),
+        missed=(
+            "Few passages, and random ones, of which a first stage misses more than of text. Qdrant's local mode is not "
+            "its server.",
+        ),
     )
