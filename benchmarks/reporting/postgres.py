@@ -98,7 +98,7 @@ def _databases(result: Json) -> Section:
         "of each row by an HNSW index with its default settings, then MaxSim of the passages that have them.\n\n"
         + table(["", "ms", "overlap", "build, s"], lines),
         missed=(
-            "Few passages, and random ones, of which a first stage misses more than of text. Qdrant's local mode is not "
-            "its server.",
+            "Few passages, and random ones, of which a first stage misses more than of text. Qdrant's local mode is "
+            "not its server.",
         ),
     )
