@@ -135,7 +135,7 @@ def torch_forward(system: str, folder: str) -> Callable[[], Forward]:
             model.backbone = compiled
 
         def run(ids: Any, mask: Any) -> Any:
-            adapters = [ADAPTER] * (len(ids) if system in OURS else 1)  # a list of another length is compiled anew
+            adapters = [ADAPTER] * (len(ids) if system in OURS else 1)  # a list of another length is compiled again
             return model(torch.from_numpy(ids), torch.from_numpy(mask), adapters).numpy()
 
         return run

@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,22 @@ def verdict(found: Any, entries: list[dict[str, Any]], held: Any, counts: Counte
         counts[re.sub(r"postgresql://\S+", "…", said)[:90]] += 1
 
 
+def judged(
+    place: str, folder: Path, machines: Sequence[str], entries: list[dict[str, Any]], held: Any, counts: Counter[str]
+) -> Any:
+    """Return what machines find after a writer was killed; count whether it is right, and the same on all of them."""
+    shutil.rmtree(folder / "new", ignore_errors=True)
+    found = None
+    for each in machines:
+        with machine(folder, each):
+            seen = writer.check(place)
+        if found is not None and seen != found:
+            counts["WRONG: machines differ"] += 1
+        found = seen
+    verdict(found, entries, held, counts)
+    return found
+
+
 def kills(folder: Path, rounds: int, until: float) -> dict[str, Any]:
     chance, counts = random.Random(1), Counter[str]()
     with running() as server, machine(folder, "writer"):
@@ -103,16 +120,8 @@ def kills(folder: Path, rounds: int, until: float) -> dict[str, Any]:
             os.kill(reader.pid, signal.SIGKILL)
             entries = nursery.kill()
             reader.join()
-            found = None
-            shutil.rmtree(folder / "new", ignore_errors=True)
-            for each in ("writer", "reader", "new") if number % 5 == 0 else ("writer", "reader"):
-                with machine(folder, each):
-                    seen = writer.check(place)
-                if found is not None and seen != found:
-                    counts["WRONG: machines differ"] += 1
-                found = seen
-            verdict(found, entries, held, counts)
-            held = found
+            machines = ("writer", "reader", "new") if number % 5 == 0 else ("writer", "reader")
+            held = judged(place, folder, machines, entries, held, counts)
             if number % 20 == 19:
                 print(number + 1, dict(counts), flush=True)
             if time.monotonic() > until:
@@ -145,16 +154,7 @@ def failovers(folder: Path, rounds: int, until: float) -> dict[str, Any]:
                 entries = nursery.kill()
                 primary.remove()
                 primary, standby = standby, stand_by(standby)
-                found = None
-                shutil.rmtree(folder / "new", ignore_errors=True)
-                for each in ("writer", "new"):
-                    with machine(folder, each):
-                        seen = writer.check(f"{primary.url()}#failovers")
-                    if found is not None and seen != found:
-                        counts["WRONG: machines differ"] += 1
-                    found = seen
-                verdict(found, entries, held, counts)
-                held = found
+                held = judged(f"{primary.url()}#failovers", folder, ("writer", "new"), entries, held, counts)
                 if number % 5 == 4:
                     print(number + 1, dict(counts), flush=True)
                 if time.monotonic() > until:

@@ -18,8 +18,9 @@ from .files import absolute
 from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
+from .model.devices import default_dtype, usable_device
 from .model.replicas import Model, encode_on
-from .model.workers import Load, RemoteModel, default_dtype, start_workers
+from .model.workers import Load, RemoteModel, start_workers
 from .query_batches import QueryBatches
 from .text.ahead import map_ahead
 from .text.batching import plan_batches
@@ -307,11 +308,9 @@ def _with_lengths(checkpoint: Checkpoint, max_tokens: int) -> Checkpoint:
 
 
 def _devices(device: Devices | None) -> list[torch.device]:
-    if device is None:
-        return [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
-    if isinstance(device, str) or not isinstance(device, Sequence):
-        return [_device(device)]
-    devices = [_device(each) for each in device]
+    if device is None or isinstance(device, str) or not isinstance(device, Sequence):
+        return [usable_device(device)]
+    devices = [usable_device(each) for each in device]
     if len({each.type for each in devices}) != 1:
         named = ", ".join(map(str, devices)) or "none"
         raise InputError(
@@ -319,15 +318,6 @@ def _devices(device: Devices | None) -> list[torch.device]:
             'alike. Give ["cuda:0", "cuda:1"], or leave it out.'
         )
     return devices
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        result = torch.device(device)
-        torch.empty(0, device=result)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise InputError(f'device={str(device)!r} cannot be used here. Give "cpu", or "cuda" with a GPU.') from error
-    return result
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

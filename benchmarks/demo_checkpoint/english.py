@@ -28,7 +28,7 @@ def train_english(
     Parameters
     ----------
     state : Path
-        File of what the stage goes on from after a kill: made anew at every check.
+        File that a killed stage resumes from, written at every check.
     """
     titles = Counter(section.title for section in sections)
     pairs = [s for s in sections if titles[s.title] == 1 and len(s.title) > 6]

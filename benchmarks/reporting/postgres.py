@@ -75,7 +75,7 @@ def _survival(result: Json) -> Section:
         note = f"\n\nA hit of {gone:,} searches was deleted before its text was fetched." if gone else ""
     return Section(
         "PostgreSQL under attack",
-        "Is what was acknowledged there, and nothing by halves, whoever is killed?",
+        "Is everything that was acknowledged there, and nothing half-written, whichever process is killed?",
         SOURCE,
         machine_of(result),
         f"{result['server']}.\n\n" + table(["", "rounds", "checked", "wrong"], lines) + note,

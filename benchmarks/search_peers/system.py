@@ -24,9 +24,9 @@ class Corpus(NamedTuple):
         return cls(np.load(folder / "vectors.npy", mmap_mode="c"), np.load(folder / "lengths.npy"))
 
     def blocks(self, at_once: int = AT_ONCE) -> Iterator[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-        """Yield the first position, the vectors and the lengths of so many passages at a time.
+        """Yield the first position, the vectors and the lengths of `at_once` passages at a time.
 
-        They are read, not mapped, so that memory is what a build takes and not what it is given.
+        They are read, not mapped, so that the memory of a build does not count them.
         """
         dim, dtype = self.vectors.shape[1], self.vectors.dtype
         with open(str(self.vectors.filename), "rb") as file:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import CheckpointError, InputError, MissingExtraError, RagatouilleXMError, WorkerError
 from .checkpoint import load_checkpoint
 from .colbert import ColBERT
+from .devices import default_dtype, usable_device
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Worker:
                     f"{name!r} is another checkpoint on a worker than here: their weights differ. Give each machine "
                     "the same one."
                 )
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            device = usable_device()
             self._model = ColBERT.load(checkpoint, device, dtype or default_dtype(device))
             self._model.pack(quantize)
         return self._model
@@ -154,11 +155,6 @@ def _address(where: str) -> tuple[str, int] | None:
     """Return host and port of a Ray cluster's address."""
     found = re.fullmatch(r"ray://\[?([^\[\]/@]+?)\]?:(\d{1,5})/?", where)
     return (found[1], int(found[2])) if found else None
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """Return the dtype that suits a device."""
-    return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
 def _connect(ray: Any, where: int | str) -> None:

@@ -153,14 +153,10 @@ def _whole_documents(
         blocks.append(block)
         last_pid = max(last_pid, last_pids[passage.document_id])
         if len(passages) >= COPY_BATCH and passage.pid == last_pid:
-            yield passages, _concat(blocks)
+            yield passages, TokenVectors.of_blocks(blocks, blocks[0].shape[1])
             passages, blocks = [], []
     if passages:
-        yield passages, _concat(blocks)
-
-
-def _concat(blocks: Sequence[torch.Tensor]) -> TokenVectors:
-    return TokenVectors(torch.cat(list(blocks)), torch.tensor([len(block) for block in blocks]))
+        yield passages, TokenVectors.of_blocks(blocks, blocks[0].shape[1])
 
 
 def _compare(source: PassageIndex, target: Target, pids: Sequence[int], tolerance: float) -> None:

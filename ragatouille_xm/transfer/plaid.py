@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..catalog import checkpoint_of, default_language, open_index
-from ..errors import IndexFormatError, InputError
+from ..catalog import checkpoint_of, default_language
+from ..errors import IndexFormatError
 from ..index.local.index import LocalIndex
 from ..index.plaid.engine import PlaidIndex
 from ..index.plaid.export import export_plaid
@@ -16,6 +16,7 @@ from ..index.plaid.folder import PlaidFolder
 from ..index.plaid.records import Collection
 from ..languages import AdapterTable
 from ..model.checkpoint import DEMOS, load_checkpoint, locate
+from .endpoints import check_folder, own_index
 
 
 def convert_index(
@@ -61,8 +62,7 @@ def convert_index(
     StorageError
         If the index cannot be written.
     """
-    if not overwrite and LocalIndex.exists(target):
-        raise InputError(f"There is an index at {str(target)!r} already. Choose another name, or overwrite it.")
+    check_folder(target, overwrite)
     opened = PlaidFolder.open(source, collection)
     found = load_checkpoint(checkpoint_of(opened, checkpoint))
     dim = found.dim
@@ -124,10 +124,7 @@ def export_index(
     StorageError
         If the folder cannot be written.
     """
-    index = open_index(source)
-    if isinstance(index, PlaidFolder):
-        raise InputError(f"The index at {str(source)!r} is of colbert-ai's format already: copy the folder.")
-    try:
+    with own_index(source, " already: copy the folder.") as index:
         name = str(checkpoint if checkpoint is not None else index.checkpoint)
         return export_plaid(
             index,
@@ -137,5 +134,3 @@ def export_index(
             nbits=nbits,
             progress=progress,
         )
-    finally:
-        index.close()

@@ -9,21 +9,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..catalog import open_index
 from ..errors import IndexDamagedError, InputError
 from ..index.files import checksum, storage_errors, sync
 from ..index.local.database import Database
 from ..index.local.folder import BUILD_DATABASE, DATABASE
-from ..index.local.index import LocalIndex
 from ..index.local.install import install, read_saved, remove_database
 from ..index.local.lock import remove_lock, write_lock
 from ..index.local.state import FileMeta, read_state
 from ..index.meta import IndexMeta
-from ..index.plaid.folder import PlaidFolder
 from ..index.postgres.building import newest
 from ..index.postgres.publish import publish
 from ..index.postgres.replica import commit
 from ..index.postgres.server import PostgresServer
+from .endpoints import check_folder, check_name, own_index
 
 
 def push_index(
@@ -56,24 +54,21 @@ def push_index(
     DatabaseError
         If the server fails. Call it again to resume.
     """
-    if not overwrite and name in server.names():
-        raise InputError(f"There is an index {name!r} at {server.url} already. Choose another name, or overwrite it.")
-    index = open_index(source)
-    try:
-        if isinstance(index, PlaidFolder):
-            raise InputError(f"The index at {str(source)!r} is of colbert-ai's format: convert it first.")
-        with closing(Database(index.folder / DATABASE)) as database, database.snapshot() as sqlite:
-            state = read_state(sqlite)
-            for file, meta in _shown(state.files, progress):
-                _verify(index.folder / file, meta)
-            number = server.register(name)
-            with server.writing(number) as session:
-                base, old = newest(session, number)
-                _check_pids(old, state.meta)
-                commit(server, session, number, publish(session, number, sqlite, index.folder, base))
-            return state.passages
-    finally:
-        index.close()
+    check_name(server, name, overwrite)
+    with (
+        own_index(source, ": convert it first.") as index,
+        closing(Database(index.folder / DATABASE)) as database,
+        database.snapshot() as sqlite,
+    ):
+        state = read_state(sqlite)
+        for file, meta in _shown(state.files, progress):
+            _verify(index.folder / file, meta)
+        number = server.register(name)
+        with server.writing(number) as session:
+            base, old = newest(session, number)
+            _check_pids(old, state.meta)
+            commit(server, session, number, publish(session, number, sqlite, index.folder, base))
+        return state.passages
 
 
 def pull_index(
@@ -107,8 +102,7 @@ def pull_index(
         If the folder cannot be written.
     """
     folder = Path(target).absolute()
-    if not overwrite and LocalIndex.exists(folder):
-        raise InputError(f"There is an index at {str(target)!r} already. Choose another folder, or overwrite it.")
+    check_folder(target, overwrite)
     with closing(server.open(name)) as index:
         source = Database(index.folder / DATABASE)  # what the replica has now
         with storage_errors(folder):

@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..catalog import open_index
-from ..errors import InputError
 from ..index.local.index import LocalIndex
-from ..index.plaid.folder import PlaidFolder
 from ..index.qdrant.index import QdrantIndex
 from ..index.qdrant.server import QdrantServer
 from ..index.quantization.codebook import Codebook
 from ..types import Calibration
 from .copying import TOLERANCE, Target, Transfer, carry_out
+from .endpoints import check_folder, check_name, own_index
 
 
 def push_index(
@@ -57,26 +55,20 @@ def push_index(
     DatabaseError
         If the server fails. Call it again to resume.
     """
-    if not overwrite and name in server.names():
-        raise InputError(f"There is an index {name!r} at {server.url} already. Choose another name, or overwrite it.")
-    index = open_index(source)
-    try:
-        if isinstance(index, PlaidFolder):
-            raise InputError(f"The index at {str(source)!r} is of colbert-ai's format: convert it first.")
-        opened, meta = index, index.meta
+    check_name(server, name, overwrite)
+    with own_index(source, ": convert it first.") as index:
+        meta = index.meta
         description = meta.description | {"storage": storage or meta.storage, "lexical": False}
         target = partial(_qdrant_target, server, name, description, index.codebook(), len(index))
         tolerance = max(TOLERANCE[meta.storage], TOLERANCE[description["storage"]])
         n_passages = carry_out(
             Transfer(
-                index, lambda _: opened.scroll(with_vectors=True), target, partial(server.discard, name), tolerance
+                index, lambda _: index.scroll(with_vectors=True), target, partial(server.discard, name), tolerance
             ),
             progress=progress,
         )
         _calibrate(index.calibration, server.open(name))
         return n_passages
-    finally:
-        index.close()
 
 
 def pull_index(
@@ -110,8 +102,7 @@ def pull_index(
         If the folder cannot be written.
     """
     folder = Path(target)
-    if not overwrite and LocalIndex.exists(folder):
-        raise InputError(f"There is an index at {str(target)!r} already. Choose another folder, or overwrite it.")
+    check_folder(target, overwrite)
     index = server.open(name)
     meta = index.meta
     open_target = partial(_local_target, folder, meta.description)

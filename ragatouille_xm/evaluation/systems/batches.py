@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...errors import CheckpointError, InputError
+from ...errors import CheckpointError
 from ...files import lacks_memory
 from ...text.batching import plan_batches
 
@@ -15,24 +15,6 @@ TOKEN_BATCH = {"cpu": 4096, "cuda": 65536}
 
 Forward = Callable[[torch.Tensor, torch.Tensor, list[int]], torch.Tensor]
 """From ids (b, L), mask (b, L) and the positions of the texts to one row for each, (b, …)."""
-
-
-def device_of(name: str | None) -> torch.device:
-    """Return a usable device, by default a GPU if there is one.
-
-    Raises
-    ------
-    InputError
-        If `name` cannot be used here.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f'device={name!r} cannot be used here. Give "cpu", or "cuda" with a GPU.') from error
-    return device
 
 
 def load_pretrained(auto: Any, name: str, **options: Any) -> Any:

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from ...corpus.passages import Document
 from ...errors import InputError
+from ...model.devices import usable_device
 from ..dataset import Dataset, Query
 from ..measure import Ranking
 from .base import Found, Settings, System
-from .batches import device_of, load_pretrained, run_batched
+from .batches import load_pretrained, run_batched
 from .recipe import POOLINGS, Recipe, normalise, pool, tokenise
 from .single_xmod import XmodTextEncoder
 from .vectors import VectorStore
@@ -135,7 +136,7 @@ class PlainEncoder:
         name = str(settings.checkpoint)
         self.recipe = recipe
         self.pooling = pooling
-        self.device = device_of(settings.device)
+        self.device = usable_device(settings.device)
         self.tokenizer: Any = load_pretrained(AutoTokenizer, name)
         self.model: Any = load_pretrained(AutoModel, name, dtype=torch.float32).to(self.device).eval()
 

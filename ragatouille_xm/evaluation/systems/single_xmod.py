@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from ...corpus.passages import Document
+from ...model.devices import usable_device
 from ..dataset import Query
 from .base import Settings
-from .batches import device_of, run_batched
+from .batches import run_batched
 from .recipe import Recipe, normalise, pool, tokenise
 from .xmod import XmodCheckpoint
 
@@ -28,7 +29,7 @@ class XmodTextEncoder:
         self.settings = settings
         self.recipe = recipe
         self.pooling = pooling
-        self.model = XmodCheckpoint(str(settings.checkpoint), device_of(settings.device))
+        self.model = XmodCheckpoint(str(settings.checkpoint), usable_device(settings.device))
 
     def documents(self, documents: Sequence[Document]) -> tuple[torch.Tensor, list[str]]:
         """Return vectors (n, dim), float32, on the CPU, and the language of each document."""

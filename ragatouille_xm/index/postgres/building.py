@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...config import STORAGES
 from ...errors import PassageIndexError
 from ..files import storage_errors
 from ..local.build import LocalBuild
@@ -31,21 +30,12 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def build(
-    server: PostgresServer,
-    name: str,
-    *,
-    dim: int,
-    checkpoint: str,
-    fingerprint: str,
-    settings: Mapping[str, Any],
-    storage: str = STORAGES[0],
-    lexical: bool = False,
-    resume: bool = False,
-    keep: bool = True,
+    server: PostgresServer, name: str, *, resume: bool = False, keep: bool = True, **description: Any
 ) -> Iterator[LocalBuild]:
     """Build an index from nothing, in the place of the one that may be there, all or nothing.
 
-    Parameters as for `ragatouille_xm.index.local.index.LocalIndex.build`. A build that is broken off is kept on this
+    Parameters as for `ragatouille_xm.index.local.index.LocalIndex.build`; `description` is that of
+    `ragatouille_xm.index.meta.new_meta`. A build that is broken off is kept on this
     machine, and resumed there.
 
     Raises
@@ -55,7 +45,7 @@ def build(
     DatabaseError
         If the server cannot be reached, refuses, or fails.
     """
-    meta = new_meta(dim, checkpoint, fingerprint, settings, storage, lexical)
+    meta = new_meta(**description)
     index = server.register(name)
     folder = replica_folder(server.find(name)[0], index)
     with storage_errors(folder):

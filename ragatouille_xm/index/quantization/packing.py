@@ -129,7 +129,7 @@ class Packing:
         return codes if codes.shape[1] == self.dim else np.ascontiguousarray(codes[:, : self.dim])
 
     def unpack_on(self, packed: torch.Tensor) -> torch.Tensor:
-        """Return the same, int8, of packed rows on a device, as products of that device's."""
+        """Return the same, int8, of packed rows on a device, computed there."""
         base = packed[:, 0].long()
         numbers = torch.stack([packed[:, 1:] & HIGHEST, packed[:, 1:] >> 4], dim=2).flatten(1)
         steps = torch.from_numpy(self.steps).to(packed.device)

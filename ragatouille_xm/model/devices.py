@@ -1,0 +1,24 @@
+"""Where a model runs, and in which numbers, unless somebody says otherwise."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import InputError
+
+
+def usable_device(device: str | torch.device | None = None) -> torch.device:
+    """Return a device that is here, by default a GPU if there is one. Raise `InputError` for one that is not."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InputError(f'device={str(device)!r} cannot be used here. Give "cpu", or "cuda" with a GPU.') from error
+    return found
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """Return the dtype that suits a device."""
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
