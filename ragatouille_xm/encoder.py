@@ -18,7 +18,7 @@ from .files import absolute
 from .languages import AdapterTable
 from .model.checkpoint import Checkpoint, load_checkpoint
 from .model.colbert import ColBERT
-from .model.devices import default_dtype, usable_device
+from .model.devices import chosen_device, default_dtype, usable_device
 from .model.replicas import Model, encode_on
 from .model.workers import Load, RemoteModel, start_workers
 from .query_batches import QueryBatches
@@ -309,7 +309,7 @@ def _with_lengths(checkpoint: Checkpoint, max_tokens: int) -> Checkpoint:
 
 def _devices(device: Devices | None) -> list[torch.device]:
     if device is None or isinstance(device, str) or not isinstance(device, Sequence):
-        return [usable_device(device)]
+        return [chosen_device(device)]
     devices = [usable_device(each) for each in device]
     if len({each.type for each in devices}) != 1:
         named = ", ".join(map(str, devices)) or "none"

@@ -7,10 +7,13 @@ import torch
 from ..errors import InputError
 
 
-def usable_device(device: str | torch.device | None = None) -> torch.device:
-    """Return a device that is here, by default a GPU if there is one. Raise `InputError` for one that is not."""
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def chosen_device(device: str | torch.device | None) -> torch.device:
+    """Return a usable device, by default a GPU if there is one. Raise `InputError` for one that is not here."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if device is None else usable_device(device)
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Return a device that is here. Raise `InputError` for another one."""
     try:
         found = torch.device(device)
         torch.empty(0, device=found)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import CheckpointError, InputError, MissingExtraError, RagatouilleXMError, WorkerError
 from .checkpoint import load_checkpoint
 from .colbert import ColBERT
-from .devices import default_dtype, usable_device
+from .devices import chosen_device, default_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Worker:
                     f"{name!r} is another checkpoint on a worker than here: their weights differ. Give each machine "
                     "the same one."
                 )
-            device = usable_device()
+            device = chosen_device(None)
             self._model = ColBERT.load(checkpoint, device, dtype or default_dtype(device))
             self._model.pack(quantize)
         return self._model

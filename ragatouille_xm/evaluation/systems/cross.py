@@ -10,7 +10,7 @@ import torch
 
 from ...corpus.passages import Document
 from ...errors import CheckpointError
-from ...model.devices import usable_device
+from ...model.devices import chosen_device
 from ..dataset import Dataset, Query
 from ..measure import Ranking
 from .base import Found, Settings, System
@@ -109,7 +109,7 @@ class MonoT5:
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
         name = str(settings.checkpoint)
-        self.device = usable_device(settings.device)
+        self.device = chosen_device(settings.device)
         self.tokenizer: Any = load_pretrained(AutoTokenizer, name)
         self.model: Any = load_pretrained(AutoModelForSeq2SeqLM, name, dtype=torch.float32).to(self.device).eval()
         self.answers: list[int] = self.tokenizer.convert_tokens_to_ids(list(ANSWERS))
@@ -145,7 +145,7 @@ class Classifier:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         name = str(settings.checkpoint)
-        self.device = usable_device(settings.device)
+        self.device = chosen_device(settings.device)
         self.tokenizer: Any = load_pretrained(AutoTokenizer, name)
         model: Any = load_pretrained(AutoModelForSequenceClassification, name, dtype=torch.float32)
         self.model = model.to(self.device).eval()
@@ -170,7 +170,7 @@ class MonoXM:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.model = XmodCheckpoint(str(settings.checkpoint), usable_device(settings.device))
+        self.model = XmodCheckpoint(str(settings.checkpoint), chosen_device(settings.device))
         read = self.model.weights.get
         self._head = [
             read(f"classifier.{layer}.{part}").to(self.model.device, torch.float32)

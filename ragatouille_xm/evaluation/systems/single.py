@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...corpus.passages import Document
 from ...errors import InputError
-from ...model.devices import usable_device
+from ...model.devices import chosen_device
 from ..dataset import Dataset, Query
 from ..measure import Ranking
 from .base import Found, Settings, System
@@ -136,7 +136,7 @@ class PlainEncoder:
         name = str(settings.checkpoint)
         self.recipe = recipe
         self.pooling = pooling
-        self.device = usable_device(settings.device)
+        self.device = chosen_device(settings.device)
         self.tokenizer: Any = load_pretrained(AutoTokenizer, name)
         self.model: Any = load_pretrained(AutoModel, name, dtype=torch.float32).to(self.device).eval()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ...corpus.passages import Document
-from ...model.devices import usable_device
+from ...model.devices import chosen_device
 from ..dataset import Query
 from .base import Settings
 from .batches import run_batched
@@ -29,7 +29,7 @@ class XmodTextEncoder:
         self.settings = settings
         self.recipe = recipe
         self.pooling = pooling
-        self.model = XmodCheckpoint(str(settings.checkpoint), usable_device(settings.device))
+        self.model = XmodCheckpoint(str(settings.checkpoint), chosen_device(settings.device))
 
     def documents(self, documents: Sequence[Document]) -> tuple[torch.Tensor, list[str]]:
         """Return vectors (n, dim), float32, on the CPU, and the language of each document."""
