@@ -62,7 +62,15 @@ def test_create_does_not_replace(folder):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"settings": {"a": {1, 2}}}, {"settings": {"a": object()}}, {"dim": 0}, {"dim": "8"}, {"storage": "?"}]
+    "changes",
+    [
+        {"settings": {"a": {1, 2}}},
+        {"settings": {"a": object()}},
+        {"dim": 0},
+        {"dim": "8"},
+        {"dim": True},
+        {"storage": "?"},
+    ],
 )
 def test_what_cannot_be_kept_is_refused_before_anything_is_made(folder, changes):
     with pytest.raises(InputError), LocalIndex.build(folder, **(KEPT | changes)):
