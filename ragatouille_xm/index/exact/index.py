@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -162,6 +162,10 @@ class ExactIndex:
             pids = self._pids_of(set(document_ids))
             self._commit(pids)
             return len(pids)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Return a context without effect: each call reads what there is."""
+        return nullcontext()
 
     def search(
         self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()

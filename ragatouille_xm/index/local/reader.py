@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -161,6 +161,10 @@ class LocalReader(Described):
             return self._snapshot
 
     # ---- searching and reading
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Let the calls of this thread in the context be one reading: see `PassageIndex.reading`."""
+        return self._database.reading()
 
     def to_device(self, device: str | torch.device) -> None:
         """From now on, hold the token vectors in the memory of a device and score them there.

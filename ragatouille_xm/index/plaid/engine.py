@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import torch
@@ -115,6 +116,10 @@ class PlaidIndex:
             f"The index at {str(self.folder)!r} is of colbert-ai's format, which is searched here, but not changed. "
             f"Move it into our format: ragatouille-xm convert {self.folder} --name NAME"
         )
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Return a context without effect: each call reads what there is."""
+        return nullcontext()
 
     def search(
         self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -182,6 +182,10 @@ class QdrantIndex(Described):
         stream = self.records(compile_filter(filter), OWN, vectors=with_vectors, start=after + 1)
         while batch := list(islice(stream, batch_size)):
             yield list(map(passage_of, batch)), vectors_of(batch, self.dim) if with_vectors else None
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Return a context without effect: each call reads what there is."""
+        return nullcontext()
 
     def search(
         self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
