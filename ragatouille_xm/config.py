@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 DEFAULT_ROOT = ".ragatouille/"  # as in RAGatouille, like the folder below it
 INDEXES_FOLDER = "colbert/indexes"
@@ -81,8 +80,6 @@ class QdrantConfig:
         all. None leaves the choice to the server.
     on_disk : bool
         For a new index: keep token vectors on disk, memory-mapped, instead of in memory.
-    read_consistency : int, str or None
-        Copies that a read consults: a number, ``"majority"``, ``"quorum"`` or ``"all"``; None means one.
     timeout : int
         Timeout of a request, in seconds.
     attempts : int
@@ -93,6 +90,5 @@ class QdrantConfig:
     replicas: int | None = None
     write_consistency: int | None = None
     on_disk: bool = False
-    read_consistency: int | Literal["majority", "quorum", "all"] | None = None
     timeout: int = 20
     attempts: int = 4

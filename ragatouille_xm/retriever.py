@@ -188,7 +188,23 @@ class Retriever:
         check_context(context)
         condition = self.condition(filter)
         options = RankingOptions(condition, min_score, min_relevance, lexical_weight, language_weight, config)
-        self._check(options)
+        with self.index.reading():
+            self._check(options)
+            found = self._search(queries, int(k), options, languages, prefer_language, explain, group_by_document)
+            return self._shown(found, group_by_document, int(context))
+
+    def _search(
+        self,
+        queries: Sequence[str] | torch.Tensor,
+        k: int,
+        options: RankingOptions,
+        languages: str | Iterable[str | None] | None,
+        prefer_language: str | None,
+        explain: bool,
+        group_by_document: bool,
+    ) -> list[list[Result]]:
+        """Return the results of each query, best first; parameters as for `search`."""
+        condition, lexical_weight = options.condition, options.lexical_weight
         ranking = Ranking(self.index, self.gauge(), options)
         down_to = down_to_document if group_by_document else down_to_passage
 
@@ -196,19 +212,19 @@ class Retriever:
             def best(positions: Sequence[int], depth: int) -> list[list[Result]]:
                 return ranking.best(encoded.select(positions), depth)
 
-            return down_to(best, len(encoded), int(k), len(self.index))  # engines make room for what is asked for
+            return down_to(best, len(encoded), k, len(self.index))  # engines make room for what is asked for
 
         if isinstance(queries, torch.Tensor):
             if explain or lexical_weight is not None:
                 named = "explain" if explain else "hybrid"
                 raise InputError(f"{named}=True needs the texts of the queries: the words of vectors are not known.")
-            preferred = self._preferred(prefer_language, language_weight, [None] * len(queries))
-            return self._shown(ranked(EncodedQueries(queries, preferred)), group_by_document, int(context))
+            preferred = self._preferred(prefer_language, options.language_weight, [None] * len(queries))
+            return ranked(EncodedQueries(queries, preferred))
         check_queries(queries, filtered=condition is not None)
         chosen = self.query_languages(queries, languages)
         asked = [i for i, query in enumerate(queries) if not is_blank(query)]
         vectors = self.encoder.encode_queries([queries[i] for i in asked], [chosen[i] for i in asked])
-        preferred = self._preferred(prefer_language, language_weight, [chosen[i] for i in asked])
+        preferred = self._preferred(prefer_language, options.language_weight, [chosen[i] for i in asked])
         pieces = None if lexical_weight is None else pieces_of(self.encoder, [queries[i] for i in asked])
         found = dict(zip(asked, ranked(EncodedQueries(vectors, preferred, pieces)), strict=True))
         if explain:
@@ -217,13 +233,12 @@ class Retriever:
         blank = [i for i in range(len(queries)) if i not in found]
         if blank:
             first = partial(self._unranked, options)
-            found |= dict(zip(blank, down_to(first, len(blank), int(k), len(self.index)), strict=True))
+            found |= dict(zip(blank, down_to(first, len(blank), k, len(self.index)), strict=True))
             if condition is None:
                 numbers = preview(blank)
                 logger.warning("%d of %d queries are blank and find nothing: %s", len(blank), len(queries), numbers)
         used = {i: chosen[i] for i in asked}  # a blank query went through no adapter
-        every = [[{**result, "query_language": used.get(i)} for result in found[i]] for i in range(len(queries))]
-        return self._shown(every, group_by_document, int(context))
+        return [[{**result, "query_language": used.get(i)} for result in found[i]] for i in range(len(queries))]
 
     def _shown(self, found: list[list[Result]], grouped: bool, context: int) -> list[list[Result]]:
         """Return the results of queries in the form that was asked for."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -59,6 +61,11 @@ def check_metadata(metadata: object) -> dict[str, Any]:
         raise InputError(f"Metadata must be a mapping such as {{'year': 2021}}{hint}, not {type(metadata).__name__}.")
     copy: dict[str, Any] = _plain(metadata, "", 0)
     return copy
+
+
+def with_own_metadata(passage: Passage) -> Passage:
+    """Return a passage with a copy of its metadata: what is done to one does not change the other."""
+    return replace(passage, metadata=deepcopy(passage.metadata)) if passage.metadata else passage
 
 
 def fits_int64(value: int) -> bool:

@@ -122,6 +122,13 @@ class PassageIndex(Protocol):
         """Remove all passages of the documents; return how many went. Unknown ids are passed over."""
         ...
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Let the calls of this thread in the context be one reading: each sees what was committed before it began.
+
+        Whether it sees more is open. An engine that asks a server for the newest commit asks once.
+        """
+        ...
+
     def search(
         self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
     ) -> Hits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -29,6 +29,11 @@ def to_hits(found: Sequence[Scored], k: int) -> Hits:
         hits.pids[i, : len(scored)] = [pid for pid, _ in scored]
         hits.scores[i, : len(scored)] = [score for _, score in scored]
     return hits
+
+
+def join_hits(parts: Iterable[Hits], k: int) -> Hits:
+    """Return the hits, `k` each, of all parts of the queries."""
+    return Hits(*(np.concatenate(columns) for columns in zip(to_hits([], k), *parts, strict=True)))
 
 
 def near(pids: Sequence[int], pid: int, n: int) -> Sequence[int]:

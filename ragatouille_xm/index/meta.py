@@ -111,8 +111,8 @@ def new_meta(
     InputError
         If a value cannot be kept.
     """
-    _check_storage(storage)
-    if not isinstance(dim, int) or dim < 1:
+    check_storage(storage)
+    if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
         raise InputError(f"dim={dim!r} is not a width of token vectors: give a whole number of at least 1.")
     try:
         json.dumps(dict(settings), allow_nan=False)
@@ -121,14 +121,15 @@ def new_meta(
     return IndexMeta(dim, checkpoint, fingerprint, dict(settings), storage, lexical)
 
 
-def _check_storage(storage: str) -> None:
+def check_storage(storage: str) -> None:
+    """Raise `InputError` unless there is such a storage."""
     if storage not in STORAGES:
         raise InputError(f"storage={storage!r} is not known. Use one of {', '.join(map(repr, STORAGES))}.")
 
 
 def check_smaller(storage: str, wanted: str) -> bool:
     """Return whether a storage is smaller than that of an index. Raise `InputError` if it is larger, or none."""
-    _check_storage(wanted)
+    check_storage(wanted)
     if STORAGES.index(wanted) < STORAGES.index(storage):
         raise InputError(
             f"The index stores token vectors as {storage!r}, and {wanted!r} cannot be made of these: what rounding "
@@ -137,12 +138,16 @@ def check_smaller(storage: str, wanted: str) -> bool:
     return wanted != storage
 
 
+class OtherBuildError(InputError):
+    """A build that was broken off is of another checkpoint, or has other settings."""
+
+
 def check_resumable(saved: IndexMeta, wanted: IndexMeta) -> None:
-    """Raise `InputError` if a build described by `wanted` cannot go on with one that was broken off."""
+    """Raise `OtherBuildError` if a build described by `wanted` cannot go on with one that was broken off."""
     for name in ("fingerprint", "dim", "storage", "lexical", "settings"):
         there, here = getattr(saved, name), getattr(wanted, name)
         if there != here:
-            raise InputError(
+            raise OtherBuildError(
                 f"The interrupted build has {name} {there!r}, this one {here!r}: it cannot be continued. "
                 "Give the same checkpoint and settings, or overwrite_index=True to begin again."
             )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import torch
 
 from ..errors import InputError
-from ..files import without_secrets
 from ..types import Passage, TokenVectors
 from .lexical import PieceCounts
 
@@ -22,6 +20,10 @@ def check_add(passages: Sequence[Passage], vectors: TokenVectors, dim: int) -> N
         if pid in seen:
             raise InputError(f"The pid {pid} is given twice in one call.")
         seen.add(pid)
+    for passage in passages:
+        for name in ("document_id", "text", "language"):
+            if not isinstance(value := getattr(passage, name), str):
+                raise InputError(f"The {name} of passage {passage.pid} is {value!r}: give a string.")
     if vectors.vectors.ndim != 2 or vectors.dim != dim:
         raise InputError(
             f"The token vectors have the shape {tuple(vectors.vectors.shape)}; this index takes (T, {dim})."
@@ -52,8 +54,10 @@ def check_pieces(pieces: PieceCounts | None, passages: int, *, expected: bool) -
         raise InputError(f"{passages} passages were given with the pieces of {len(pieces)}.")
 
 
-def check_hybrid(pieces: PieceCounts, queries: int, weight: float) -> None:
-    """Raise `InputError` unless there are the pieces of each query, and `weight` is a number from 0 to 1."""
+def check_hybrid(pieces: PieceCounts, queries: int, weight: float, *, lexical: bool) -> None:
+    """Raise `InputError` unless the index keeps pieces, each query has its own, and `weight` is from 0 to 1."""
+    if not lexical:
+        raise InputError("This index was made without lexical search: index the documents again with lexical=True.")
     if len(pieces) != queries:
         raise InputError(f"{queries} queries were given with the pieces of {len(pieces)}.")
     if not 0 <= weight <= 1:
@@ -70,29 +74,10 @@ def check_search(queries: torch.Tensor, k: int, dim: int) -> None:
         raise InputError("The queries hold values that are not finite: the checkpoint or its precision is at fault.")
 
 
-def check_address(url: str, what: str, example: str) -> None:
-    """Raise `InputError` unless `url` is the HTTP address of `what`, without anything secret in it.
-
-    Examples
-    --------
-    >>> check_address("me:secret@host", "a server", "http://host:6333")
-    Traceback (most recent call last):
-        ...
-    ragatouille_xm.errors.InputError: 'host' is not the address of a server: give one as http://host:6333.
-    """
-    shown = without_secrets(url)
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # such as a port that is no number
-        usable = False
-    if not usable:
-        raise InputError(f"{shown!r} is not the address of {what}: give one as {example}.")
-    if shown != url:
-        raise InputError(
-            f"The address of {what} at {shown!r} has a user, a password or a query in it, which would not be sent. "
-            "Leave them out, and give the key as api_key=, or --api-key on the command line."
-        )
+def check_batch_size(batch_size: int) -> None:
+    """Raise `InputError` unless batches have at least one passage."""
+    if batch_size < 1:
+        raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
 
 
 class PidSequence:
@@ -120,9 +105,15 @@ class PidSequence:
         self._last = -1
 
     def reserve(self, n: int) -> int:
-        """Return the first of `n` pids that were never handed out before. Raise `InputError` if `n` is negative."""
-        if n < 0:
-            raise InputError(f"reserve() takes a number of 0 or more, not {n}.")
+        """Return the first of `n` pids that were never handed out before.
+
+        Raises
+        ------
+        InputError
+            If `n` is not a whole number from 0.
+        """
+        if not isinstance(n, int) or n < 0:
+            raise InputError(f"reserve() takes a whole number of 0 or more, not {n!r}.")
         first, self.next_pid = self.next_pid, self.next_pid + n
         return first
 

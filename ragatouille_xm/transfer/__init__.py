@@ -1,1 +1,1 @@
-"""Moving an index from one format or place to another, without encoding its texts again."""
+"""Indexes in other formats and places, without encoding their texts again, and checkpoints for other programs."""

@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from ..config import SearchConfig
 from ..corpus.filters import Compare
-from ..errors import IndexDamagedError, InputError
+from ..errors import IndexDamagedError
 from ..index.base import IndexWriter, PassageIndex
 from ..index.local.reader import LocalReader
+from ..index.meta import OtherBuildError
 from ..types import Passage, TokenVectors
 
 logger = logging.getLogger(__name__)
@@ -38,13 +39,13 @@ class Target:
     ----------
     writer : IndexWriter
     reader : callable
-        Opens what the copy has so far.
+        Returns a context that gives what the copy has so far, to be read.
     first_pid : int
         Where its pids begin.
     """
 
     writer: IndexWriter
-    reader: Callable[[], PassageIndex | LocalReader]
+    reader: Callable[[], AbstractContextManager[PassageIndex | LocalReader]]
     first_pid: int
 
 
@@ -90,7 +91,7 @@ def carry_out(transfer: Transfer, *, progress: bool) -> int:
     """
     try:
         return _attempt(transfer, progress, resume=True)
-    except (_Changed, InputError):  # it is a copy of another index, or of an earlier state of this one
+    except (_Changed, OtherBuildError):  # it is a copy of another index, or of an earlier state of this one
         logger.warning("the interrupted copy cannot be resumed: beginning again")
         return _attempt(transfer, progress, resume=False)
 
@@ -99,11 +100,13 @@ def _attempt(transfer: Transfer, progress: bool, *, resume: bool) -> int:
     try:
         with transfer.open_target(resume) as target:
             pids, last_pids = _pids(transfer.source)
-            copied, _ = _pids(target.reader())
+            with target.reader() as copy:
+                copied, _ = _pids(copy)
             if copied != [pid + target.first_pid for pid in pids[: len(copied)]]:
                 raise _Changed
             _copy(transfer.read, target, pids, last_pids, len(copied), progress)
-            _compare(transfer.source, target, pids, transfer.tolerance)
+            with target.reader() as copy:
+                _compare(transfer.source, copy, pids, target.first_pid, transfer.tolerance)
             return len(pids)
     except _Differs as error:
         if resume:  # otherwise nothing is left of it
@@ -159,9 +162,10 @@ def _whole_documents(
         yield passages, TokenVectors.of_blocks(blocks, blocks[0].shape[1])
 
 
-def _compare(source: PassageIndex, target: Target, pids: Sequence[int], tolerance: float) -> None:
+def _compare(
+    source: PassageIndex, copy: PassageIndex | LocalReader, pids: Sequence[int], shift: int, tolerance: float
+) -> None:
     """Raise `_Differs` unless counts, some passages, and the best hits for some of their vectors are the same."""
-    copy, shift = target.reader(), target.first_pid
     if (n_passages := len(copy)) != len(pids):
         raise _Differs(f"it has {n_passages} passages instead of {len(pids)}")
     if (languages := copy.languages()) != (expected := source.languages()):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..index.local.index import LocalIndex
+from ..index.meta import check_storage
 from ..index.qdrant.index import QdrantIndex
 from ..index.qdrant.server import QdrantServer
 from ..index.quantization.codebook import Codebook
@@ -51,16 +52,18 @@ def push_index(
     IndexNotFoundError, IndexDamagedError, IndexFormatError
         If there is no usable index at `source`; `IndexDamagedError` also if the copy differs, which is then removed.
     InputError
-        If there is an index of that name.
+        If there is an index of that name, or no such storage.
     DatabaseError
         If the server fails. Call it again to resume.
     """
     check_name(server, name, overwrite)
     with own_index(source, ": convert it first.") as index:
         meta = index.meta
-        description = meta.description | {"storage": storage or meta.storage, "lexical": False}
+        storage = storage or meta.storage
+        check_storage(storage)
+        description = meta.description | {"storage": storage, "lexical": False}
         target = partial(_qdrant_target, server, name, description, index.codebook(), len(index))
-        tolerance = max(TOLERANCE[meta.storage], TOLERANCE[description["storage"]])
+        tolerance = max(TOLERANCE[meta.storage], TOLERANCE[storage])
         n_passages = carry_out(
             Transfer(
                 index, lambda _: index.scroll(with_vectors=True), target, partial(server.discard, name), tolerance
@@ -133,7 +136,7 @@ def _calibrate(calibration: Calibration | None, copy: LocalIndex | QdrantIndex) 
 @contextmanager
 def _local_target(folder: Path, description: Mapping[str, Any], resume: bool) -> Iterator[Target]:
     with LocalIndex.build(folder, **description, resume=resume) as draft:
-        yield Target(draft, draft.reader, draft.first_pid)
+        yield Target(draft, lambda: closing(draft.reader()), draft.first_pid)
 
 
 @contextmanager
@@ -149,4 +152,4 @@ def _qdrant_target(
         if codebook is not None and draft.first_stage.codebook() is None:
             draft.first_stage.use(codebook[0], passages)
         writer = server.open(draft.name)  # which replaces nothing: a document may be half there
-        yield Target(writer, lambda: draft, draft.first_pid)
+        yield Target(writer, lambda: nullcontext(draft), draft.first_pid)

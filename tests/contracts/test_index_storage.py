@@ -150,6 +150,9 @@ def test_an_addition_that_is_refused_changes_nothing(index):
         ([passage(2, "a"), passage("3", "b")], good, "'3'"),
         ([passage(2, "a"), passage(True, "b")], good, "True"),
         ([passage(2, "a"), passage(2**63, "b")], good, "pid"),
+        ([passage(2, "a"), passage(3, None)], good, "document_id of passage 3 is None"),
+        ([passage(2, "a"), passage(3, "b", b"text")], good, "text of passage 3 is b'text'"),
+        ([passage(2, "a"), passage(3, "b", language=None)], good, "language of passage 3 is None"),
         (fine, wide, f"{DIM + 1}"),
         (fine[:1], good, "1 passages"),
         (fine, TokenVectors(good.vectors[:-1], good.lengths), "sum"),
@@ -279,6 +282,14 @@ def test_reserved_pids_never_repeat(index):
     assert third >= second + 2
     put(index, passage(third + 1000, "a"))  # a pid from elsewhere, as when an index is moved
     assert index.reserve(1) > third + 1000
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, "3", None])
+def test_reserving_takes_a_whole_number_from_zero(index, n):
+    first = index.reserve(2)
+    with pytest.raises(InputError, match="takes a whole number of 0 or more, not"):
+        index.reserve(n)
+    assert index.reserve(0) == first + 2
 
 
 def test_pids_that_a_transaction_reserved_and_did_not_use_never_repeat(index):

@@ -324,6 +324,11 @@ def test_an_address_that_is_none(url):
         QdrantServer(url)
 
 
+def test_what_is_neither_an_address_nor_a_client():
+    with pytest.raises(InputError, match="index_url=6333 is no address and no QdrantClient"):
+        QdrantServer(6333)
+
+
 def test_an_index_that_is_not_there(server, index):
     with pytest.raises(IndexNotFoundError, match="no index 'old' .* Its names: news"):
         server.open("old")

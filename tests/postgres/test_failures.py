@@ -6,7 +6,6 @@ import logging
 import random
 import re
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -231,10 +230,8 @@ def test_tables_of_a_newer_version(tmp_path) -> None:
             PostgresServer(own.url()).open("news")
 
 
-def test_who_waits_for_nothing(postgres: Server) -> None:
-    """An address that does not answer ends by the time limit that the address gives."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        start = time.monotonic()
-        with pytest.raises(DatabaseError, match="cannot be reached"):
-            PostgresServer(postgres.url(port=silent.getsockname()[1]) + "?connect_timeout=2").names()
-        assert time.monotonic() - start < 60
+@pytest.mark.timeout(60)
+def test_an_address_that_does_not_answer(postgres: Server) -> None:
+    """It is given up after the time limit in the address."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DatabaseError, match="cannot be reached"):
+        PostgresServer(postgres.url(port=silent.getsockname()[1]) + "?connect_timeout=2").names()

@@ -8,6 +8,7 @@ import pytest
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import IndexNotFoundError, InputError
+from ragatouille_xm.index.postgres.server import PostgresServer
 
 from .servers import Server
 
@@ -32,6 +33,14 @@ def test_a_model_over_postgresql(
     for options in ({}, {"hybrid": True}, {"filter": {"n": {"$gte": 1}}}, {"explain": True}, {"context": 1}):
         found, expected = (model.search("Bibliothek", k=3, **options) for model in (other, local))
         assert found == expected
+    asked: list[str] = []
+    ask = PostgresServer.ask
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresServer, "ask", lambda self, sql, given: asked.append(sql) or ask(self, sql, given))
+        for options in ({}, {"hybrid": True}, {"explain": True, "context": 1}, {"group_by_document": True}):
+            asked.clear()
+            other.search("Bibliothek", k=3, **options)
+            assert len(asked) == 1, options
     for model in (rag, local):
         model.add_to_index(["Il fiume è alto."], ["it"])
         model.delete_from_index(["fr"])

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,23 @@ def test_every_machine_sees_every_commit_at_once(node):
     assert [p.document_id for p in everything(here)] == ["b", "c"]
     assert here.reserve(1) == there.reserve(1) - 1
     assert_search(here, query("q"), 5, [passage(1, "b"), passage(2, "c")], 1e-3)
+
+
+def test_calls_of_one_reading_have_what_was_committed_before_it_began(node):
+    here, there = node(0), node(1)
+    put(here, passage(0, "a"))
+    with there.reading():
+        put(here, passage(1, "b"))
+        with there.reading():
+            assert len(there) == 1
+        assert [p.document_id for p in everything(there)] == ["a"]
+        assert there.contains(["a", "b"]) == {"a"}
+        with ThreadPoolExecutor(1) as other_thread:
+            assert other_thread.submit(len, here).result() == 2
+    assert there.contains(["a", "b"]) == {"a", "b"}
+    with there.reading():
+        shutil.rmtree(there.folder)
+        assert len(there) == 2
 
 
 def test_only_what_is_new_is_fetched(node, monkeypatch):
@@ -161,12 +179,14 @@ def test_a_damaged_replica_is_fetched_again(node):
 def test_a_removed_index_is_missed(node, name, postgres: Server):
     here = node(0)
     put(here, passage(0))
+    [(number,)] = postgres.sql("SELECT id FROM ragatouille_xm.state WHERE name = %s", parameters=[name])
     postgres.sql("DELETE FROM ragatouille_xm.state WHERE name = %s", parameters=[name])
     for call in (lambda: here.search(query("q"), 1), lambda: here.reserve(1), lambda: len(here)):
         with pytest.raises(IndexNotFoundError, match="was removed from the server"):
             call()
-    counts = [postgres.sql(f"SELECT count(*) FROM ragatouille_xm.{t}")[0][0] for t in ("passage", "block", "change")]
-    assert counts == [0, 0, 0] or name not in PostgresServer(postgres.url()).names()
+    for table in ("passage", "buffer", "segment", "block", "change"):
+        rows = postgres.sql(f"SELECT count(*) FROM ragatouille_xm.{table} WHERE id = %s", parameters=[number])
+        assert rows == [(0,)], table
 
 
 def test_the_oldest_replicas_make_room(tmp_path: Path, monkeypatch):

@@ -141,6 +141,15 @@ def test_nothing_is_replaced_unasked(folder, server, tmp_path):
     assert pull_index(server, "news", folder, overwrite=True) == 295
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "says"), [("a/b", {}, "cannot be a name"), ("news", {"storage": "int2"}, "'int2' is not known")]
+)
+def test_pushes_that_cannot_be(folder, server, caplog, name, options, says):
+    with pytest.raises(InputError, match=says):
+        push_index(folder, server, name, **options)
+    assert not caplog.records, "there is no interrupted copy to speak of"
+
+
 def test_what_is_not_there(server, tmp_path):
     with pytest.raises(IndexNotFoundError):
         push_index(tmp_path / "nothing", server, "news")

@@ -13,7 +13,7 @@ from ...config import SearchConfig
 from ...errors import InputError
 from ...scoring import maxsim, top_k
 from ...types import Hits
-from ..hits import query_rows
+from ..hits import join_hits, query_rows
 from ..quantization.rotation import rotate
 from ..quantization.scalar import inverse_norms_on
 from .search import Search
@@ -114,13 +114,14 @@ class GpuCache:
             if config.exact or not (config.fast or config.candidates):
                 rows = [None if mask is None else np.flatnonzero(mask) for mask in search.admitted()]
                 chosen = list(zip(segments.values(), rows, strict=True))
-                return _concatenate([_best(batch, chosen, k) for batch in there.split(QUERIES_BATCH)])
-            candidates = search.chosen(query_rows(queries))
-            return _concatenate(
-                [
+                return join_hits((_best(batch, chosen, k) for batch in there.split(QUERIES_BATCH)), k)
+            pairs = zip(there.split(1), search.chosen(query_rows(queries)), strict=True)
+            return join_hits(
+                (
                     _best(query, [(segments[view.segment.name], rows) for view, rows in chosen], k)
-                    for query, chosen in zip(there.split(1), candidates, strict=True)
-                ]
+                    for query, chosen in pairs
+                ),
+                k,
             )
         except torch.OutOfMemoryError as error:  # it holds the index, but not what a search needs beside it
             self._give_up(error)
@@ -153,7 +154,3 @@ def _best(queries: torch.Tensor, chosen: Sequence[tuple[GpuSegment, Rows | None]
     scores = torch.cat([segment.scores(queries, rows) for segment, rows in chosen], 1)
     pids = [segment.pids if rows is None else segment.pids[rows] for segment, rows in chosen]
     return top_k(scores, torch.cat(pids), k)
-
-
-def _concatenate(hits: Sequence[Hits]) -> Hits:
-    return Hits(np.concatenate([each.pids for each in hits]), np.concatenate([each.scores for each in hits]))

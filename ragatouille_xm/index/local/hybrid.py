@@ -51,10 +51,9 @@ class HybridSearch:
         pids = np.array([pid for pid, _ in ranked], np.int64)
         scores = self._lexical.scores(terms, self._admitted)
         columns = [(pids, np.array([score for _, score in ranked], np.float32), self._lexical_of(pids, scores))]
-        for view, more in zip(self._views, self._most(scores), strict=True):
-            more = more[~np.isin(view.segment.table.pids[more], pids)]
-            maxsim = view.segment.vectors.scores(query, more)
-            columns.append((view.segment.table.pids[more], maxsim, scores[len(columns) - 1][more]))
+        for view, lexical, best in zip(self._views, scores, self._most(scores), strict=True):
+            more = best[~np.isin(view.segment.table.pids[best], pids)]
+            columns.append((view.segment.table.pids[more], view.segment.vectors.scores(query, more), lexical[more]))
         every, maxsim, lexical = (np.concatenate(column) for column in zip(*columns, strict=True))
         return fuse(every, maxsim, lexical, self._weight, self._k)
 

@@ -150,9 +150,9 @@ def convert(folder: Path, connection: sqlite3.Connection, snapshot: Snapshot, wo
     return replace(state, meta=replace(state.meta, storage=word))
 
 
-def fit_packing(views: Sequence[SegmentView], *, seed: int = 0) -> Packing:
-    """Fit a packing to a sample of the live token vectors of some segments."""
-    source = np.random.default_rng(seed)
+def fit_packing(views: Sequence[SegmentView]) -> Packing:
+    """Fit a packing to a sample of the live token vectors of some segments, the same whenever they are the same."""
+    source = np.random.default_rng(0)
     tokens = sum(int(view.segment.table.lengths[view.rows()].sum()) for view in views)
     sample = []
     for view in views:
@@ -194,12 +194,12 @@ def _is_postings(end: str, state: State) -> bool:
     return state.codebook is not None and end == postings_suffix(state.codebook.name)
 
 
-def fit_codebook(snapshot: Snapshot, *, seed: int = 0) -> Codebook:
-    """Fit a codebook to a sample of the token vectors of an index."""
+def fit_codebook(snapshot: Snapshot) -> Codebook:
+    """Fit a codebook to a sample of the token vectors of an index, the same whenever these are the same."""
     tokens = snapshot.state.tokens
     size = Codebook.size_for(tokens)
     wanted = Codebook.sample_for(size)
-    source = np.random.default_rng(seed)
+    source = np.random.default_rng(0)
     largest = max(float(view.segment.table.scales.max()) for view in snapshot.views)
     sample, size_of_sample = np.empty((wanted, snapshot.state.meta.dim), np.int8), 0
     for view in snapshot.views:
@@ -211,7 +211,7 @@ def fit_codebook(snapshot: Snapshot, *, seed: int = 0) -> Codebook:
             size_of_sample += len(codes)
     sample = sample[:size_of_sample]
     logger.info("fitting %d centroids to %d of %d token vectors", size, len(sample), tokens)
-    return Codebook.fit_codes(sample, size, seed=seed, use_faiss=uses_faiss(snapshot.state.meta.settings))
+    return Codebook.fit_codes(sample, size, use_faiss=uses_faiss(snapshot.state.meta.settings))
 
 
 def assign_postings(path: Path, vectors: Vectors, codebook: Codebook) -> FileMeta:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,13 +16,13 @@ import torch
 from ...config import SearchConfig
 from ...corpus.fields import Field
 from ...corpus.filters import Condition
-from ...errors import IndexDamagedError, InputError
+from ...errors import IndexDamagedError
 from ...types import Hits, Passage, TokenVectors
 from ..hits import query_rows, to_hits
 from ..lexical import NOTHING, HybridHits, PieceCounts, listed, to_hybrid_hits
 from ..meta import Described, IndexMeta
 from ..quantization.codebook import Codebook
-from ..validation import check_hybrid, check_search
+from ..validation import check_batch_size, check_hybrid, check_search
 from .database import Database
 from .filters import Pids
 from .folder import WAY_OUT
@@ -162,6 +162,10 @@ class LocalReader(Described):
 
     # ---- searching and reading
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Let the calls of this thread in the context be one reading: see `PassageIndex.reading`."""
+        return self._database.reading()
+
     def to_device(self, device: str | torch.device) -> None:
         """From now on, hold the token vectors in the memory of a device and score them there.
 
@@ -247,11 +251,9 @@ class LocalReader(Described):
             If the index is damaged.
         """
         check_search(queries, k, self._dim)
-        check_hybrid(pieces, len(queries), weight)
 
         def read(connection: sqlite3.Connection, snapshot: Snapshot) -> HybridHits:
-            if not snapshot.state.meta.lexical:
-                raise InputError(f"The index at {str(self.folder)!r} was made without lexical search.")
+            check_hybrid(pieces, len(queries), weight, lexical=snapshot.state.meta.lexical)
             if not snapshot.passages:
                 return to_hybrid_hits([NOTHING] * len(queries), k)
             n = listed(k)
@@ -301,8 +303,7 @@ class LocalReader(Described):
         InputError
             If `batch_size` is less than 1.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
+        check_batch_size(batch_size)
 
         def begin(
             load: Callable[[sqlite3.Connection], Snapshot],

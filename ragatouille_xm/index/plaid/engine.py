@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
 from ...config import SearchConfig
 from ...corpus.fields import Field, summarize_fields
 from ...corpus.filters import Condition, matches
-from ...errors import InputError, PassageIndexError, ReadOnlyIndexError
+from ...corpus.metadata import with_own_metadata
+from ...errors import PassageIndexError, ReadOnlyIndexError
 from ...scoring import maxsim, top_k
 from ...types import Calibration, Hits, Passage, TokenVectors
-from ..hits import near
+from ..hits import join_hits, near
 from ..lexical import PieceCounts
-from ..validation import check_search
+from ..validation import check_batch_size, check_search
 from .folder import PlaidFolder
 
 TOKENS_BLOCK = 2**14  # decoded in one go
@@ -118,6 +117,10 @@ class PlaidIndex:
             f"Move it into our format: ragatouille-xm convert {self.folder} --name NAME"
         )
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Return a context without effect: each call reads what there is."""
+        return nullcontext()
+
     def search(
         self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
     ) -> Hits:
@@ -131,8 +134,7 @@ class PlaidIndex:
             parts = [top_k(_score(opened, some, pids), pids, k) for some in queries.split(batch)]
         else:
             parts = [self._search_one(opened, query, k, admitted, config) for query in queries]
-        none = Hits(np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32))
-        return Hits(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
+        return join_hits(parts, k)
 
     def _admitted_by(self, filter: Condition) -> torch.Tensor:
         return torch.tensor([p is not None and matches(filter, p) for p in self._passages], dtype=torch.bool)
@@ -162,7 +164,7 @@ class PlaidIndex:
         for pid, passage in zip(pids, found, strict=True):
             if passage is None:
                 raise KeyError(pid)
-        return [_copy(passage) for passage in found if passage is not None]
+        return [with_own_metadata(passage) for passage in found if passage is not None]
 
     def vectors(self, pids: Sequence[int]) -> TokenVectors:
         """Return the decoded token vectors of `pids`, in that order. Raise `KeyError` as `fetch` does."""
@@ -191,12 +193,11 @@ class PlaidIndex:
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
         """Yield everything that `filter` admits, in batches, by growing pid."""
-        if batch_size < 1:
-            raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
+        check_batch_size(batch_size)
         opened = self._open()
         found = [passage for passage in self._passages if passage is not None and matches(filter, passage)]
         for start in range(0, len(found), batch_size):
-            batch = [_copy(passage) for passage in found[start : start + batch_size]]
+            batch = [with_own_metadata(passage) for passage in found[start : start + batch_size]]
             yield batch, opened.vectors(torch.tensor([passage.pid for passage in batch])) if with_vectors else None
 
     def optimize(self, *, refit: bool = False) -> None:
@@ -210,11 +211,6 @@ class PlaidIndex:
         if (opened := self._opened) is None:
             raise PassageIndexError(f"The index at {str(self.folder)!r} was closed. Open it again.")
         return opened
-
-
-def _copy(passage: Passage) -> Passage:
-    """Return `passage` with metadata of its own, so that nobody can change what is stored."""
-    return replace(passage, metadata=deepcopy(passage.metadata)) if passage.metadata else passage
 
 
 def _blocks(opened: PlaidFolder, pids: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -50,7 +50,9 @@ def make_room(keep: Path) -> None:
     try:
         limit = float(value) * 1e9
     except ValueError as error:
-        raise InputError(f"{LIMIT_VARIABLE}={value!r} is not a number of gigabytes.") from error
+        raise InputError(
+            f"{LIMIT_VARIABLE}={value!r} is not a number of gigabytes. Set one, or leave it out."
+        ) from error
     sizes = {folder: _bytes(folder) for folder in keep.parent.iterdir() if folder.is_dir()}
     total = sum(sizes.values())
     for folder in sorted(sizes, key=_used_at):

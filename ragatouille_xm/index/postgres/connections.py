@@ -162,12 +162,15 @@ class Connections:
         except psycopg.errors.InsufficientPrivilege as error:
             raise DatabaseError(f"{self.url} refuses: {self._reason(error)}; {RIGHTS}.") from None
         except psycopg.OperationalError as error:
-            raise DatabaseError(f"{self.url} cannot be reached, or broke off: {self._reason(error)}.") from None
+            raise DatabaseError(
+                f"{self.url} cannot be reached, or broke off: {self._reason(error)}. Check its address, user and "
+                "password, and that it is running."
+            ) from None
         except psycopg.Error as error:
             raise DatabaseError(f"{self.url} has failed: {self._reason(error)}.") from None
 
     def _reason(self, error: psycopg.Error) -> str:
-        reason = " ".join((error.diag.message_primary or str(error)).split()).rstrip(".")
+        reason = " ".join((error.diag.message_primary or str(error)).split()).rstrip(".?")
         for secret in self._secrets:
             reason = reason.replace(secret, "***")
         return reason

@@ -108,6 +108,7 @@ class ReplicaDatabase(Database):
         super()._start()
         self._changing = threading.RLock()
         self._writer_thread: int | None = None
+        self._this_thread = threading.local()
         self._has: Position | None = None  # as far as this object knows
         self._used = -60.0
 
@@ -117,6 +118,20 @@ class ReplicaDatabase(Database):
         """Return what `function` reads of the newest commit."""
         self.refresh()
         return super().read(function)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Ask for the newest commit now, and not again for what this thread reads in the context."""
+        self.refresh()
+        outer, self._this_thread.has_asked = self._has_asked, True
+        try:
+            yield
+        finally:
+            self._this_thread.has_asked = outer
+
+    @property
+    def _has_asked(self) -> bool:
+        return getattr(self._this_thread, "has_asked", False)
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -135,6 +150,8 @@ class ReplicaDatabase(Database):
         """
         self._check_usable()
         if self._writer_thread == threading.get_ident():  # it reads what it builds upon
+            return
+        if self._has_asked and self.path.exists():
             return
         newest = self.server.ask(NEWEST, [self.index])
         if newest is None:

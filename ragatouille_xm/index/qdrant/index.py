@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ from qdrant_client import models
 from ...config import SearchConfig
 from ...corpus.fields import Field, summarize_fields
 from ...corpus.filters import Condition
-from ...errors import IndexFormatError, IndexNotFoundError, InputError, PassageIndexError
+from ...errors import IndexFormatError, IndexNotFoundError, PassageIndexError
 from ...types import Calibration, Hits, Passage, TokenVectors
 from ..hits import Scored, near, query_rows, to_hits
 from ..lexical import PieceCounts
 from ..meta import Described, IndexMeta
 from ..quantization.faiss_kmeans import uses_faiss
-from ..validation import PidSequence, check_add, check_pieces, check_search
+from ..validation import PidSequence, check_add, check_batch_size, check_pieces, check_search
 from .filters import any_of, compile_filter
 from .first_stage import FirstStage
 from .points import OWN, PASSAGE, VECTORS, passage_of, points_of, vectors_of
@@ -178,11 +178,14 @@ class QdrantIndex(Described):
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256, after: int = -1
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
         """Yield everything that `filter` admits, of pids after `after`, in batches, by growing pid."""
-        if batch_size < 1:
-            raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
+        check_batch_size(batch_size)
         stream = self.records(compile_filter(filter), OWN, vectors=with_vectors, start=after + 1)
         while batch := list(islice(stream, batch_size)):
             yield list(map(passage_of, batch)), vectors_of(batch, self.dim) if with_vectors else None
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Return a context without effect: each call reads what there is."""
+        return nullcontext()
 
     def search(
         self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
@@ -215,7 +218,7 @@ class QdrantIndex(Described):
 
         The counter is in one point, which is changed if it is still what was read, and read again.
         """
-        PidSequence(0).reserve(n)  # refuses a negative number
+        PidSequence(0).reserve(n)  # refuses what is no number of pids
         while True:
             first, mine = self.meta.next_pid, uuid4().hex
             unchanged = models.FieldCondition(key="next_pid", match=models.MatchValue(value=first))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
@@ -17,8 +18,8 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 from ...config import QdrantConfig
 from ...errors import DatabaseError, IndexNotFoundError, InputError, PassageIndexError
+from ...files import without_secrets
 from ..meta import IndexMeta, check_resumable, new_meta
-from ..validation import check_address
 from .index import QdrantIndex, state_point
 from .points import VECTORS
 
@@ -65,8 +66,10 @@ class QdrantServer:
 
     def _connected(self, url: str | QdrantClient, api_key: str | None) -> QdrantClient:
         if not isinstance(url, str):
+            if not hasattr(url, "_client"):
+                raise InputError(f"index_url={url!r} is no address and no QdrantClient: give http://host:6333.")
             return url
-        check_address(url, "a Qdrant server", "http://host:6333")
+        _check_address(url)
         return QdrantClient(url=url, api_key=api_key, timeout=self.config.timeout, check_compatibility=False)
 
     def call(self, operation: str, **arguments: Any) -> Any:
@@ -196,3 +199,20 @@ class QdrantServer:
 def _message(error: Exception) -> str:
     inner = error.source if isinstance(error, ResponseHandlingException) else error
     return " ".join(str(inner).split()) or type(inner).__name__
+
+
+def _check_address(url: str) -> None:
+    """Raise `InputError` unless `url` is the HTTP address of a server, without anything secret in it."""
+    shown = without_secrets(url)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # such as a port that is no number
+        usable = False
+    if not usable:
+        raise InputError(f"{shown!r} is not the address of a Qdrant server: give one as http://host:6333.")
+    if shown != url:
+        raise InputError(
+            f"The address of a Qdrant server at {shown!r} has a user, a password or a query in it, which would not be "
+            "sent. Leave them out, and give the key as api_key=, or --api-key on the command line."
+        )

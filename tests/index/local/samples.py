@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import ragatouille_xm
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.corpus.filters import parse_filter
 from ragatouille_xm.index.local.index import LocalIndex
+from ragatouille_xm.index.local.state import State, read_state, write_state
 from ragatouille_xm.types import Hits, Passage, TokenVectors
 
 DIM = 16
@@ -72,6 +76,20 @@ def files_in(folder: Path) -> dict[str, bytes]:
 def segment_files(folder: Path) -> set[str]:
     """Return the names of all files of segments and codebooks."""
     return {path.name for path in folder.iterdir() if path.name.startswith(("segment-", "codebook-"))}
+
+
+def execute(folder: Path, *statements: str) -> None:
+    """Change the database of an index that is closed."""
+    with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def forge(folder: Path, change: Callable[[State], State]) -> None:
+    """Write another state, with the checksum that belongs to it."""
+    with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as connection:
+        before = read_state(connection)
+        write_state(connection, change(before), before)
 
 
 def overlap(one: Hits, other: Hits) -> float:

@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +26,10 @@ from ragatouille_xm.errors import (
 )
 from ragatouille_xm.index.local.database import Database, create_database
 from ragatouille_xm.index.local.index import LocalIndex
-from ragatouille_xm.index.local.state import CodebookMeta, State, read_state, write_state
+from ragatouille_xm.index.local.state import CodebookMeta, State
 from ragatouille_xm.index.local.verify import find_faults
 
-from .samples import CENTRES, KEPT, batch, build, create
+from .samples import CENTRES, KEPT, batch, build, create, execute, forge
 
 HAS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes on this system")
 
@@ -53,19 +53,6 @@ def place(folder, monkeypatch) -> Path:
     index.add(*batch(30, 3))
     index.close()
     return folder
-
-
-def execute(folder: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-def forge(folder: Path, change: Callable[[State], State]) -> None:
-    """Write another state, with the checksum that belongs to it."""
-    with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as connection:
-        before = read_state(connection)
-        write_state(connection, change(before), before)
 
 
 def use(folder: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.errors import (
     IndexDamagedError,
     IndexLockedError,
@@ -62,7 +61,15 @@ def test_create_does_not_replace(folder):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"settings": {"a": {1, 2}}}, {"settings": {"a": object()}}, {"dim": 0}, {"dim": "8"}, {"storage": "?"}]
+    "changes",
+    [
+        {"settings": {"a": {1, 2}}},
+        {"settings": {"a": object()}},
+        {"dim": 0},
+        {"dim": "8"},
+        {"dim": True},
+        {"storage": "?"},
+    ],
 )
 def test_what_cannot_be_kept_is_refused_before_anything_is_made(folder, changes):
     with pytest.raises(InputError), LocalIndex.build(folder, **(KEPT | changes)):
@@ -401,13 +408,13 @@ def test_a_relative_path_stays_where_it_was(folder, monkeypatch):
     assert len(index) == 3
 
 
-def test_searches_after_closing_the_config_are_refused(folder):
+def test_a_closed_index_refuses_calls_and_a_scroll_that_began_goes_on(folder):
     index = create(folder, 3)
     scroll = index.scroll(batch_size=1)
     next(scroll)
     index.close()
     index.close()
     assert [passage.pid for passages, _ in scroll for passage in passages] == [1, 2]
-    for call in (lambda: index.search(CENTRES[None, :1], 1, config=SearchConfig()), lambda: index.reserve(1)):
+    for call in (lambda: index.search(CENTRES[None, :1], 1), lambda: index.reserve(1)):
         with pytest.raises(PassageIndexError, match="closed"):
             call()

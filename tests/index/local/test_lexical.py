@@ -139,7 +139,6 @@ def best(folder: Path, *ids: int) -> list[int]:
         return found.pids[0][found.lexical[0] > 0].tolist()
 
 
-@pytest.mark.usefixtures("tiny_buffer")
 @pytest.mark.parametrize("tokens", [0, 10_000])
 def test_a_build_that_was_broken_off_goes_on_with_its_pieces(folder, monkeypatch, tokens):
     monkeypatch.setattr("ragatouille_xm.index.local.writer.BUFFER_TOKENS", tokens)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from ragatouille_xm.errors import IndexNotFoundError
 from ragatouille_xm.index.local.index import LocalIndex
-from ragatouille_xm.index.local.state import FileMeta, State, read_state, write_state
+from ragatouille_xm.index.local.state import FileMeta, State
 from ragatouille_xm.index.local.verify import find_faults, find_orphans
 
-from .samples import batch
+from .samples import batch, execute, forge
 
 
 @pytest.fixture
@@ -29,19 +27,6 @@ def place(own) -> Path:
     index.delete(["d5", "d6"])
     index.close()
     return own
-
-
-def execute(folder: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-def forge(folder: Path, change: Callable[[State], State]) -> None:
-    """Write another state, with the checksum that belongs to it."""
-    with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as connection:
-        before = read_state(connection)
-        write_state(connection, change(before), before)
 
 
 def file_of(folder: Path, part: str) -> Path:

@@ -48,7 +48,7 @@ def use(folder: Path) -> None:
         assert vectors.vectors.isfinite().all()
 
 
-def assert_sound_or_refused(folder: Path, name: str) -> None:
+def assert_sound_or_refused(folder: Path) -> None:
     try:
         use(folder)
     except RagatouilleXMError as error:
@@ -60,7 +60,7 @@ def assert_sound_or_refused(folder: Path, name: str) -> None:
 @given(how=st.sampled_from(HOW), seed=SEEDS)
 def test_json_with_one_fault(shared: Path, name: str, how: str, seed: int) -> None:
     with damaged(shared / name, how, seed):
-        assert_sound_or_refused(shared, name)
+        assert_sound_or_refused(shared)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -68,7 +68,7 @@ def test_json_with_one_fault(shared: Path, name: str, how: str, seed: int) -> No
 @given(seed=SEEDS)
 def test_tensors_with_one_fault(shared: Path, name: str, seed: int) -> None:
     with damaged(shared / name, "", seed):
-        assert_sound_or_refused(shared, name)
+        assert_sound_or_refused(shared)
 
 
 @pytest.mark.parametrize("name", [*JSON, *OTHERS])

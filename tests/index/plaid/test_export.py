@@ -17,7 +17,7 @@ from ragatouille_xm.index.plaid import export as module
 from ragatouille_xm.index.plaid.export import export_plaid
 from ragatouille_xm.index.plaid.folder import PlaidFolder
 
-from ...contracts.strategies import METADATA, UNUSUAL, everything, plain
+from ...contracts.strategies import METADATA, UNUSUAL, everything, passage, plain, put
 from .folders import assert_inverted, exported, filled, unit
 
 OPTIONS: dict[str, Any] = {"checkpoint": "tiny", "max_document_length": 64}
@@ -89,8 +89,6 @@ def test_the_same_passages_give_the_same_files(tmp_path: Path) -> None:
 
 def test_any_text_and_any_metadata(tmp_path: Path) -> None:
     index = ExactIndex(8)
-    from ...contracts.strategies import passage, put
-
     passages = [passage(i, f"d {i} \0 é", text, "de", METADATA) for i, text in enumerate(UNUSUAL)]
     put(index, *passages)
     assert plain(everything(exported(index, tmp_path / "made", nbits=1))) == plain(passages)
@@ -105,8 +103,6 @@ def test_few_passages(n: int, tmp_path: Path) -> None:
 
 def test_no_metadata_at_all(tmp_path: Path) -> None:
     index = ExactIndex(8)
-    from ...contracts.strategies import passage, put
-
     put(index, passage(4))
     exported(index, tmp_path / "made", nbits=1)
     assert not (tmp_path / "made" / "docid_metadata_map.json").exists()

@@ -1,115 +1,29 @@
-"""An index in memory that scores every passage with torch: on the CPU, or on a GPU while the corpus fits."""
+"""An index in memory that scores every passage with torch."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
 
-from ..config import SearchConfig
-from ..corpus.fields import Field, summarize_fields
-from ..corpus.filters import Condition, matches
-from ..errors import InputError
-from ..scoring import maxsim, top_k
-from ..types import Calibration, Hits, Passage, TokenVectors
-from .base import IndexWriter
-from .hits import near
-from .lexical import (
-    NO_PIECES,
-    HybridHits,
-    PieceCounts,
-    fuse,
-    listed,
-    scan,
-    to_hybrid_hits,
-)
-from .validation import PidSequence, check_add, check_hybrid, check_pieces, check_search
+from ...config import SearchConfig
+from ...corpus.fields import Field, summarize_fields
+from ...corpus.filters import Condition
+from ...corpus.metadata import with_own_metadata
+from ...scoring import top_k
+from ...types import Calibration, Hits, Passage, TokenVectors
+from ..base import IndexWriter
+from ..hits import join_hits, near
+from ..lexical import HybridHits, PieceCounts, fuse, listed, scan, to_hybrid_hits
+from ..validation import PidSequence, check_add, check_batch_size, check_hybrid, check_pieces, check_search
+from .chunks import Chunk, compacted, merged, scroll
+from .writer import ExactWriter
 
 QUERY_BLOCK = 64
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Passages that were stored together. Never changed, so that a search may read it while others write."""
-
-    passages: tuple[Passage, ...]
-    pids: torch.Tensor  # (n,) int64
-    vectors: torch.Tensor  # (T, dim)
-    lengths: torch.Tensor  # (n,) int64, on the CPU
-    live: torch.Tensor  # (n,) bool, on the CPU: False where a passage was deleted or overwritten
-    pieces: PieceCounts | None
-
-    def without(self, pids: torch.Tensor) -> _Chunk:
-        """Return the chunk with these passages deleted."""
-        deleted = torch.isin(self.pids, pids) & self.live
-        return replace(self, live=self.live & ~deleted) if deleted.any() else self
-
-    def select(self, mask: torch.Tensor) -> _Chunk:
-        """Return a chunk of only those passages that `mask` (n,) bool marks."""
-        if mask.all():
-            return self
-        rows = torch.repeat_interleave(mask, self.lengths).to(self.vectors.device)
-        passages = tuple(self.passages[i] for i in mask.nonzero().squeeze(1).tolist())
-        pieces = None if self.pieces is None else self.pieces.select(mask.numpy())
-        return _Chunk(passages, self.pids[mask], self.vectors[rows], self.lengths[mask], self.live[mask], pieces)
-
-
-class ExactWriter:
-    """A write transaction, kept in memory until `ExactIndex.writer` commits it.
-
-    Implements `ragatouille_xm.index.base.IndexWriter`.
-
-    Parameters
-    ----------
-    dim : int
-        Width of a token vector.
-    next_pid : int
-        The first pid that was never handed out.
-    lexical : bool
-        Whether the pieces of passages are kept.
-    """
-
-    def __init__(self, dim: int, next_pid: int, lexical: bool) -> None:
-        self._dim = dim
-        self._lexical = lexical
-        self.pids = PidSequence(next_pid)
-        self.passages: list[Passage] = []
-        self.deleted: set[str] = set()  # documents
-        self._vectors: list[TokenVectors] = []
-        self._pieces: list[PieceCounts] = []
-
-    def reserve(self, n: int) -> int:
-        """Return the first of `n` pids that were never handed out before."""
-        return self.pids.reserve(n)
-
-    def add(self, passages: Sequence[Passage], vectors: TokenVectors, pieces: PieceCounts | None = None) -> None:
-        """Store passages, overwriting those of the same pid. Raise `InputError` if they cannot be stored."""
-        check_add(passages, vectors, self._dim)
-        check_pieces(pieces, len(passages), expected=self._lexical)
-        if passages:
-            self.pids.advance(passages)
-            self.passages += passages
-            self._vectors.append(vectors)
-            self._pieces.append(pieces or NO_PIECES)
-
-    def delete(self, document_ids: Sequence[str]) -> None:
-        """Remove all passages that the index had of the documents. Unknown ids are ignored."""
-        self.deleted.update(document_ids)
-
-    def vectors(self) -> TokenVectors:
-        """Return the token vectors of all that was added."""
-        vectors = torch.cat([each.vectors for each in self._vectors])
-        return TokenVectors(vectors, torch.cat([each.lengths for each in self._vectors]))
-
-    def pieces(self) -> PieceCounts | None:
-        """Return the pieces of all that was added, if they are kept."""
-        return PieceCounts.joined(self._pieces) if self._lexical else None
 
 
 class ExactIndex:
@@ -156,7 +70,7 @@ class ExactIndex:
         self._clear()
 
     def _clear(self) -> None:
-        self._chunks: tuple[_Chunk, ...] = ()
+        self._chunks: tuple[Chunk, ...] = ()
         self._passages: dict[int, Passage] = {}
         self._documents: dict[str, set[int]] = {}
         self._languages: Counter[str] = Counter()
@@ -224,14 +138,7 @@ class ExactIndex:
         replace: bool,
         deleted: Collection[str] = (),
     ) -> None:
-        chunk = _Chunk(
-            tuple(_copy(passage) for passage in passages),
-            torch.tensor([passage.pid for passage in passages]),
-            vectors.vectors.detach().to(self._device, self._dtype, copy=True),
-            vectors.lengths.to("cpu", torch.int64, copy=True),
-            torch.ones(len(passages), dtype=torch.bool),
-            pieces,
-        )
+        chunk = Chunk.of(passages, vectors, pieces, self._device, self._dtype)
         with self._lock:
             documents = {passage.document_id for passage in passages if replace} | set(deleted)
             self._commit([passage.pid for passage in passages] + self._pids_of(documents), chunk)
@@ -256,20 +163,24 @@ class ExactIndex:
             self._commit(pids)
             return len(pids)
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Return a context without effect: each call reads what there is."""
+        return nullcontext()
+
     def search(
         self, queries: torch.Tensor, k: int, *, filter: Condition | None = None, config: SearchConfig = SearchConfig()
     ) -> Hits:
         """Return the best `k` passages by MaxSim among those that `filter` admits. There is no first stage."""
         check_search(queries, k, self._dim)
         chunks = self._chunks  # never changed in place: later writes make another tuple
-        masks = [_mask(chunk, filter) for chunk in chunks]
+        masks = [chunk.admitted(filter) for chunk in chunks]
         selected = [chunk.pids[mask] for chunk, mask in zip(chunks, masks, strict=True)]
         pids = torch.cat([torch.empty(0, dtype=torch.int64), *selected])
         hits = []
         for block in torch.split(queries, QUERY_BLOCK):
-            scores = [_score(block, chunk, mask) for chunk, mask in zip(chunks, masks, strict=True)]
+            scores = [chunk.scores(block, mask) for chunk, mask in zip(chunks, masks, strict=True)]
             hits.append(top_k(torch.cat([torch.empty(len(block), 0, device=self._device), *scores], 1), pids, k))
-        return Hits(np.concatenate([each.pids for each in hits]), np.concatenate([each.scores for each in hits]))
+        return join_hits(hits, k)
 
     def search_hybrid(
         self,
@@ -283,17 +194,14 @@ class ExactIndex:
     ) -> HybridHits:
         """Return the best `k` passages by MaxSim and BM25 together; parameters as for the contract."""
         check_search(queries, k, self._dim)
-        check_hybrid(pieces, len(queries), weight)
-        if not self.lexical:
-            raise InputError("The index was made without lexical search.")
+        check_hybrid(pieces, len(queries), weight, lexical=self.lexical)
         chunks = self._chunks
         parts = [(chunk.pieces, chunk.live.numpy()) for chunk in chunks if chunk.pieces is not None]
-        mask = torch.cat([torch.empty(0, dtype=torch.bool), *(_mask(chunk, filter) for chunk in chunks)]).numpy()
+        mask = torch.cat([torch.empty(0, dtype=torch.bool), *(chunk.admitted(filter) for chunk in chunks)]).numpy()
         pids = np.concatenate([np.empty(0, np.int64), *(chunk.pids.numpy() for chunk in chunks)])[mask]
         found = []
         for query, terms in zip(queries, pieces, strict=True):
-            every = [torch.ones_like(chunk.live) for chunk in chunks]
-            scores = [_score(query[None], chunk, all_)[0].cpu() for chunk, all_ in zip(chunks, every, strict=True)]
+            scores = [chunk.scores(query[None])[0].cpu() for chunk in chunks]
             maxsim = torch.cat([torch.empty(0), *scores]).numpy()[mask]
             lexical = np.concatenate([np.empty(0), *scan(parts, terms)])[mask]
             named = [np.lexsort((pids, -each))[: listed(k)] for each in (maxsim, lexical)]
@@ -304,7 +212,7 @@ class ExactIndex:
     def fetch(self, pids: Sequence[int]) -> list[Passage]:
         """Return the passages of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
         with self._lock:
-            return [_copy(self._passages[pid]) for pid in pids]
+            return [with_own_metadata(self._passages[pid]) for pid in pids]
 
     def vectors(self, pids: Sequence[int]) -> TokenVectors:
         """Return the token vectors of `pids`, in that order. Raise `KeyError` for a pid that is not here."""
@@ -325,7 +233,7 @@ class ExactIndex:
             documents = {pid: self._passages[pid].document_id for pid in pids if pid in self._passages}
             growing = {document_id: sorted(self._documents[document_id]) for document_id in set(documents.values())}
             return {
-                pid: [_copy(self._passages[each]) for each in near(growing[document_id], pid, n)]
+                pid: [with_own_metadata(self._passages[each]) for each in near(growing[document_id], pid, n)]
                 for pid, document_id in documents.items()
             }
 
@@ -333,14 +241,13 @@ class ExactIndex:
         self, filter: Condition | None = None, *, with_vectors: bool = False, batch_size: int = 256
     ) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
         """Yield everything that `filter` admits, as it was at the call, in batches, by growing pid."""
-        if batch_size < 1:
-            raise InputError(f"batch_size must be 1 or more, not {batch_size}.")
-        return _scroll(self._chunks, filter, with_vectors, batch_size)
+        check_batch_size(batch_size)
+        return scroll(self._chunks, filter, with_vectors, batch_size)
 
     def optimize(self, *, refit: bool = False) -> None:
         """Free the memory of deleted passages."""
         with self._lock:
-            self._chunks = _compact(self._chunks)
+            self._chunks = compacted(self._chunks)
 
     def close(self) -> None:
         """Release the memory; the index is empty afterwards. Closing twice is allowed."""
@@ -350,15 +257,15 @@ class ExactIndex:
     def _pids_of(self, document_ids: Collection[str]) -> list[int]:
         return [pid for document_id in document_ids for pid in self._documents.get(document_id, ())]
 
-    def _commit(self, deleted: Sequence[int], chunk: _Chunk | None = None) -> None:
+    def _commit(self, deleted: Sequence[int], chunk: Chunk | None = None) -> None:
         """Delete those of the pids that are here, then store `chunk`. What may fail comes first."""
         removed = [self._passages[pid] for pid in set(deleted) if pid in self._passages]
         added = chunk.passages if chunk else ()
         pids = torch.tensor([passage.pid for passage in removed])
         chunks = tuple(old.without(pids) for old in self._chunks) if removed else self._chunks
-        chunks = _merge((*chunks, chunk)) if chunk else chunks
+        chunks = merged((*chunks, chunk)) if chunk else chunks
         if sum(len(c.pids) for c in chunks) > 2 * (len(self) - len(removed) + len(added)):
-            chunks = _compact(chunks)
+            chunks = compacted(chunks)
         self._chunks = chunks
         for passage in removed:
             del self._passages[passage.pid]
@@ -372,72 +279,3 @@ class ExactIndex:
         self._languages.update(passage.language for passage in added)
         self._languages = +self._languages  # without zeros
         self._next_pid = max([self._next_pid, *(passage.pid + 1 for passage in added)])
-
-
-def _copy(passage: Passage) -> Passage:
-    """Return `passage` with metadata of its own, so that nobody can change what is stored."""
-    return replace(passage, metadata=deepcopy(passage.metadata)) if passage.metadata else passage
-
-
-def _mask(chunk: _Chunk, filter: Condition | None) -> torch.Tensor:
-    """Return which live passages `filter` admits: (n,) bool."""
-    if filter is None:
-        return chunk.live
-    pairs = zip(chunk.passages, chunk.live.tolist(), strict=True)
-    return torch.tensor([live and matches(filter, passage) for passage, live in pairs], dtype=torch.bool)
-
-
-def _score(queries: torch.Tensor, chunk: _Chunk, mask: torch.Tensor) -> torch.Tensor:
-    """Return the scores (Q, selected) of the passages that `mask` marks."""
-    if 2 * int(mask.sum()) < len(mask):  # copying a few is cheaper than scoring many
-        chunk = chunk.select(mask)
-        return maxsim(queries, chunk.vectors, chunk.lengths)
-    return maxsim(queries, chunk.vectors, chunk.lengths)[:, mask.to(chunk.vectors.device)]
-
-
-def _compact(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
-    return _concat(tuple(chunk.select(chunk.live) for chunk in chunks if chunk.live.any()))
-
-
-def _merge(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
-    """Merge the last chunks until each is more than twice as large as the next.
-
-    So T token vectors are in at most log2(T) chunks, and each is copied at most that often.
-    """
-    first = len(chunks) - 1
-    tokens = len(chunks[first].vectors)
-    while first > 0 and len(chunks[first - 1].vectors) <= 2 * tokens:
-        first -= 1
-        tokens += len(chunks[first].vectors)
-    return chunks[:first] + _concat(chunks[first:])
-
-
-def _concat(chunks: tuple[_Chunk, ...]) -> tuple[_Chunk, ...]:
-    """Return one chunk of all of them, if there are any."""
-    if len(chunks) < 2:
-        return chunks
-    passages = tuple(passage for chunk in chunks for passage in chunk.passages)
-    columns = zip(*((chunk.pids, chunk.vectors, chunk.lengths, chunk.live) for chunk in chunks), strict=True)
-    kept = [chunk.pieces for chunk in chunks if chunk.pieces is not None]
-    pieces = PieceCounts.joined(kept) if kept else None
-    pids, vectors, lengths, live = (torch.cat(column) for column in columns)
-    return (_Chunk(passages, pids, vectors, lengths, live, pieces),)
-
-
-def _scroll(
-    chunks: tuple[_Chunk, ...], filter: Condition | None, with_vectors: bool, batch_size: int
-) -> Iterator[tuple[list[Passage], TokenVectors | None]]:
-    blocks = [torch.split(chunk.vectors, chunk.lengths.tolist()) for chunk in chunks]
-    found = sorted(
-        (int(chunk.pids[i]), c, int(i))
-        for c, chunk in enumerate(chunks)
-        for i in _mask(chunk, filter).nonzero().squeeze(1)
-    )
-    for start in range(0, len(found), batch_size):
-        batch = found[start : start + batch_size]
-        passages = [_copy(chunks[c].passages[i]) for _, c, i in batch]
-        if not with_vectors:
-            yield passages, None
-            continue
-        vectors = [blocks[c][i] for _, c, i in batch]
-        yield passages, TokenVectors(torch.cat(vectors), torch.tensor([len(v) for v in vectors]))
