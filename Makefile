@@ -21,8 +21,8 @@ test: $(TESTED)  ## everything that must hold
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
-	OMP_NUM_THREADS=1 PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n auto integrations
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n auto --dist worksteal integrations
 
 docs: $(DOCUMENTED)  ## the documentation site, in build/site
 	$(BIN)/python docs/build.py

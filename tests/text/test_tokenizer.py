@@ -206,6 +206,11 @@ def test_ids_equal_those_of_transformers(
     expected = theirs(texts_they_take)["input_ids"]
     assert [tokens.ids[:1] + tokens.ids[2:] for tokens in ours.documents(texts, 512)] == expected  # without marker
     assert ours.count(texts) == [len(ids) for ids in theirs(texts_they_take, add_special_tokens=False)["input_ids"]]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "demo"])
+def test_its_length_is_that_of_the_vocabulary(pairs: dict[str, tuple[ColBERTTokenizer, Any]], kind: str) -> None:
+    ours, theirs = pairs[kind]
     assert len(ours) == 1 + max(theirs.get_vocab().values())
 
 
