@@ -254,7 +254,6 @@ class AdapterTable:
             self._by_language[language if language not in self._by_language else adapter.replace("_", "-")] = adapter
         self.languages = tuple(self._by_language)
         self._language = {adapter: language for language, adapter in self._by_language.items()}
-        self._position = {adapter: i for i, adapter in enumerate(self.adapters)}
         self._warned: set[str] = set()
         self._lock = Lock()
 
@@ -277,6 +276,8 @@ class AdapterTable:
         LanguageError
             If the tag is not a language.
         """
+        if not isinstance(tag, str):
+            raise self._unknown(tag)
         if tag in self._language:
             return self._language[tag]
         if tag in self._by_language:
@@ -286,16 +287,19 @@ class AdapterTable:
             return own
         parsed = _parse(tag)
         if parsed is None or not (parsed.language in _ISO_639_1 or len(parsed.language) == 3):
-            raise LanguageError(
-                f"{tag!r} is not a language. Give a BCP-47 code ('fr', 'pt-BR', 'zh-Hant') or one of the checkpoint's "
-                f"adapters ({_preview(self.adapters or ADAPTERS)})."
-            )
+            raise self._unknown(tag)
         if self.default is None:
             return parsed.language
         relative = match(tag, self.languages)
         language = relative or self._language[self.default]
         self._warn_once("-".join(filter(None, parsed[:2])), language, "nearest relative" if relative else "default")
         return language
+
+    def _unknown(self, tag: object) -> LanguageError:
+        return LanguageError(
+            f"{tag!r} is not a language. Give a BCP-47 code ('fr', 'pt-BR', 'zh-Hant') or one of the checkpoint's "
+            f"adapters ({_preview(self.adapters or ADAPTERS)})."
+        )
 
     def _warn_once(self, unknown: str, language: str, kind: str) -> None:
         with self._lock:
@@ -317,21 +321,6 @@ class AdapterTable:
         if not self.adapters:
             return None
         return self._by_language.get(language) or self._by_language[self.resolve(language)]
-
-    def index_of(self, adapter: str) -> int:
-        """Return the position at which an adapter is stored.
-
-        Raises
-        ------
-        LanguageError
-            If the checkpoint does not have it.
-        """
-        try:
-            return self._position[adapter]
-        except KeyError:
-            raise LanguageError(
-                f"The checkpoint has no adapter {adapter!r}. It has {_preview(self.adapters) or 'none'}."
-            ) from None
 
 
 def _preview(names: Sequence[str], n: int = 4) -> str:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from .config import DEFAULT_ROOT
 from .encoder import Encoder
 from .errors import InputError
+from .text.detect import list_of_strings
 from .training import AdapterConfig, ExampleStream, TrainingConfig, TrainingExample, train, train_language_adapters
+from .training.config import check_whole
 from .training.mining import draw_negatives, mine_hard_negatives
 from .training.raw import export, make_triplets, read_raw
 
@@ -61,7 +63,12 @@ class RAGTrainer:
     def __init__(
         self, model_name: str, pretrained_model_name: str, language_code: str | None = "en", n_usable_gpus: int = -1
     ) -> None:
-        if not model_name.strip() or model_name in (".", "..") or any(c in model_name for c in "/\\\0"):
+        if (
+            not isinstance(model_name, str)
+            or not model_name.strip()
+            or model_name in (".", "..")
+            or any(c in model_name for c in "/\\\0")
+        ):
             raise InputError(f"model_name={model_name!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
         if n_usable_gpus not in (-1, 0, 1):
             raise InputError(
@@ -77,8 +84,8 @@ class RAGTrainer:
         self._device = "cpu" if n_usable_gpus == 0 else None
 
     def add_documents(self, documents: list[str]) -> None:
-        """Add passages to draw negatives from."""
-        self.collection += documents
+        """Add passages to draw negatives from. Raise `InputError` if they are not strings."""
+        self.collection += list_of_strings(documents, "documents", in_order=True)
 
     def prepare_training_data(
         self,
@@ -101,7 +108,7 @@ class RAGTrainer:
             ``(query, positive)``, ``(query, passage, label)`` with `pairs_with_labels`, or ``(query, positive,
             negative)``; a positive or negative may be a list.
         all_documents : list of str, optional
-            More passages to draw negatives from.
+            More passages to draw negatives from; blank ones are left out.
         data_out_path : str or Path
             Folder for queries, corpus and triples.
         num_new_negatives : int
@@ -136,7 +143,8 @@ class RAGTrainer:
             raw_data, pairs_with_labels=pairs_with_labels, positive_label=positive_label, negative_label=negative_label
         )
         given = (text for each in judged.values() for text in (*each.positives, *each.negatives))
-        corpus = list(dict.fromkeys([*self.collection, *(all_documents or []), *given]))
+        more = list_of_strings(all_documents or [], "all_documents", in_order=True)
+        corpus = [text for text in dict.fromkeys([*self.collection, *more, *given]) if text.strip()]
 
         def new_negatives(queries: Sequence[str], known: Mapping[str, frozenset[str]]) -> Mapping[str, Sequence[str]]:
             if not mine_hard_negatives:
@@ -237,12 +245,16 @@ class RAGTrainer:
         """
         if use_relu:
             raise InputError("use_relu=True cannot be stored in a checkpoint of ColBERT's format. Leave it out.")
+        for name, value in (("batch_size", batch_size), ("maxsteps", maxsteps), ("accumsteps", accumsteps)):
+            check_whole(name, value, least=1)
+        if warmup_steps != "auto":
+            check_whole("warmup_steps", warmup_steps, least=0)
         steps = maxsteps
         if examples is None:
             self._check_prepared()
             examples = self.training_triplets
             steps = min(maxsteps, len(examples) // batch_size)
-            if steps == 0 and maxsteps > 0:
+            if steps == 0:
                 raise InputError(
                     f"{len(examples)} triplets are fewer than batch_size={batch_size}. Give a smaller one."
                 )

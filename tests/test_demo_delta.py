@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,7 @@ TRAINED = {name: BASE[name] + np.float16(0.03) * BASE[name][::-1] for name in ("
 
 @pytest.fixture
 def written(tmp_path: Path) -> Delta:
-    return write_delta(tmp_path / "delta.safetensors", BASE, TRAINED, RECIPE, {"query_maxlen": 24})
+    return write_delta(tmp_path / "delta.safetensors", BASE, TRAINED, RECIPE)
 
 
 # the file
@@ -58,7 +57,6 @@ def test_applied_it_gives_the_trained_tensors(written: Delta) -> None:
         half_a_step = change.reshape(-1, change.shape[-1]).max() / 254
         np.testing.assert_allclose(found[name].astype(np.float32), trained, atol=half_a_step + 2e-3, rtol=0)
         assert np.abs(found[name].astype(np.float32) - trained).mean() < 0.05 * change.mean()
-    assert written.settings == {"query_maxlen": 24}
 
 
 def test_equal_changes_have_equal_checksums(written: Delta, tmp_path: Path) -> None:
@@ -74,7 +72,6 @@ def test_more_tensors_leave_the_others_to_the_bit(written: Delta) -> None:
     after = dict(grown.apply(BASE))
     assert all((after[name] == before[name]).all() for name in TRAINED)
     np.testing.assert_allclose(after["left alone"], more["left alone"], atol=0.01)
-    assert grown.settings == written.settings
     assert grown.checksum != written.checksum
 
 
@@ -185,7 +182,7 @@ def test_the_built_checkpoint_has_what_was_trained_and_doctor_tells(
     with safe_open(demo_path / "model.safetensors", "np") as stored:
         base = {name: stored.get_tensor(name) for name in (adapter, "linear.weight")}
     trained = {name: value + np.random.RandomState(2).randn(*value.shape) * 0.01 for name, value in base.items()}
-    change = write_delta(tmp_path / "delta.safetensors", base, trained, RECIPE, {"query_maxlen": 24})
+    change = write_delta(tmp_path / "delta.safetensors", base, trained, RECIPE)
     folder = tmp_path / "built"
     folder.mkdir()
     build.build(checkpoint.find_weights(), folder, change)
@@ -203,7 +200,6 @@ def test_the_built_checkpoint_has_what_was_trained_and_doctor_tells(
     assert next(examine_checkpoint("demo-untrained")).found.startswith("untrained: ")
     monkeypatch.setattr("ragatouille_xm.model.checkpoint.demo_checkpoint", lambda trained=True: folder)
     assert next(examine_checkpoint("demo")).found.startswith("trained: ")
-    assert json.loads((folder / "artifact.metadata").read_text(encoding="utf-8"))["query_maxlen"] == 24
 
 
 def test_the_delta_that_is_shipped_belongs_to_this_checkpoint(demo_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,12 @@ def test_the_changelog_has_versions_and_kinds_of_change() -> None:
 def test_what_is_built_is_typed() -> None:
     assert (ROOT / "ragatouille_xm" / "py.typed").exists()
     assert len(list((ROOT / "integrations").glob("l*/**/py.typed"))) == 2
+
+
+def test_what_is_derived_from_e5_carries_its_licence() -> None:
+    demo = ROOT / "integrations" / "demo"
+    project = tomllib.loads((demo / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (project["license"], project["license-files"]) == ("MIT", ["LICENSE"])
+    notice = (demo / "LICENSE").read_text(encoding="utf-8")
+    assert notice.startswith("The MIT License (MIT)\n\nCopyright (c) Microsoft Corporation\n")
+    assert "The above copyright notice and this permission notice shall be included in all\ncopies" in notice

@@ -116,6 +116,7 @@ def test_a_language_is_added_and_trained_on(trainer: RAGTrainer) -> None:
     ("options", "message"),
     [
         ({"model_name": "a/b"}, "model_name='a/b' cannot be a folder's name"),
+        ({"model_name": None}, "model_name=None cannot be a folder's name"),
         ({"n_usable_gpus": 4}, "n_usable_gpus=4 .* accelerate launch"),
     ],
 )
@@ -132,12 +133,41 @@ def test_a_trainer_that_cannot_be(checkpoint: str, options: dict[str, Any], mess
         ({"raw_data": PAIRS, "num_new_negatives": -1}, "num_new_negatives=-1 is not usable"),
         ({"raw_data": PAIRS, "num_new_negatives": 0}, "No query has both"),
         ({"raw_data": PAIRS[:1], "mine_hard_negatives": False}, "No query has both"),
+        ({"raw_data": PAIRS, "all_documents": [*MORE, None]}, "all_documents has None: give a list of strings"),
+        ({"raw_data": PAIRS, "all_documents": set(MORE)}, "all_documents is a set: give a list of strings"),
     ],
 )
 def test_data_that_cannot_be_used(trainer: RAGTrainer, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         trainer.prepare_training_data(**options)
     assert not Path("data").exists()
+
+
+def test_one_document_is_one_passage_and_a_blank_one_is_none(trainer: RAGTrainer) -> None:
+    trainer.add_documents("the river")  # type: ignore[arg-type]
+    trainer.prepare_training_data(PAIRS[:1], ["the bread", " "], mine_hard_negatives=False)
+    assert trainer.collection == ["the river", "the bread", PAIRS[0][1]]
+    with pytest.raises(InputError, match="documents has 5"):
+        trainer.add_documents([5])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0 is not usable"),
+        ({"batch_size": "4"}, "batch_size='4' is not usable"),
+        ({"maxsteps": 0}, "maxsteps=0 is not usable"),
+        ({"accumsteps": 0}, "accumsteps=0 is not usable"),
+        ({"warmup_steps": "later"}, "warmup_steps='later' is not usable"),
+        ({"examples": iter([])}, "The training examples are a list_iterator"),
+        ({"examples": ["a text"]}, "An example is 'a text'"),
+        ({"validation": 5}, "validation=5 is not usable"),
+    ],
+)
+def test_options_are_named_as_they_were_given(trainer: RAGTrainer, options: dict[str, Any], message: str) -> None:
+    examples = [TrainingExample(query, answer, (MORE[0],)) for query, answer in PAIRS]
+    with pytest.raises(InputError, match=message):
+        trainer.train(**({"batch_size": 2, "maxsteps": 1, "examples": examples} | options))
 
 
 def test_training_that_cannot_be(trainer: RAGTrainer) -> None:

@@ -66,7 +66,7 @@ def build(source: Path, folder: Path, delta: Delta | None = None) -> None:
     build_tokenizer(e5).save(str(folder / "tokenizer.json"), pretty=False)
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(e5))
     _write_json(folder / "config.json", model_config(e5))
-    _write_json(folder / "artifact.metadata", _settings() | (delta.settings if delta else {}))
+    _write_json(folder / "artifact.metadata", _settings())
     tensors = {f"roberta.{name}": np.asarray(value, np.float16) for name, value in _tensors(e5)}
     tensors["linear.weight"] = _head()[1]
     header = {"format": "pt"}
@@ -74,9 +74,8 @@ def build(source: Path, folder: Path, delta: Delta | None = None) -> None:
         tensors = dict(delta.apply(tensors))
         header["delta"] = delta.checksum
     save_file(tensors, folder / "model.safetensors", metadata=header)
-    (folder / "model.safetensors").chmod(
-        (folder / "config.json").stat().st_mode
-    )  # otherwise readable only by its owner
+    # otherwise readable only by its owner
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

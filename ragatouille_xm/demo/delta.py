@@ -2,15 +2,13 @@
 
 A delta is a safetensors file. For each changed tensor it holds ``<name>``, int8 in the tensor's shape, and
 ``<name>.scale``, float32, one per row (a vector is one row): the trained value is the original plus their product,
-exact to half a scale. Its metadata holds the format, the `RECIPE` of the original checkpoint, a checksum, and changed
-settings.
+exact to half a scale. Its metadata holds the format, the `RECIPE` of the original checkpoint, and a checksum.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,15 +36,12 @@ class Delta:
     path : Path
     checksum : str
         SHA-256 of its tensors, in hexadecimal.
-    settings : dict
-        Replacements for settings in ``artifact.metadata``.
     adapters : tuple of str
         Names of the adapters it changes, in alphabetical order.
     """
 
     path: Path
     checksum: str
-    settings: dict[str, Any]
     adapters: tuple[str, ...]
 
     @classmethod
@@ -70,7 +65,7 @@ class Delta:
                     f"{str(path)!r} belongs to another demo checkpoint (format {found[0]}, recipe {found[1]}; here "
                     f"{FORMAT}, {recipe}). {_WAY_OUT}"
                 )
-            return cls(path, header["sha256"], json.loads(header["settings"]), tuple(sorted(adapters)))
+            return cls(path, header["sha256"], tuple(sorted(adapters)))
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise _damaged(path, error) from error
 
@@ -121,11 +116,7 @@ def find_delta(recipe: int) -> Delta | None:
 
 
 def write_delta(
-    path: Path,
-    base: Mapping[str, NDArray[Any]],
-    trained: Mapping[str, NDArray[Any]],
-    recipe: int,
-    settings: Mapping[str, Any] | None = None,
+    path: Path, base: Mapping[str, NDArray[Any]], trained: Mapping[str, NDArray[Any]], recipe: int
 ) -> Delta:
     """Write the differences of the tensors `trained` from those of the same names in `base`.
 
@@ -138,7 +129,7 @@ def write_delta(
     ...     {name: value.astype(float).round(2).tolist() for name, value in delta.apply(base)}
     {'w': [[0.5, 1.27]], 'b': [1.0, 1.0]}
     """
-    return _save(path, _encoded(base, trained), recipe, settings or {})
+    return _save(path, _encoded(base, trained), recipe)
 
 
 def add_to_delta(
@@ -147,8 +138,8 @@ def add_to_delta(
     """Put more tensors into a delta, or others in place of those it has; the rest stays as it is, to the bit."""
     from safetensors.numpy import load_file
 
-    delta = Delta.open(path, recipe)
-    return _save(path, load_file(path) | _encoded(base, trained), recipe, delta.settings)
+    Delta.open(path, recipe)  # raises if it belongs to another checkpoint
+    return _save(path, load_file(path) | _encoded(base, trained), recipe)
 
 
 def _encoded(base: Mapping[str, NDArray[Any]], trained: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -159,11 +150,10 @@ def _encoded(base: Mapping[str, NDArray[Any]], trained: Mapping[str, NDArray[Any
     return stored
 
 
-def _save(path: Path, stored: dict[str, NDArray[Any]], recipe: int, settings: Mapping[str, Any]) -> Delta:
+def _save(path: Path, stored: dict[str, NDArray[Any]], recipe: int) -> Delta:
     from safetensors.numpy import save_file
 
-    header = {"format": FORMAT, "recipe": str(recipe), "sha256": checksum_of(stored)}
-    save_file(stored, path, metadata=header | {"settings": json.dumps(dict(settings))})
+    save_file(stored, path, metadata={"format": FORMAT, "recipe": str(recipe), "sha256": checksum_of(stored)})
     path.chmod(0o644)  # otherwise readable only by its owner
     return Delta.open(path, recipe)
 

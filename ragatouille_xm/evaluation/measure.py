@@ -88,15 +88,15 @@ def measure(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], names: Seq
     return values
 
 
-def mean(values: PerQuery, queries: Sequence[str] | None = None) -> float:
-    """Return the average over queries, by default all.
+def mean(values: PerQuery) -> float:
+    """Return the average over queries.
 
     Examples
     --------
-    >>> mean({"a": 1.0, "b": 0.5}), mean({"a": 1.0, "b": 0.5}, ["b"])
-    (0.75, 0.5)
+    >>> mean({"a": 1.0, "b": 0.5})
+    0.75
     """
-    return float(np.mean([values[query] for query in (values if queries is None else queries)]))
+    return float(np.mean(list(values.values())))
 
 
 def _parse(name: str) -> Any:

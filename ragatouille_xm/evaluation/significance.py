@@ -94,7 +94,7 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected
 
 
-def compare(systems: Mapping[str, PerQuery], *, seed: int = 0) -> list[Comparison]:
+def compare(systems: Mapping[str, PerQuery]) -> list[Comparison]:
     """Compare every pair of systems by their values of one measure, corrected for the number of pairs.
 
     Raises
@@ -108,7 +108,7 @@ def compare(systems: Mapping[str, PerQuery], *, seed: int = 0) -> list[Compariso
     order = sorted(next(iter(queries.values()), []))
     values = {name: np.array([each[query] for query in order]) for name, each in systems.items()}
     pairs = list(combinations(systems, 2))
-    p_values = [paired_test(values[a], values[b], seed=seed) for a, b in pairs]
+    p_values = [paired_test(values[a], values[b]) for a, b in pairs]
     return [
         Comparison(a, b, float(values[a].mean() - values[b].mean()), p, corrected)
         for (a, b), p, corrected in zip(pairs, p_values, holm(p_values), strict=True)

@@ -194,7 +194,7 @@ def detect_languages(
     Parameters
     ----------
     texts : str or sequence of str
-    candidates : collection of str, optional
+    candidates : str or collection of str, optional
         Possible languages, as any tags; by default the 81 of ColBERT-XM.
     detector : str, callable or LanguageDetector
         As for `make_detector`.
@@ -217,9 +217,10 @@ def detect_languages(
     ['pt', 'pt', 'pt', 'pt']
     """
     table = AdapterTable(ADAPTERS, "en_XX")
-    allowed = None if candidates is None else tuple(dict.fromkeys(table.resolve(tag) for tag in ordered(candidates)))
+    tags = [candidates] if isinstance(candidates, str) else ordered(candidates or ())
+    allowed = tuple(dict.fromkeys(map(table.resolve, tags)))
     given, made = list_of_strings(texts, "texts", in_order=True), make_detector(detector)
-    found = CollectionLanguages(made, allowed or ()).detect(given) if together else made.detect(given, allowed)
+    found = CollectionLanguages(made, allowed).detect(given) if together else made.detect(given, allowed)
     return [DetectedLanguage(each.language, table.adapter_for(each.language), each.confidence) for each in found]
 
 

@@ -26,6 +26,8 @@ def adapter_name(language: str, adapters: AdapterTable) -> str:
     >>> [adapter_name(language, table) for language in ("fr-CA", "de", "yo", "yo_NG")]
     ['fr_XX', 'de_DE', 'yo_XX', 'yo_NG']
     """
+    if not isinstance(language, str):
+        raise _unknown(language)
     if language in adapters.adapters:
         return language
     own = match(language, adapters.languages, nearest=False)
@@ -36,10 +38,14 @@ def adapter_name(language: str, adapters: AdapterTable) -> str:
         return known
     parts = language.replace("_", "-").split("-")
     if not (len(parts) <= 2 and 2 <= len(parts[0]) <= 3 and all(part.isascii() and part.isalnum() for part in parts)):
-        raise LanguageError(
-            f"{language!r} is not a language. Give a code such as 'yo', or an adapter name such as 'yo_NG'."
-        )
+        raise _unknown(language)
     return f"{parts[0].lower()}_{parts[1].upper() if len(parts) == 2 else 'XX'}"
+
+
+def _unknown(language: object) -> LanguageError:
+    return LanguageError(
+        f"{language!r} is not a language. Give a code such as 'yo', or an adapter name such as 'yo_NG'."
+    )
 
 
 def initial_adapter(name: str, encoder: Encoder, start_from: str | None, seed: int) -> tuple[Adapter, ...]:
@@ -68,8 +74,8 @@ def initial_adapter(name: str, encoder: Encoder, start_from: str | None, seed: i
         hidden, narrow = backbone.config.hidden_size, backbone.config.bottleneck_size
         return tuple(
             Adapter(
-                torch.randn(narrow, hidden, generator=generator)
-                * 0.02,  # not zero, so that the other matrix gets a gradient
+                # not zero, so that the other matrix gets a gradient
+                torch.randn(narrow, hidden, generator=generator) * 0.02,
                 torch.zeros(narrow),
                 torch.zeros(hidden, narrow),
                 torch.zeros(hidden),

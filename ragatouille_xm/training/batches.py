@@ -88,7 +88,7 @@ class Collator:
         Raises
         ------
         InputError
-            If an example has too few negatives, or lacks the teacher's scores.
+            If an example is none, has too few negatives, or lacks the teacher's scores.
         """
         for example in examples:
             self._check(example)
@@ -109,7 +109,9 @@ class Collator:
             teacher,
         )
 
-    def _check(self, example: TrainingExample) -> None:
+    def _check(self, example: object) -> None:
+        if not isinstance(example, TrainingExample):
+            raise InputError(f"An example is {str(example)[:80]!r}. Give a list of TrainingExample, or read_examples.")
         if len(example.negatives) < self._negatives:
             raise InputError(
                 f"The query {example.query!r} has {len(example.negatives)} negatives, fewer than negatives="

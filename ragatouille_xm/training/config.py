@@ -8,6 +8,10 @@ from typing import Any
 from ..errors import InputError
 
 PRECISIONS = ("no", "bf16", "fp16")
+_POSITIVE = (
+    "batch_size", "steps", "negatives", "accumulation", "query_maxlen", "doc_maxlen", "nbits", "log_every",
+    "validate_every", "save_every", "keep",
+)  # fmt: skip
 _MAY_CHANGE = {"chunk_size", "log_every", "validate_every", "save_every", "keep"}  # when a run is resumed
 
 
@@ -75,20 +79,21 @@ class TrainingConfig:
     keep: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "negatives", "accumulation", "log_every", "validate_every", "save_every"):
+        for name in _POSITIVE:
             check_whole(name, getattr(self, name), least=1)
-        for name in ("keep", "nbits", "query_maxlen"):
-            check_whole(name, getattr(self, name), least=1)
-        if self.chunk_size is not None:
-            check_whole("chunk_size", self.chunk_size, least=1)
+        for name in ("chunk_size", "dim"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least=1)
+        check_whole("seed", self.seed, least=0)
         if self.warmup is not None:
             check_whole("warmup", self.warmup, least=0)
             if self.warmup > self.steps:
                 raise InputError(f"warmup={self.warmup} exceeds the {self.steps} steps. Give at most that many.")
-        if not self.learning_rate > 0:
-            raise InputError(
-                f"learning_rate={self.learning_rate!r} trains nothing. Give a number above 0, such as 3e-6."
-            )
+        for name in ("learning_rate", "max_norm"):
+            if not _is_number(getattr(self, name)) or not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)!r} trains nothing. Give a number above 0.")
+        if not _is_number(self.weight_decay) or not self.weight_decay >= 0:
+            raise InputError(f"weight_decay={self.weight_decay!r} is not usable. Give a number, 0 for none.")
         if self.batch_size % self.accumulation:
             raise InputError(f"batch_size={self.batch_size} is not a multiple of accumulation={self.accumulation}.")
         if self.precision not in (None, *PRECISIONS):
@@ -123,3 +128,7 @@ def check_whole(name: str, value: object, *, least: int) -> None:
     """Raise `InputError` unless a setting is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name}={value!r} is not usable. Give a whole number of at least {least}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

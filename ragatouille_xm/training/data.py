@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -38,6 +38,11 @@ class TrainingExample:
     def __post_init__(self) -> None:
         if not self.negatives:
             raise InputError(f"The query {self.query!r} has no negative passage: give some, or mine hard negatives.")
+        if not isinstance(self.negatives, (tuple, list)):
+            raise InputError(f"The query {self.query!r} has negatives={self.negatives!r}. Give a tuple of strings.")
+        for text in (self.query, self.positive, *self.negatives):
+            if not isinstance(text, str):
+                raise InputError(f"The query {self.query!r} comes with the text {text!r}. Give strings.")
         if self.scores is not None and len(self.scores) != 1 + len(self.negatives):
             raise InputError(
                 f"The query {self.query!r} has {len(self.scores)} teacher scores for {1 + len(self.negatives)} "
@@ -66,7 +71,7 @@ class Shuffled(Generic[Example]):
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or they have no length.
 
     Examples
     --------
@@ -77,6 +82,10 @@ class Shuffled(Generic[Example]):
     """
 
     def __init__(self, examples: Sequence[Example], seed: int = 0) -> None:
+        if not isinstance(examples, Sized):
+            raise InputError(
+                f"The training examples are a {type(examples).__name__}. Give a list, or an ExampleStream."
+            )
         if not len(examples):
             raise InputError("There are no training examples: the data is empty.")
         self._examples = examples

@@ -17,12 +17,13 @@ from ..encoder import Encoder
 from ..errors import InputError, LanguageError
 from ..model.checkpoint import load_checkpoint
 from ..model.xmod import XmodEncoder
+from ..text.detect import list_of_strings
 from ..text.tokenizer import Tokens
 from .adapters import adapter_name, initial_adapter
-from .config import TrainingConfig, check_whole
+from .config import TrainingConfig
 from .masking import MaskedLanguageHead, hide_tokens
 from .module import TrainableColBERT
-from .saving import save_checkpoint
+from .saving import check_new, save_checkpoint
 from .setup import as_colbert_ai, make_accelerator
 
 
@@ -62,10 +63,21 @@ class AdapterConfig:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every"):
-            check_whole(name, getattr(self, name), least=1)
-        if not 0 < self.share < 1:
+        self.schedule(1)  # checks what the two have in common
+        if not isinstance(self.share, float) or not 0 < self.share < 1:
             raise InputError(f"share={self.share!r} is not usable. Give a number between 0 and 1, such as 0.15.")
+
+    def schedule(self, languages: int) -> TrainingConfig:
+        """Return the settings of a run over so many languages."""
+        return TrainingConfig(
+            steps=self.steps * languages,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            precision=self.precision,
+            seed=self.seed,
+            log_every=self.log_every,
+        )
 
 
 def train_language_adapters(
@@ -114,8 +126,7 @@ def train_language_adapters(
         If a language is invalid, or the checkpoint has no adapters.
     """
     config, folder = config or AdapterConfig(), Path(output)
-    if folder.exists():
-        raise InputError(f"{str(folder)!r} exists already. Give a new folder for the checkpoint.")
+    check_new(folder)
     base = as_colbert_ai(load_checkpoint(checkpoint))
     accelerator = make_accelerator(config.precision, device)
     encoder = Encoder(base, device=accelerator.device, dtype="float32")
@@ -149,7 +160,7 @@ def _by_adapter(texts: Mapping[str, Sequence[str]], encoder: Encoder, max_length
         if isinstance(each, str):
             raise InputError(f"The texts of {language!r} are one string; give a list of strings.")
         name = adapter_name(language, encoder.adapters)
-        tokens = encoder.tokenizer.documents(list(each), max_length)
+        tokens = encoder.tokenizer.documents(list_of_strings(each, f"texts[{language!r}]"), max_length)
         kept = [one for one in tokens if len(one.ids) > encoder.tokenizer.overhead]
         if not kept:
             raise InputError(f"The language {language!r} has no text to train on.")
@@ -166,8 +177,7 @@ def _run(
     accelerator: Any,
     progress: bool,
 ) -> list[dict[str, Any]]:
-    total = config.steps * len(corpora)
-    schedule = TrainingConfig(steps=total, learning_rate=config.learning_rate)
+    schedule = config.schedule(len(corpora))
     trained = [each for part in (module, head) for each in part.parameters() if each.requires_grad]
     adamw = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
     optimizer = accelerator.prepare(adamw)
@@ -176,7 +186,7 @@ def _run(
     turns = [(name, _cycle_batches(tokens, config.batch_size, config.seed)) for name, tokens in corpora.items()]
     log: list[dict[str, Any]] = []
     since = time.perf_counter()
-    for step in tqdm(range(total), unit="step", disable=not progress, leave=False):
+    for step in tqdm(range(schedule.steps), unit="step", disable=not progress, leave=False):
         name, stream = turns[step % len(turns)]
         batch = encoder.tokenizer.pad(texts := next(stream))
         text = _text_positions(texts, batch.input_ids.shape[1], encoder.tokenizer.overhead)

@@ -89,6 +89,8 @@ def train(
     stream = examples if isinstance(examples, ExampleStream) else Shuffled(examples, config.seed)
     if isinstance(validation, Sequence) and not validation:
         raise InputError("The validation examples are an empty list. Leave validation out, or give some.")
+    if validation is not None and not isinstance(validation, Sequence) and not callable(validation):
+        raise InputError(f"validation={validation!r} is not usable. Give examples, or a function of an encoder.")
     return pursue(
         lambda encoder: Retrieval(encoder, config, language), prepare_checkpoint, checkpoint, stream, output, config,
         validation=validation, resume=resume, device=device, progress=progress,

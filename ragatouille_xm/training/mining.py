@@ -141,8 +141,8 @@ def _languages(encoder: Encoder, texts: Sequence[str], language: str | None) -> 
 def _check_ranks(n: int, minimum_rank: int, maximum_rank: int) -> None:
     if n < 1:
         raise InputError(f"{n} negatives per query are not enough: give 1 or more.")
-    if not 0 <= minimum_rank < maximum_rank:
+    if not isinstance(minimum_rank, int) or not 0 <= minimum_rank < maximum_rank:
         raise InputError(
-            f"Negatives cannot come from the ranks {minimum_rank} to {maximum_rank}: give a minimum rank of 0 or "
-            f"more, below {maximum_rank}."
+            f"Negatives cannot come from the ranks {minimum_rank!r} to {maximum_rank}: give a whole number of 0 or "
+            f"more as the minimum rank, below {maximum_rank}."
         )

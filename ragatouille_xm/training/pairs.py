@@ -13,6 +13,7 @@ import torch
 from ..encoder import Encoder
 from ..errors import InputError
 from ..scoring import maxsim
+from ..text.detect import list_of_strings
 from ..types import TokenVectors
 
 FEWEST = 20
@@ -44,13 +45,14 @@ def read_pairs(
     Raises
     ------
     InputError
-        If their numbers differ, a text is empty, or most are the same in both.
+        If they are not strings, their numbers differ, a text is empty, or most are the same in both.
 
     Examples
     --------
     >>> read_pairs(["a good book"], ["littafi mai kyau"])
     [Pair(known='a good book', new='littafi mai kyau')]
     """
+    known, new = (list_of_strings(texts, name) for texts, name in zip((known, new), names, strict=True))
     if len(known) != len(new):
         raise InputError(
             f"Parallel texts match line by line, but {names[0]} has {len(known)} and {names[1]} has {len(new)}. Give "
@@ -103,8 +105,10 @@ def hold_out(pairs: Sequence[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     Raises
     ------
     InputError
-        If there are fewer than 20.
+        If there are fewer than 20, or one of them is not a `Pair`.
     """
+    if wrong := [each for each in pairs if not isinstance(each, Pair)]:
+        raise InputError(f"{str(wrong[0])[:80]!r} is not a Pair. Give what read_pairs returns.")
     if len(pairs) < FEWEST:
         raise InputError(f"There are {len(pairs)} different pairs, and {FEWEST} is the least. Thousands are useful.")
     order = list(pairs)

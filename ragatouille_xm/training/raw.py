@@ -61,14 +61,17 @@ def read_raw(
     >>> list(found.positives), list(found.negatives)
     (['a'], ['b'])
     """
-    if not raw_data:
-        raise InputError("raw_data is empty. Give pairs, labelled pairs or triplets.")
-    width = len(raw_data[0])
-    if width not in (2, 3) or (pairs_with_labels and width != 3):
-        wanted = "(query, passage, label)" if pairs_with_labels else "(query, positive) or (query, positive, negative)"
+    if not isinstance(raw_data, (list, tuple)) or not raw_data:
+        what = "empty" if raw_data is None or isinstance(raw_data, (list, tuple)) else f"a {type(raw_data).__name__}"
+        raise InputError(f"raw_data is {what}. Give a list of pairs, labelled pairs or triplets.")
+    wanted = "(query, passage, label)" if pairs_with_labels else "(query, positive) or (query, positive, negative)"
+    width = len(raw_data[0]) if isinstance(raw_data[0], (list, tuple)) else 0
+    if width == 1 or width > 3 or (pairs_with_labels and width == 2):
         raise InputError(f"Record 0 of raw_data has {width} items: {raw_data[0]!r}. Give {wanted}.")
     result: dict[str, Judged] = {}
     for number, record in enumerate(raw_data):
+        if not isinstance(record, (list, tuple)) or not record:
+            raise InputError(f"Record {number} of raw_data is {record!r}. Give {wanted}.")
         if len(record) != width:
             raise InputError(f"Record {number} of raw_data has {len(record)} items, and the first has {width}.")
         query = record[0]

@@ -45,7 +45,7 @@ class Run:
         If there is a run and `resume` is false, it had another configuration, or `folder` is a file.
     """
 
-    def __init__(self, folder: Path, config: TrainingConfig | None, *, resume: bool) -> None:
+    def __init__(self, folder: Path, config: TrainingConfig, *, resume: bool) -> None:
         self.folder = folder
         self.log_file = folder / "log.jsonl"
         if folder.exists() and not folder.is_dir():
@@ -60,8 +60,7 @@ class Run:
             )
         if found:
             self.state = _load_state(found[-1] / STATE)
-            differences = config.differences(self.state["config"]) if config else []
-            if differences:
+            if differences := config.differences(self.state["config"]):
                 raise InputError(
                     f"The run in {str(folder)!r} was started with other settings: {', '.join(differences)}. Give those "
                     "again, or another folder."

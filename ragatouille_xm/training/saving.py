@@ -65,6 +65,15 @@ def save_checkpoint(
             also(temporary)
 
 
+def check_new(folder: Path) -> None:
+    """Raise `InputError` unless a checkpoint can be written to a folder that is not there yet."""
+    if folder.exists():
+        raise InputError(f"{str(folder)!r} exists already. Give a new folder for the checkpoint.")
+    with new_folder(folder):
+        pass
+    folder.rmdir()
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Give a folder to write a checkpoint into; it becomes `folder`, and replaces one, if nothing fails.

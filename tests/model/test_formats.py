@@ -92,6 +92,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("st-bert", ST_TRANSFORMER, {"transformer_task": "text-generation"}, "transformer_task='text-generation'"),
     ("st-bert", ST_TRANSFORMER, {"processing_kwargs": {"text": {}}}, "processing_kwargs="),
     ("st-bert", ST_TRANSFORMER, {"query_expansion": {"strategy": "fixed", "fill": 1}}, "fill='1'"),
+    (
+        "st-bert",
+        ST_TRANSFORMER,
+        {"query_expansion": {"strategy": "longest"}},
+        "query_expansion strategy='longest' is not",
+    ),
     ("st-bert", "3_MultiVectorMask/config.json", {"keep_only_token_ids": [7]}, "keep_only_token_ids="),
     ("st-bert", "1_Dense/config.json", {"module_input_name": "sentence_embedding"}, "module_input_name="),
     ("st-bert", "4_Normalize/config.json", {"module_input_name": "sentence_embedding"}, "module_input_name="),

@@ -394,6 +394,7 @@ def test_detect_languages_takes_one_text_or_many_and_any_tag() -> None:
     assert languages(detect_languages([SENTENCES["nl"], SENTENCES["zh"]], ["af_ZA", "zh-Hant"])) == ["af", "zh-TW"]
     with pytest.raises(LanguageError):
         detect_languages("mot", ["klingon"])
+    assert languages(detect_languages("mot", "fr")) == ["fr"]
     for wrong in (None, ["mot", None], 5):
         with pytest.raises(InputError, match="texts has (None|5): give a list of strings"):
             detect_languages(wrong)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ragatouille_xm.errors import CheckpointError, InputError
-from ragatouille_xm.training import read_examples
+from ragatouille_xm.training import TrainingConfig, read_examples
 from ragatouille_xm.training.runs import STATE, Run
 
 TEXTS = {"1": "one", "2": "two", "3": "three"}
@@ -61,4 +61,4 @@ def test_another_pickle_in_the_place_of_a_state(tmp_path: Path, content: object)
     (tmp_path / "step-000001").mkdir()
     torch.save(content, tmp_path / "step-000001" / STATE)
     with pytest.raises(CheckpointError, match=STATE):
-        Run(tmp_path, None, resume=True)
+        Run(tmp_path, TrainingConfig(), resume=True)

@@ -61,7 +61,13 @@ def test_seeds_and_passes_have_orders_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"negatives": ()}, "no negative passage"), ({"scores": (1.0,)}, "1 teacher scores for 2 passages")],
+    [
+        ({"negatives": ()}, "no negative passage"),
+        ({"negatives": "no"}, "has negatives='no'. Give a tuple"),
+        ({"negatives": ("no", None)}, "comes with the text None"),
+        ({"positive": 5}, "comes with the text 5"),
+        ({"scores": (1.0,)}, "1 teacher scores for 2 passages"),
+    ],
 )
 def test_examples_that_are_none(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -124,6 +124,8 @@ def test_the_head_is_kept_for_the_next_language(checkpoint: Path, tmp_path: Path
         ({"yo": []}, InputError, "'yo' has no text"),
         ({"yo": ["", "  "]}, InputError, "'yo' has no text"),
         ({"yo": "one string"}, InputError, "one string; give a list"),
+        ({"yo": [*TEXTS, 5]}, InputError, r"texts\['yo'\] has 5: give a list of strings"),
+        ({None: TEXTS}, LanguageError, "None is not a language"),
         ({"klingonese": TEXTS}, LanguageError, "'klingonese' is not a language"),
     ],
 )
@@ -146,10 +148,33 @@ def test_other_bad_input(checkpoint: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"log_every": 0}, {"share": 1.5}])
-def test_settings_that_are_wrong(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="is not usable"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "steps=0 is not usable"),
+        ({"batch_size": 0}, "batch_size=0 is not usable"),
+        ({"log_every": 0}, "log_every=0 is not usable"),
+        ({"share": 1.5}, "share=1.5 is not usable"),
+        ({"share": "x"}, "share='x' is not usable"),
+        ({"learning_rate": 0}, "learning_rate=0 trains nothing"),
+        ({"precision": "fp8"}, "precision='fp8' is not known"),
+        ({"seed": "x"}, "seed='x' is not usable"),
+        ({"weight_decay": "x"}, "weight_decay='x' is not usable"),
+    ],
+)
+def test_settings_that_are_wrong(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         AdapterConfig(**wrong)
+
+
+@pytest.mark.parametrize("place", ["file/out", "file"])
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("ragatouille_xm.training.language.load_checkpoint", None)
+    with pytest.raises(InputError, match="cannot be written to|exists already"):
+        add(checkpoint, tmp_path / place)
 
 
 # masking

@@ -342,6 +342,13 @@ def test_settings_that_do_not_fit(
         ({"learning_rate": 0.0}, "learning_rate=0.0 trains nothing"),
         ({"precision": "int8"}, "precision='int8' is not known"),
         ({"chunk_size": -1}, "chunk_size=-1 is not usable"),
+        ({"dim": 0}, "dim=0 is not usable"),
+        ({"doc_maxlen": 0}, "doc_maxlen=0 is not usable"),
+        ({"doc_maxlen": "long"}, "doc_maxlen='long' is not usable"),
+        ({"learning_rate": "fast"}, "learning_rate='fast' trains nothing"),
+        ({"max_norm": 0}, "max_norm=0 trains nothing"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 is not usable"),
+        ({"seed": "x"}, "seed='x' is not usable"),
     ],
 )
 def test_settings_that_are_wrong(config: dict[str, Any], message: str) -> None:

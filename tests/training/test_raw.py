@@ -67,6 +67,12 @@ def test_many_positives_are_all_used_and_no_more_than_twenty_triplets_come_of_it
     ("raw", "options", "message"),
     [
         ([], {}, "raw_data is empty"),
+        (None, {}, "raw_data is empty"),
+        ("ab", {}, "raw_data is a str"),
+        (iter([("q", "a")]), {}, "raw_data is a list_iterator"),
+        (["ab"], {}, "Record 0 of raw_data is 'ab'"),
+        ([("q", "a"), {"query": "q", "positive": "a"}], {}, "Record 1 of raw_data is {'query'"),
+        ([()], {}, r"Record 0 of raw_data is \(\)"),
         ([("q",)], {}, "Record 0 of raw_data has 1 items"),
         ([("q", "a"), ("q", "a", "b")], {}, "Record 1 of raw_data has 3 items, and the first has 2"),
         ([("q", "a")], {"pairs_with_labels": True}, r"Give \(query, passage, label\)"),
@@ -147,7 +153,7 @@ def test_random_negatives() -> None:
     assert found == draw_negatives(["q", "r"], PASSAGES, {"q": frozenset(PASSAGES[:50])}, 5)
 
 
-@pytest.mark.parametrize(("n", "rank"), [(0, 10), (5, -1), (5, 110)])
-def test_numbers_that_are_wrong(encoder: Encoder, n: int, rank: int) -> None:
+@pytest.mark.parametrize(("n", "rank"), [(0, 10), (5, -1), (5, 110), (5, "x"), (5, 1.5)])
+def test_numbers_that_are_wrong(encoder: Encoder, n: int, rank: Any) -> None:
     with pytest.raises(InputError, match=r"negatives|Negatives"):
         mine_hard_negatives(encoder, ["q"], PASSAGES, {}, n, minimum_rank=rank)

@@ -184,6 +184,8 @@ def test_a_run_that_was_killed_ends_in_the_same_bits(
         (lambda a, b: (a, b[:-1]), "en.txt has 25 and fr.txt has 24"),
         (lambda a, b: (a, [*b[:4], "  ", *b[5:]]), "Text 5 of fr.txt is empty"),
         (lambda a, b: (["", *a[1:]], b), "Text 1 of en.txt is empty"),
+        (lambda a, b: (a, [*b[:4], None, *b[5:]]), "fr.txt has None: give a list of strings"),
+        (lambda a, b: ("ab", b), "en.txt has 1 and fr.txt has 25"),
         (lambda a, b: (a, a), "25 of 25 texts are the same in en.txt and fr.txt"),
     ],
 )
@@ -224,6 +226,8 @@ def test_other_bad_input(checkpoint: Path, tmp_path: Path) -> None:
         distil(checkpoint, tmp_path / "out", pairs=TRANSLATIONS[:5])
     with pytest.raises(InputError, match="There are 7 different pairs, and 20 is the least"):
         distil(checkpoint, tmp_path / "out", pairs=read_pairs(ENGLISH[:7] * 3, FRENCH[:7] * 3))
+    with pytest.raises(InputError, match="is not a Pair. Give what read_pairs returns"):
+        distil(checkpoint, tmp_path / "out", pairs=list(zip(ENGLISH, FRENCH, strict=True)))
     with pytest.raises(InputError, match="There are 0 different pairs"):
         distil(checkpoint, tmp_path / "out", pairs=[])
     assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ...errors import CheckpointError
 from ...files import lacks_memory, open_regular, parse_json
 from ...text.token_settings import TokenSettings
+from ..settings import read_fields
 from ..weights import Weights
 
 
@@ -121,8 +122,6 @@ def parse_fields(kind: type, stored: Mapping[str, Any], path: Path) -> Any:
     CheckpointError
         If it has a key that is not a field, or a value of another type; the message names file and key.
     """
-    from ..settings import read_fields
-
     if unknown := sorted(stored.keys() - {field.name for field in fields(kind)}):
         raise CheckpointError(
             f"{path}: {unknown[0]}={str(stored[unknown[0]])[:80]!r} is a setting that is not known here, so vectors "

@@ -111,7 +111,7 @@ def _transformer(stack: Stack, folder: Path) -> None:
     config: TransformerConfig = stack.config(TransformerConfig, file, needed=False)
     for name, values in _MUST_BE.items():
         if getattr(config, name) not in values:
-            raise _unsupported(file, name, getattr(config, name))
+            raise unsupported(file, name, getattr(config, name))
     stack.backbone, stack.transformer = folder, config
 
 
@@ -126,7 +126,7 @@ def _dense(stack: Stack, folder: Path) -> None:
         )
     for name in ("module_input_name", "module_output_name"):
         if getattr(config, name) != TOKENS:
-            raise _unsupported(file, name, getattr(config, name))
+            raise unsupported(file, name, getattr(config, name))
     prefix = f"{folder.name}/"
     stack.head_weights[prefix] = Weights.open(folder)
     stack.head.append(Dense(prefix, config.bias, activation, config.use_residual))
@@ -136,16 +136,16 @@ def _mask(stack: Stack, folder: Path) -> None:
     file = folder / "config.json"
     stack.mask = stack.config(MaskConfig, file)
     if stack.mask.keep_only_token_ids:
-        raise _unsupported(file, "keep_only_token_ids", stack.mask.keep_only_token_ids)
+        raise unsupported(file, "keep_only_token_ids", stack.mask.keep_only_token_ids)
     if set(stack.mask.skiplist_tasks) not in ({"document"}, {"document", "query"}, set()):
-        raise _unsupported(file, "skiplist_tasks", stack.mask.skiplist_tasks)
+        raise unsupported(file, "skiplist_tasks", stack.mask.skiplist_tasks)
 
 
 def _normalize(stack: Stack, folder: Path) -> None:
     file = folder / "config.json"
     config: NormalizeConfig = stack.config(NormalizeConfig, file)
     if config.module_input_name != TOKENS or config.module_output_name != TOKENS:
-        raise _unsupported(file, "module_input_name", config.module_input_name)
+        raise unsupported(file, "module_input_name", config.module_input_name)
     stack.normalized = True
 
 
@@ -189,7 +189,7 @@ def read_stack(folder: Path) -> Stack:
 def similarity_of(name: str, file: Path) -> None:
     """Raise `CheckpointError` unless a similarity orders passages as MaxSim of unit vectors does."""
     if name.lower() not in _SIMILARITIES:
-        raise _unsupported(file, "similarity_fn_name", name)
+        raise unsupported(file, "similarity_fn_name", name)
 
 
 def prompt_of(prompts: Mapping[str, Any] | None, default: str, names: Sequence[str], file: Path) -> str:
@@ -201,5 +201,6 @@ def prompt_of(prompts: Mapping[str, Any] | None, default: str, names: Sequence[s
     return prompt
 
 
-def _unsupported(file: Path, name: str, value: object) -> CheckpointError:
+def unsupported(file: Path, name: str, value: object) -> CheckpointError:
+    """Return the error for a setting that is known, with a value that is not supported."""
     return CheckpointError(f"{file}: {name}={str(value)[:80]!r} is not supported here: its vectors would be others.")

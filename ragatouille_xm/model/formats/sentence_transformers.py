@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import CheckpointError
 from ...text.token_settings import WHOLE, TokenSettings
 from .layout import Layout, parse_fields, read_object
-from .modules import SETTINGS, MaskConfig, Stack, prompt_of, read_stack, similarity_of
+from .modules import SETTINGS, MaskConfig, Stack, prompt_of, read_stack, similarity_of, unsupported
 
 MODEL_TYPE = "MultiVectorEncoder"
 
@@ -30,7 +30,7 @@ class Config:
 class Expansion:
     """How queries are filled."""
 
-    strategy: str = "fixed"
+    strategy: str = "fixed"  # or "min", which differs for queries that are too long to be filled
     attend: bool = False
     token: str = ""
     length: int = 32
@@ -61,7 +61,10 @@ def _token_settings(stack: Stack, config: Config, file: Path) -> TokenSettings:
     transformer, mask = stack.transformer, stack.mask or MaskConfig()
     expansion = None
     if transformer.query_expansion is not None:
-        expansion = parse_fields(Expansion, transformer.query_expansion, stack.backbone / "sentence_bert_config.json")
+        place = stack.backbone / "sentence_bert_config.json"
+        expansion = parse_fields(Expansion, transformer.query_expansion, place)
+        if expansion.strategy not in ("fixed", "min"):
+            raise unsupported(place, "query_expansion strategy", expansion.strategy)
         if stack.mask is None:
             raise CheckpointError(f"{file.parent} fills queries, but no module MultiVectorMask scores what fills them.")
     return TokenSettings(
