@@ -113,7 +113,7 @@ def draw(plot: Plot, picture: Path) -> None:
     n, labels = len(plot.panels), plot.labels
     colors = dict(zip(labels, COLORS, strict=False))
     with pyplot.rc_context(style):
-        size = (4.2 * n if n > 1 else 7.6, 3.4)
+        size = (max(7.6, 3.2 * n), 3.4)  # wider ones are scaled down on a page, and their text with them
         figure, grid = pyplot.subplots(1, n, figsize=size, layout="constrained", squeeze=False, sharey=not plot.bars)
         handles: dict[str, object] = {}
         for axes, panel in zip(grid[0], plot.panels, strict=True):
