@@ -135,10 +135,10 @@ def _label(axes: Any, plot: Plot, panel: Panel) -> None:
     axes.set(title=panel.title, xlabel=plot.x)
     if plot.log_x:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_formatter("{x:,.9g}")
     if plot.log_y:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:,.9g}")
 
 
 def _lines(axes: Any, panel: Panel, colors: dict[str, str]) -> None:
