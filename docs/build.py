@@ -1,29 +1,33 @@
 """Build the documentation site: `make docs`.
 
 The pages are those that people read in the repository, gathered in a folder of the same shape, so that each link is the
-same in both. `docs/guide/README.md` says which guides there are, and in which order. Every warning of the generator
-ends the build, and so does a page that would ask another site for something.
+same in both; a notebook is a page with its outputs. `README.md` of the guide, the notebooks and the reference say which
+pages there are, and in which order. Every warning of the generator ends the build, and so does a page that would ask
+another site for something.
 """
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "build" / "pages"
 SITE = ROOT / "build" / "site"
-GATHERED = ("*.md", "docs/**/*.md", "docs/images/**/*", "docs/*.css", "integrations/*/README.md", "notebooks/*.ipynb")
+GATHERED = ("*.md", "docs/**/*.md", "docs/images/**/*", "docs/*.css", "integrations/*/README.md", "notebooks/*.md")
 NAVIGATION = """\
 * [Quickstart](README.md)
 * Guides
 {guides}
-    * [LangChain](integrations/langchain/README.md)
-    * [LlamaIndex](integrations/llama-index/README.md)
-{others}
+* Notebooks
+{notebooks}
 * Reference
 {reference}
     * [Errors](docs/errors.md)
@@ -53,25 +57,50 @@ def gather() -> None:
         for path in filter(Path.is_file, ROOT.glob(pattern)):
             copy = PAGES / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            if path.suffix == ".md":
+                copy.write_text(path.read_text(encoding="utf-8").replace(".ipynb)", ".md)"), encoding="utf-8")
+            else:
+                shutil.copyfile(path, copy)
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        (PAGES / "notebooks" / f"{path.stem}.md").write_text("\n\n".join(pieces(path)), encoding="utf-8")
     (PAGES / "SUMMARY.md").write_text(navigation(), encoding="utf-8")
+
+
+def pieces(notebook: Path) -> Iterator[str]:
+    """Yield what a notebook says, runs and shows, as Markdown."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        yield source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```"
+        yield from map(shown, cell.get("outputs", ()))
+
+
+def shown(output: dict[str, Any]) -> str:
+    """Return an output of a cell as Markdown."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f'<img alt="What the cell above draws" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
+    if "text/html" in data:
+        return "".join(data["text/html"])
+    return f"```text\n{''.join(output.get('text') or data['text/plain']).rstrip()}\n```"
 
 
 def navigation() -> str:
     """Return the pages of the site as nested lists."""
-    others = []
-    for page in sorted((ROOT / "docs").glob("*.md")):  # those in depth, which nothing above names
-        if f"(docs/{page.name})" not in NAVIGATION:
-            title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-            others.append(f"    * [{title}, in depth](docs/{page.name})")
-    return NAVIGATION.format(guides=listed("docs/guide"), others="\n".join(others), reference=listed("docs/reference"))
+    lists = {"guides": "docs/guide", "notebooks": "notebooks", "reference": "docs/reference"}
+    return NAVIGATION.format(**{name: "\n".join(listed(folder)) for name, folder in lists.items()})
 
 
-def listed(folder: str) -> str:
-    """Return the first page of a folder, and those that its tables name."""
+def listed(folder: str) -> Iterator[str]:
+    """Yield the first page of a folder, and those that its tables name, below its headings."""
+    yield f"    * [Overview]({folder}/README.md)"
+    indent = " " * 4
     text = (ROOT / folder / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \[([^]]+)\]\(([^)#]+\.md)\)", text, re.MULTILINE)
-    return "\n".join(f"    * [{title}]({folder}/{path})" for title, path in [("Overview", "README.md"), *rows])
+    for heading, title, path in re.findall(r"^(?:## (.+)|\| \[([^]]+)\]\(([^)#]+)\))", text, re.MULTILINE):
+        if heading:
+            yield f"    * {heading}"
+            indent = " " * 8
+        else:
+            yield f"{indent}* [{title}]({posixpath.normpath(f'{folder}/{path}').replace('.ipynb', '.md')})"
 
 
 def requests_to_others(site: Path) -> list[str]:

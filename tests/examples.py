@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 BLOCK = re.compile(
-    r"(?P<skipped><!-- not run: .+ -->\n)?```(?P<kind>python|sh|text)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?P<skipped><!-- not run: [^\n]+ -->\n)?```(?P<kind>python|sh|text)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 
 

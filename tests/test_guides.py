@@ -106,6 +106,13 @@ def test_code_of_other_pages_says_why_it_does_not_run() -> None:
     assert {page.name: examples(page) for page in others if examples(page)} == {}
 
 
+def test_a_mark_skips_its_own_block_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    skipped, runs = "<!-- not run: it waits -->\n```sh\nsleep 9\n```\n", "```python\nprint(1)\n```\n"
+    page.write_text(f"{skipped}\n{runs}\n{skipped}")
+    assert [example.code for example in examples(page)] == ["print(1)\n"]
+
+
 def anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}

@@ -20,6 +20,7 @@ AVOID = {re.compile(rf"\b(?:{words})\b", re.IGNORECASE): (words, say) for words,
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "notebooks" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "integrations").glob("*/README.md")),
 ]

@@ -41,10 +41,12 @@ def test_each_error_has_its_line_with_its_bases() -> None:
 
 def test_the_navigation_has_every_page_but_single_decisions(build: ModuleType) -> None:
     named = set(re.findall(r"\]\(([^)]+)\)", build.navigation()))
-    there = {path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]}
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "notebooks").glob("*.md")]
+    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    there = {path.relative_to(ROOT).as_posix() for path in pages} | notebooks
     decisions = {path.relative_to(ROOT).as_posix() for path in (DOCS / "decisions").glob("[0-9]*.md")}
     assert there - decisions <= named
-    assert [page for page in named if not (ROOT / page).exists()] == []
+    assert [page for page in named - notebooks if not (ROOT / page).exists()] == []
 
 
 @pytest.mark.parametrize(
@@ -67,4 +69,7 @@ def test_the_site_builds_without_a_warning() -> None:
     done = subprocess.run([sys.executable, DOCS / "build.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No issues found" in done.stdout
-    assert (ROOT / "build" / "site" / "docs" / "guide" / "serving" / "index.html").exists()
+    site = ROOT / "build" / "site"
+    assert (site / "docs" / "guide" / "serving" / "index.html").exists()
+    assert "<mark title=" in (site / "notebooks" / "01_quickstart" / "index.html").read_text(encoding="utf-8")
+    assert 'src="data:image/png' in (site / "notebooks" / "04_adapters" / "index.html").read_text(encoding="utf-8")

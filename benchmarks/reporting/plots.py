@@ -113,7 +113,7 @@ def draw(plot: Plot, picture: Path) -> None:
     n, labels = len(plot.panels), plot.labels
     colors = dict(zip(labels, COLORS, strict=False))
     with pyplot.rc_context(style):
-        size = (4.2 * n if n > 1 else 7.6, 3.4)
+        size = (max(7.6, 3.2 * n), 3.4)  # wider ones are scaled down on a page, and their text with them
         figure, grid = pyplot.subplots(1, n, figsize=size, layout="constrained", squeeze=False, sharey=not plot.bars)
         handles: dict[str, object] = {}
         for axes, panel in zip(grid[0], plot.panels, strict=True):
@@ -135,10 +135,10 @@ def _label(axes: Any, plot: Plot, panel: Panel) -> None:
     axes.set(title=panel.title, xlabel=plot.x)
     if plot.log_x:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_formatter("{x:,.9g}")
     if plot.log_y:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:,.9g}")
 
 
 def _lines(axes: Any, panel: Panel, colors: dict[str, str]) -> None:

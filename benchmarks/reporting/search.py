@@ -58,6 +58,7 @@ def sections(results: Results) -> Iterator[Section]:
         yield _asked(without)
     if with_vnni:
         yield _search(with_vnni, "Search beside other engines, with VNNI", "search-vnni", [OLDER, *_older(with_vnni)])
+        yield _growth(with_vnni)
         yield _filters(with_vnni)
 
 
@@ -187,6 +188,35 @@ def _overlap_plot(rows: Rows, name: str, corpora: Sequence[str]) -> Plot:
     return Plot(
         name, "Overlap with the exact ten against the time for a query: this package and other engines, by size",
         "CPU ms for a query", "overlap@10 with exact search", panels, log_x=True,
+    )  # fmt: skip
+
+
+# ---- latency by size
+
+
+def _growth(result: Json) -> Section:
+    rows, body, series = rows_of(result), [], []
+    given = {name: each["passages"] for name, each in result["corpora"].items() if not name.startswith("synthetic")}
+    sizes = dict(sorted(given.items(), key=lambda item: item[1]))
+    lines = [("ours", "fast"), ("ours", "default"), ("ours", "exact")]
+    lines += [(system, None) for system in ("exact MaxSim", "colbert-ai PLAID, 4 bit", "LanceDB IVF_PQ")]
+    for system, setting in lines:
+        found = {corpus: searches(rows, corpus, system) for corpus in sizes}
+        ms = {corpus: _ms(its[setting or _default(its)]) for corpus, its in found.items() if its}
+        name = SYSTEMS[system] + (f", {SETTINGS.get(setting, setting)}" if setting else "")
+        body.append([name, *(number(ms.get(corpus)) for corpus in sizes)])
+        series.append(Series(name.replace("`", ""), [sizes[corpus] for corpus in ms], list(ms.values())))
+    return Section(
+        "Latency by size",
+        "How does the time for a query grow with the number of passages?",
+        ("search.py", "search-vnni.json"),
+        machine_of(result),
+        "CPU milliseconds for a query on one thread, by number of passages; the million are mixtures. Engines without "
+        "a setting are in their default one. What each finds is in the section above.\n\n"
+        + table(["", *(f"{size:,}" for size in sizes.values())], body),
+        Plot("latency", "Milliseconds for a query against the number of passages", "passages", "CPU ms for a query",
+             [Panel("", series)], log_x=True, log_y=True),
+        [OLDER],
     )  # fmt: skip
 
 
