@@ -78,11 +78,24 @@ def with_languages(condition: Condition, resolve: Callable[[str], str]) -> Condi
     return condition
 
 
-def with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | None) -> Mapping[str, Any] | None:
-    """Return a filter that also admits only these documents, if any are named."""
-    if doc_ids is None:
+def with_ids(
+    filter: Mapping[str, Any] | None,
+    ids: str | Iterable[str] | None,
+    name: str = "doc_ids",
+    field: str = "document_id",
+) -> Mapping[str, Any] | None:
+    """Return a filter that also admits only what has one of `ids`, which users know as `name`, in a field.
+
+    Examples
+    --------
+    >>> with_ids({"year": 2024}, "a")
+    {'$and': [{'year': 2024}, {'document_id': {'$in': ['a']}}]}
+    >>> with_ids({"year": 2024}, None)
+    {'year': 2024}
+    """
+    if ids is None:
         return filter
-    among = {"document_id": {"$in": list_of_strings(doc_ids, "doc_ids")}}
+    among = {field: {"$in": list_of_strings(ids, name)}}
     return {"$and": [filter, among]} if filter else among
 
 

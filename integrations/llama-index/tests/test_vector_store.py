@@ -158,6 +158,7 @@ def test_reading_and_deleting(store: RagatouilleXMVectorStore) -> None:
     assert store.get_nodes(filters=only("year", 2019)) == [NODES[1]]
     assert store.get_nodes(["en", "fr"], only("passage.language", "en-GB")) == [NODES[0]]
     assert asyncio.run(store.aget_nodes(["zh"])) == [NODES[2]]
+    assert store.get_nodes("zh") == [NODES[2]]
     store.delete("doc-en")
     store.delete("unknown")
     asyncio.run(store.adelete("doc-fr"))
@@ -173,6 +174,12 @@ def test_reading_and_deleting(store: RagatouilleXMVectorStore) -> None:
     asyncio.run(store.async_add(NODES))
     asyncio.run(store.aclear())
     assert store.add([]) == store.get_nodes() == []
+
+
+def test_an_id_is_one_id_and_not_its_letters(store: RagatouilleXMVectorStore) -> None:
+    store.add([TextNode(id_="f", text="Another book.")])
+    store.delete_nodes("fr")
+    assert [node.node_id for node in store.get_nodes()] == ["en", "zh", "de", "ja", "f"]
 
 
 def test_clearing_keeps_the_settings_of_the_index(empty: RAGPretrainedModel) -> None:
@@ -260,6 +267,12 @@ def test_what_cannot_be_asked(store: RagatouilleXMVectorStore) -> None:
         ask(store, None, query_embedding=[0.5])
     with pytest.raises(InputError, match="similarity_top_k=0"):
         ask(store, k=0)
+    for ids in (7, [7]):
+        for refuse in (store.get_nodes, store.delete_nodes):
+            with pytest.raises(InputError, match="node_ids has 7: give a list of strings"):
+                refuse(ids)
+    with pytest.raises(InputError, match="alpha=5 is not usable: give a number from 0 to 1"):
+        ask(store, mode=VectorStoreQueryMode.HYBRID, alpha=5)
     with pytest.raises(InputError, match="min_score=20"):
         store.query(VectorStoreQuery(query_str="book"), min_score=20)
     with pytest.raises(ValueError, match="model"):
