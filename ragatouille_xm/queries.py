@@ -50,8 +50,11 @@ def lexical_index(index: PassageIndex) -> LexicalIndex:
     )
 
 
-def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:
-    """Raise `InputError` unless queries are strings, of which one at least is not blank if they are not `filtered`."""
+def check_queries(queries: Sequence[object], *, filtered: bool | None = None) -> None:
+    """Raise `InputError` unless queries are strings, of which one at least is not blank if they are not `filtered`.
+
+    `filtered` is None where no filter can be given.
+    """
     for i, query in enumerate(queries):
         named = "A query" if len(queries) == 1 else f"Query {i}"
         if not isinstance(query, str):
@@ -59,7 +62,8 @@ def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:
             raise InputError(f"{named} is a {type(query).__name__}, not a string: {shown(query)}.{way_out}")
         check_unicode(query, named)
     if queries and not filtered and all(is_blank(str(query)) for query in queries):
-        raise InputError("A query is blank. Give at least one word, or a filter.")
+        way_out = "Give at least one word." if filtered is None else "Give at least one word, or a filter."
+        raise InputError(f"A query is blank. {way_out}")
 
 
 def with_languages(condition: Condition, resolve: Callable[[str], str]) -> Condition:

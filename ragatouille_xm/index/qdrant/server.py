@@ -64,8 +64,10 @@ class QdrantServer:
         self._turn: Any = threading.RLock() if self.local else nullcontext()  # the local mode is not thread-safe
 
     def _connected(self, url: str | QdrantClient, api_key: str | None) -> QdrantClient:
-        if not isinstance(url, str):
+        if isinstance(url, QdrantClient):
             return url
+        if not isinstance(url, str):
+            raise InputError(f"{url!r} is not the address of a server, nor a client of Qdrant.")
         check_address(url, "a Qdrant server", "http://host:6333")
         return QdrantClient(url=url, api_key=api_key, timeout=self.config.timeout, check_compatibility=False)
 
