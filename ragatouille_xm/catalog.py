@@ -12,19 +12,17 @@ from unicodedata import category
 from .config import INDEXES_FOLDER, STORAGES
 from .corpus.passages import Document
 from .encoder import Encoder
-from .errors import CheckpointError, IndexFormatError, IndexNotFoundError, InputError, PassageIndexError
+from .errors import IndexFormatError, InputError, PassageIndexError
 from .files import absolute, shown_place
-from .index.base import IndexBuild, PassageIndex
+from .index.base import IndexBuild
 from .index.local.gpu import search_device
 from .index.local.index import LocalIndex
 from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
-from .index.plaid.records import Collection
 from .index.quantization.faiss_kmeans import USE_FAISS, require_faiss
 from .index.servers import IndexServer
 from .indexing import Indexer
-from .languages import AdapterTable
-from .model.checkpoint import locate
+from .opening import default_language, open_index
 from .relevance import Gauge
 from .retriever import Retriever
 
@@ -34,78 +32,6 @@ if TYPE_CHECKING:
     from .index.qdrant.index import QdrantIndex
 
 logger = logging.getLogger(__name__)
-
-ENGLISH = "en"
-
-
-def open_index(path: str | Path, collection: Collection | None = None) -> LocalIndex | PlaidFolder:
-    """Open what is in an index folder: an index of our own, or one of colbert-ai or RAGatouille.
-
-    Parameters
-    ----------
-    path : str or Path
-    collection : str, Path or sequence of str, optional
-        The texts of a colbert-ai folder that has none: see `ragatouille_xm.index.plaid.records.read_records`.
-
-    Raises
-    ------
-    IndexNotFoundError, IndexDamagedError, IndexFormatError
-        If there is no usable index at `path`.
-    InputError
-        If `collection` is not usable, or the index has its texts itself.
-    """
-    path = absolute(path)
-    try:
-        index = LocalIndex.open(path)
-    except IndexNotFoundError:
-        if not PlaidFolder.recognises(path):
-            raise
-        return PlaidFolder.open(path, collection)
-    if collection is not None:
-        index.close()
-        raise InputError(f"The index at {str(path)!r} has its texts already: leave out the collection.")
-    return index
-
-
-def optimize_passages(index: PassageIndex, storage: str | None = None) -> None:
-    """Bring an index up to date, in a smaller storage if one is given.
-
-    Raises
-    ------
-    InputError
-        If the index cannot be converted to that storage.
-    """
-    if storage is not None:
-        if not isinstance(index, LocalIndex):
-            raise InputError("Only an index in a folder of ours can be converted to another storage.")
-        index.convert(storage)
-    index.optimize(refit=True)
-
-
-def open_passages(path: str | Path) -> LocalIndex | PlaidIndex:
-    """Open what is in an index folder, without its checkpoint; where colbert-ai tells no language, it is English."""
-    index = open_index(path)
-    return PlaidIndex(index, ENGLISH) if isinstance(index, PlaidFolder) else index
-
-
-def checkpoint_of(index: LocalIndex | PlaidFolder | QdrantIndex, given: str | Path | None = None) -> str | Path:
-    """Return the checkpoint to search an index with: the one given, or the one that filled it.
-
-    Raises
-    ------
-    CheckpointError
-        If none is given and the one that filled it is no longer to be found.
-    """
-    if given is not None:
-        return given
-    way_out = "Say where the checkpoint is now: checkpoint=, or --checkpoint on the command line."
-    if not index.checkpoint:
-        raise CheckpointError(f"The index at {str(index.folder)!r} does not name its checkpoint. {way_out}")
-    try:
-        locate(index.checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error} It filled the index at {str(index.folder)!r}. {way_out}") from error
-    return index.checkpoint
 
 
 def build_index(
@@ -168,11 +94,6 @@ def build_index(
     except PassageIndexError as error:  # the index counts; it is tried again after the next change
         logger.warning("the index was built, and its relevance could not be calibrated: %s", error)
     return made
-
-
-def default_language(adapters: AdapterTable) -> str:
-    """Return the language of texts that colbert-ai has encoded: it takes the checkpoint's default adapter for all."""
-    return ENGLISH if adapters.default is None else adapters.resolve(adapters.default)
 
 
 def _never_in_a_name(character: str) -> bool:
@@ -254,10 +175,11 @@ class IndexCatalog:
         self.current = name
         return self._opened[name]
 
-    def gauge(self) -> Gauge | None:
-        """Return what the index used last measures relevance by; None if none is open."""
-        opened = self._opened.get(self.current) if self.current is not None else None
-        return None if opened is None else opened.gauge()
+    def gauge(self, name: str | None = None) -> Gauge | None:
+        """Return what an index measures relevance by, by default the one used last; None if that is not open."""
+        if name is None and self.current not in self._opened:
+            return None
+        return self.get(name).gauge()
 
     def register(
         self,
@@ -349,6 +271,14 @@ class IndexCatalog:
         made = build_index(path, indexer, documents, server=server, **options)
         self._opened.pop(name, None)  # not closed: another thread may be searching it
         self.register(name, made, server=server)
+        return self.place(name)
+
+    def reuse(self, name: str, server: IndexServer | None = None) -> str:
+        """Make an existing index the one used last; return its folder, or its address."""
+        if server is None:
+            self.get(name)
+        else:
+            self.register(name, server.open(name), server=server)
         return self.place(name)
 
     def place(self, name: str) -> str:

@@ -14,6 +14,7 @@ LEXICAL_WEIGHT = 0.3  # of BM25 in a hybrid search, measured on 14 languages in 
 LANGUAGE_WEIGHT = 0.5  # of a preferred language: benchmarks/relevance.py
 FAST_CANDIDATES, FAST_PROBES = 0.15, 0.25  # fractions of the defaults
 MAX_LENGTH = 256  # tokens of a passage, by default
+OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # an index of that name: colbert-ai's words
 STORAGES = ("int16", "int8", "int4")  # of token vectors on disk, from the most precise to the smallest
 
 

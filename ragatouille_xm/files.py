@@ -14,6 +14,8 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from .errors import InputError
+
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_MEMORY = re.compile(r"out of memory|(can't|cannot|unable to) allocate memory|not enough memory", re.IGNORECASE)
 
@@ -33,7 +35,12 @@ def open_regular(path: Path, *, links: bool = False) -> BinaryIO:
 
 
 def absolute(path: str | Path) -> Path:
-    """Return the path that the user means now, which a later change of the working folder does not change."""
+    """Return the path that the user means now, which a later change of the working folder does not change.
+
+    Raise `InputError` if it is no path.
+    """
+    if not isinstance(path, (str, Path)):
+        raise InputError(f"{path!r} is not a path: give a string or a pathlib.Path.")
     return Path(os.path.expanduser(path)).absolute()
 
 

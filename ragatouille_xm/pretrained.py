@@ -10,17 +10,18 @@ from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from .catalog import IndexCatalog, checkpoint_of, open_index, optimize_passages
-from .config import DEFAULT_ROOT, LANGUAGE_WEIGHT, LEXICAL_WEIGHT, QdrantConfig, SearchConfig
+from .catalog import IndexCatalog
+from .config import DEFAULT_ROOT, LANGUAGE_WEIGHT, LEXICAL_WEIGHT, OVERWRITE, QdrantConfig, SearchConfig
 from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
 from .encoder import Devices, Encoder
 from .errors import InputError, MissingExtraError
-from .files import absolute, without_secrets
+from .files import absolute
 from .in_memory import EncodedDocuments, explain, rerank
-from .index.servers import IndexServer, connect
+from .index.servers import connect
 from .indexing import Indexer
+from .opening import check_index_path, checkpoint_of, open_index, optimize_passages
 from .queries import list_of_queries, with_ids
 from .results import Results, unwrap_single
 from .retriever import Retriever
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .evidence import Evidence
     from .text.detect import LanguageDetector
 
-OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # colbert-ai's
 LANGCHAIN = ("langchain_ragatouille_xm", "langchain")  # module and extra
 LLAMA_INDEX = ("llama_index.retrievers.ragatouille_xm", "llama-index")
 
@@ -311,7 +311,7 @@ class RAGPretrainedModel(Searchable):
         place = connect(index_url, api_key, qdrant)
         if overwrite_index in (False, "reuse") and self.catalog.has(name, place):
             if overwrite_index == "reuse":
-                return self._reuse(name, place)
+                return self.catalog.reuse(name, place)
             raise InputError(f"There is an index {name!r} already. Give overwrite_index=True, or another index_name.")
         lexical = lexical and (place is None or place.lexical)
         length = simplified(max_document_length)
@@ -329,14 +329,6 @@ class RAGPretrainedModel(Searchable):
                 resume=overwrite_index == "resume",
                 keep=ids is not None,  # a build is resumed by the ids of its documents
             )
-
-    def _reuse(self, name: str, place: IndexServer | None) -> str:
-        """Make an existing index the current one; return its folder, or its address."""
-        if place is None:
-            self.catalog.get(name)
-        else:
-            self.catalog.register(name, place.open(name), server=place)
-        return self.catalog.place(name)
 
     def add_to_index(
         self,
@@ -629,6 +621,7 @@ class RAGPretrainedModel(Searchable):
         language: Languages = None,
         languages: Languages = None,
         min_relevance: float | None = None,
+        index_name: str | None = None,
     ) -> Results:
         """Rank documents by how well they answer a query, without an index.
 
@@ -642,8 +635,10 @@ class RAGPretrainedModel(Searchable):
         language, languages : optional
             Languages of the queries and of the documents; by default detected.
         min_relevance : float, optional
-            Omit results that are less relevant, 0 to 1. It is measured as for the index that was used last, if one is
-            open.
+            Omit results that are less relevant, 0 to 1.
+        index_name : str, optional
+            Measure relevance as this index does; by default as the one that was built, opened or named last, if it is
+            open: see ``docs/guide/relevance.md``.
 
         Returns
         -------
@@ -659,7 +654,7 @@ class RAGPretrainedModel(Searchable):
             document_languages=languages,
             batch_tokens=batch_tokens_of(simplified(bsize)),
             min_relevance=min_relevance,
-            gauge=self.catalog.gauge(),
+            gauge=self.catalog.gauge(index_name),
         )
         return unwrap_single(found, query, zero_index_ranks)
 
@@ -704,8 +699,9 @@ class RAGPretrainedModel(Searchable):
         min_relevance: float | None = None,
         hybrid: bool = False,
         lexical_weight: float = LEXICAL_WEIGHT,
+        index_name: str | None = None,
     ) -> Results:
-        """Search the documents that `encode` holds in memory; parameters as for `search`.
+        """Search the documents that `encode` holds in memory; parameters as for `search`, `index_name` as for `rerank`.
 
         Returns
         -------
@@ -719,9 +715,15 @@ class RAGPretrainedModel(Searchable):
         """
         if self._encoded is None:
             raise InputError("No documents are encoded. Call encode(documents) first.")
-        options: dict[str, Any] = {"filter": filter, "min_relevance": min_relevance, "gauge": self.catalog.gauge()}
-        weight = lexical_weight if hybrid else None
-        found = self._encoded.search(list_of_queries(query), k, languages=language, lexical_weight=weight, **options)
+        found = self._encoded.search(
+            list_of_queries(query),
+            k,
+            languages=language,
+            filter=filter,
+            min_relevance=min_relevance,
+            lexical_weight=lexical_weight if hybrid else None,
+            gauge=self.catalog.gauge(index_name),
+        )
         return unwrap_single(found, query, False)
 
     def clear_encoded_docs(self, force: bool = False) -> None:
@@ -799,15 +801,6 @@ class RAGPretrainedModel(Searchable):
     def close(self) -> None:
         """Close all indexes; they reopen when used."""
         self.catalog.close()
-
-
-def check_index_path(path: object) -> None:
-    """Raise `InputError` unless `path` can name an index."""
-    if not isinstance(path, (str, Path)) or not str(path).strip():
-        raise InputError(f"The index is {path!r}. Give its folder, or its name.")
-    if isinstance(path, str) and "://" in path:
-        address, _, name = without_secrets(path).rpartition("/")
-        raise InputError(f"The index is at an address: give its name, {name!r}, and index_url={address!r}.")
 
 
 def _import_wrapper(feature: str, module: str, extra: str) -> Any:

@@ -50,8 +50,11 @@ def lexical_index(index: PassageIndex) -> LexicalIndex:
     )
 
 
-def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:
-    """Raise `InputError` unless queries are strings, of which one at least is not blank if they are not `filtered`."""
+def check_queries(queries: Sequence[object], *, filtered: bool | None = None) -> None:
+    """Raise `InputError` unless queries are strings, of which one at least is not blank if they are not `filtered`.
+
+    `filtered` is None where no filter can be given.
+    """
     for i, query in enumerate(queries):
         named = "A query" if len(queries) == 1 else f"Query {i}"
         if not isinstance(query, str):
@@ -59,7 +62,8 @@ def check_queries(queries: Sequence[object], *, filtered: bool = False) -> None:
             raise InputError(f"{named} is a {type(query).__name__}, not a string: {shown(query)}.{way_out}")
         check_unicode(query, named)
     if queries and not filtered and all(is_blank(str(query)) for query in queries):
-        raise InputError("A query is blank. Give at least one word, or a filter.")
+        way_out = "Give at least one word." if filtered is None else "Give at least one word, or a filter."
+        raise InputError(f"A query is blank. {way_out}")
 
 
 def with_languages(condition: Condition, resolve: Callable[[str], str]) -> Condition:
@@ -78,11 +82,24 @@ def with_languages(condition: Condition, resolve: Callable[[str], str]) -> Condi
     return condition
 
 
-def with_ids(filter: Mapping[str, Any] | None, doc_ids: str | Iterable[str] | None) -> Mapping[str, Any] | None:
-    """Return a filter that also admits only these documents, if any are named."""
-    if doc_ids is None:
+def with_ids(
+    filter: Mapping[str, Any] | None,
+    ids: str | Iterable[str] | None,
+    name: str = "doc_ids",
+    field: str = "document_id",
+) -> Mapping[str, Any] | None:
+    """Return a filter that also admits only what has one of `ids`, which users know as `name`, in a field.
+
+    Examples
+    --------
+    >>> with_ids({"year": 2024}, "a")
+    {'$and': [{'year': 2024}, {'document_id': {'$in': ['a']}}]}
+    >>> with_ids({"year": 2024}, None)
+    {'year': 2024}
+    """
+    if ids is None:
         return filter
-    among = {"document_id": {"$in": list_of_strings(doc_ids, "doc_ids")}}
+    among = {field: {"$in": list_of_strings(ids, name)}}
     return {"$and": [filter, among]} if filter else among
 
 

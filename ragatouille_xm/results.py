@@ -30,6 +30,16 @@ def described(passage: Passage) -> Result:
     return shown
 
 
+def json_values(result: Result) -> Result:
+    """Return a result with its evidence as JSON values, and so of the other passages of its document."""
+    values = dict(result)
+    if "evidence" in values:
+        values["evidence"] = values["evidence"].as_dict()
+    if "other_passages" in values:
+        values["other_passages"] = [json_values(each) for each in values["other_passages"]]
+    return values
+
+
 def unwrap_single(found: list[list[Result]], query: object, zero_index_ranks: bool) -> Results:
     """Return one list of results for a single query, a list of lists for several."""
     if zero_index_ranks:

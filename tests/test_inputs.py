@@ -441,8 +441,9 @@ def test_a_blank_query_finds_what_the_filter_admits(rag: RAGPretrainedModel, bla
     for unfiltered in ({}, None):
         with pytest.raises(InputError, match="A query is blank. Give at least one word, or a filter"):
             rag.search(blank, filter=unfiltered)
-    with pytest.raises(InputError, match="A query is blank"):
-        rag.rerank(blank, TEXTS)
+    for without_a_filter in (rag.rerank, lambda query, texts: rag.explain(query, texts[0])):
+        with pytest.raises(InputError, match=r"A query is blank\. Give at least one word\.$"):
+            without_a_filter(blank, TEXTS)
 
 
 def test_a_blank_query_among_others_finds_nothing_and_costs_them_nothing(

@@ -18,6 +18,7 @@ from .output import messages, say
 if TYPE_CHECKING:
     from ..pretrained import RAGPretrainedModel
 
+COPYING, CHECKPOINTS = "Copying indexes", "Checkpoints"  # headings in --help, below the daily commands
 BAD_INPUT = 2  # as for wrong usage
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
 

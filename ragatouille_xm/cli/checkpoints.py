@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import app, quiet_libraries
+from .app import CHECKPOINTS, app, quiet_libraries
 from .output import say, say_waiting
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ LanguageOption = Annotated[
 
 
 @app.command(
+    rich_help_panel=CHECKPOINTS,
     epilog="""
     Examples:
 
         ragatouille-xm save-pretrained antoinelouis/colbert-xm for-pylate --format sentence-transformers
         ragatouille-xm save-pretrained run/step-001000 for-colbert-ai --language fr
-    """
+    """,
 )
 def save_pretrained(
     checkpoint: CheckpointArgument,
@@ -47,11 +48,12 @@ def save_pretrained(
 
 
 @app.command(
+    rich_help_panel=CHECKPOINTS,
     epilog="""
     Example:
 
         ragatouille-xm export-onnx antoinelouis/colbert-xm colbert-fr --language fr
-    """
+    """,
 )
 def export_onnx(checkpoint: CheckpointArgument, folder: FolderArgument, language: LanguageOption = None) -> None:
     """Write the encoder of one language as an ONNX file, with its tokeniser, and compare its vectors with ours.

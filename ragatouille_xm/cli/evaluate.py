@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ..errors import InputError
-from .app import app, quiet_libraries
+from .app import CHECKPOINTS, app, quiet_libraries
 from .index import DeviceOption
 from .lines import plain
 from .output import results, say
@@ -32,13 +32,13 @@ RESULTS = "results.json"
 DatasetOption = Annotated[
     list[str],
     typer.Option(
-        help="mmarco/LANG, mr-tydi/LANG, miracl/LANG, an id of ir_datasets, or a folder of tsv; may be given again."
+        help="mmarco/LANG, mr-tydi/LANG, miracl/LANG, an id of ir_datasets, or a folder of tsv; may be repeated."
     ),
 ]
-SystemOption = Annotated[list[str], typer.Option(help="NAME or NAME=CHECKPOINT; may be given again.")]
+SystemOption = Annotated[list[str], typer.Option(help="NAME or NAME=CHECKPOINT; may be repeated.")]
 MeasureOption = Annotated[
     list[str] | None,
-    typer.Option(help="MRR@10, R@100, nDCG@10, …; may be given again. By default the dataset's own."),
+    typer.Option(help="MRR@10, R@100, nDCG@10, …; may be repeated. By default the dataset's own."),
 ]
 DocLanguageOption = Annotated[
     str,
@@ -50,6 +50,7 @@ PoolingOption = Annotated[
 
 
 @app.command(
+    rich_help_panel=CHECKPOINTS,
     epilog="""
     Examples:
 
@@ -59,7 +60,7 @@ PoolingOption = Annotated[
 
     Systems: bm25, mono-mt5, mono-mminilm, mono-xm, dpr-x, me5-base, dpr-xm, mcolbert, colbert-xm. Those with a model
     take another checkpoint as NAME=CHECKPOINT, a hub id or a folder.
-    """
+    """,
 )
 def evaluate(
     dataset: DatasetOption,

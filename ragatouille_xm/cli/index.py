@@ -129,7 +129,7 @@ def index(
         storage=storage,
         pooling=pooling,
         lexical=lexical,
-        workers=int(workers) if workers is not None and workers.isdecimal() else workers,
+        workers=int(workers) if workers is not None and workers.lstrip("-").isdecimal() else workers,
     )
     n_passages = plural(len(model.catalog.get().index), "passage")
     _report(reader, f"Indexed {plural(reader.n_documents, 'document')} as {n_passages} in {folder}.")
@@ -208,12 +208,12 @@ def add(
 )
 def delete(
     index: IndexArgument,
-    ids: Annotated[list[str], typer.Argument(help="Document ids, as search shows them, or files.", metavar="ID...")],
+    ids: Annotated[list[str], typer.Argument(help="Document ids, as search shows them, or files.", metavar="ID")],
     root: RootOption = Path(".ragatouille"),
 ) -> None:
     """Delete documents from an index. If one is missing, none is deleted."""
     folder = find_index(index, root)
-    from ..catalog import open_passages
+    from ..opening import open_passages
 
     opened = open_passages(folder)  # no checkpoint is needed
     try:
@@ -247,7 +247,7 @@ def optimize(
     Large changes do this automatically. Nothing is encoded again, and searches continue meanwhile.
     """
     folder = find_index(index, root)
-    from ..catalog import open_passages, optimize_passages
+    from ..opening import open_passages, optimize_passages
 
     say_waiting("Optimizing")
     opened = open_passages(folder)

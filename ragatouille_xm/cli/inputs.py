@@ -17,7 +17,7 @@ PathsArgument = Annotated[
     typer.Argument(
         help="Text, HTML, PDF, Word (.docx) and Jupyter files; JSON, JSON lines and CSV; folders of these; "
         "- for standard input.",
-        metavar="PATH...",
+        metavar="PATH",
     ),
 ]
 TextFieldOption = Annotated[

@@ -46,9 +46,7 @@ MAX_ROWS = 40  # beyond this many documents, languages are counted instead
     """
 )
 def languages(
-    paths: Annotated[
-        list[str] | None, typer.Argument(help="Files and folders, as for index.", metavar="[PATH]...")
-    ] = None,
+    paths: Annotated[list[str] | None, typer.Argument(help="Files and folders, as for index.", metavar="PATH")] = None,
     text: Annotated[list[str] | None, typer.Option("--text", help="A text; may be repeated.")] = None,
     index: Annotated[
         str | None, typer.Option(help="Count its passages; or, with --text, take the texts for queries to it.")
@@ -152,7 +150,7 @@ def _row(text: str, language: str, confidence: float | None) -> dict[str, Any]:
 
 def _languages_of_index(folder: Path) -> tuple[dict[str, int], str | None]:
     """Return how many passages each language has, and the language of all queries if the index has one."""
-    from ..catalog import open_passages
+    from ..opening import open_passages
 
     index = open_passages(folder)  # no checkpoint is needed
     try:

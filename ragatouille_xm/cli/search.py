@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from ..config import LEXICAL_WEIGHT
+from ..config import LANGUAGE_WEIGHT, LEXICAL_WEIGHT
 from ..corpus.filters import parse_filter
 from ..errors import FilterError
+from ..results import Result, json_values
 from .app import app, facade
 from .index import DevicesOption, parse_devices
 from .output import say_waiting, show_json, show_results
 from .paths import IndexArgument, RootOption, find_index
-
-if TYPE_CHECKING:
-    from ..results import Result
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
@@ -34,7 +32,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 )
 def search(
     index: IndexArgument,
-    queries: Annotated[list[str], typer.Argument(help="One or more questions.", metavar="QUERY...")],
+    queries: Annotated[list[str], typer.Argument(help="One or more questions.", metavar="QUERY")],
     k: Annotated[int, typer.Option("-k", min=1, help="Number of passages to find for each.")] = 10,
     language: Annotated[str | None, typer.Option(help="Language of the questions; by default detected.")] = None,
     filter: Annotated[
@@ -48,7 +46,7 @@ def search(
     ] = None,
     language_weight: Annotated[
         float, typer.Option(min=0, max=1, help="How much --prefer-language counts; 1 is before all others.")
-    ] = 0.5,
+    ] = LANGUAGE_WEIGHT,
     as_json: JsonOption = False,
     exact: Annotated[bool, typer.Option("--exact", help="Score every passage; slower on a large index.")] = False,
     explain: Annotated[
@@ -99,18 +97,9 @@ def search(
     model.close()
     for query, used, results in zip(queries, languages, found, strict=True):
         if as_json:
-            show_json({"query": query, **_plain_values(result)} for result in results)
+            show_json({"query": query, **json_values(result)} for result in results)
         else:
             show_results(query, used, results)
-
-
-def _plain_values(result: Result) -> Result:
-    plain = dict(result)
-    if "evidence" in result:
-        plain["evidence"] = result["evidence"].as_dict()
-    if "other_passages" in result:
-        plain["other_passages"] = [_plain_values(each) for each in result["other_passages"]]
-    return plain
 
 
 def _parse_filter(filter: str | None) -> dict[str, Any] | None:

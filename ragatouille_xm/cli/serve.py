@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..pretrained import RAGPretrainedModel
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+IndexesArgument = Annotated[
+    list[str], typer.Argument(help="Names or folders of indexes, the default first.", metavar="INDEX")
+]
 READ_KEYS, WRITE_KEYS = "RAGATOUILLE_XM_READ_KEYS", "RAGATOUILLE_XM_WRITE_KEYS"
 
 
@@ -34,14 +37,12 @@ READ_KEYS, WRITE_KEYS = "RAGATOUILLE_XM_READ_KEYS", "RAGATOUILLE_XM_WRITE_KEYS"
     """
 )
 def serve(
-    indexes: Annotated[
-        list[str], typer.Argument(help="Names or folders of indexes, the default first.", metavar="INDEX...")
-    ],
+    indexes: IndexesArgument,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse to add, update and delete documents.")] = False,
     cors: Annotated[
-        list[str] | None, typer.Option(help="Site whose pages may call the service.", metavar="URL")
+        list[str] | None, typer.Option(help="Site whose pages may call the service; may be repeated.", metavar="URL")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Most queries that are encoded in one pass.")] = 32,
     batch_window: Annotated[float, typer.Option(min=0, help="Milliseconds that a query waits for others.")] = 0.0,
@@ -94,9 +95,7 @@ def serve(
     """
 )
 def mcp(
-    indexes: Annotated[
-        list[str], typer.Argument(help="Names or folders of indexes, the default first.", metavar="INDEX...")
-    ],
+    indexes: IndexesArgument,
     root: RootOption = Path(".ragatouille"),
     device: DevicesOption = None,
 ) -> None:
@@ -125,7 +124,7 @@ def _model_of(folders: list[Path], device: str | None) -> RAGPretrainedModel:
     """Return one model with all of the indexes open."""
     say_waiting("Loading the checkpoint")
     model = facade().from_index(folders[0], verbose=0, device=parse_devices(device))
-    from ..catalog import open_index
+    from ..opening import open_index
 
     for folder in folders[1:]:
         model.catalog.register(folder.name, open_index(folder))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .app import app, facade
+from .app import CHECKPOINTS, app, facade
 from .files.encoding import check_encoding, open_bytes, open_text
 from .index import DeviceOption
 from .inputs import EncodingOption
@@ -25,6 +25,7 @@ DataOption = Annotated[str, typer.Option(help="A .tsv or .jsonl file of training
 
 
 @app.command(
+    rich_help_panel=CHECKPOINTS,
     epilog="""
     Examples:
 
@@ -35,7 +36,7 @@ DataOption = Annotated[str, typer.Option(help="A .tsv or .jsonl file of training
         ragatouille-xm train --data triples.tsv --output run --steps 1000 --validation dev/fr --every 100
 
     Several GPUs: accelerate launch -m ragatouille_xm.cli train …
-    """
+    """,
 )
 def train(
     data: DataOption,
@@ -127,12 +128,13 @@ def _examples(
 
 
 @app.command(
+    rich_help_panel=CHECKPOINTS,
     epilog="""
     Examples:
 
         ragatouille-xm add-language yo --texts yoruba.txt --output colbert-xm-yo
         ragatouille-xm add-language ha --pairs en.txt,ha.txt --output colbert-xm-ha
-    """
+    """,
 )
 def add_language(
     language: Annotated[str, typer.Argument(help="A code such as 'yo', or an adapter name such as 'yo_NG'.")],

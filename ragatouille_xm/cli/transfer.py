@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..files import without_secrets
-from .app import app
+from .app import COPYING, app
 from .output import plural, say
 from .paths import IndexArgument, OverwriteOption, RootOption, find_index, index_folder
 
@@ -19,13 +19,14 @@ KeyOption = Annotated[
 
 
 @app.command(
+    rich_help_panel=COPYING,
     epilog="""
     Examples:
 
         ragatouille-xm convert .ragatouille/colbert/indexes/old --name new
         ragatouille-xm convert experiments/default/indexes/msmarco --name msmarco --collection collection.tsv
         ragatouille-xm convert old/ --name new --language fr --checkpoint antoinelouis/colbert-xm
-    """
+    """,
 )
 def convert(
     folder: Annotated[Path, typer.Argument(help="Index folder of RAGatouille or colbert-ai.", metavar="FOLDER")],
@@ -63,12 +64,13 @@ def convert(
 
 
 @app.command(
+    rich_help_panel=COPYING,
     epilog="""
     Examples:
 
         ragatouille-xm export mine exported/mine
         ragatouille-xm export mine exported/mine --nbits 2
-    """
+    """,
 )
 def export(
     index: IndexArgument,
@@ -95,13 +97,14 @@ def export(
 
 
 @app.command(
+    rich_help_panel=COPYING,
     epilog="""
     Examples:
 
         ragatouille-xm push news --to postgresql://me@host/texts
         ragatouille-xm push news --to http://host:6333
         ragatouille-xm push news --to https://qdrant.example:6333 --name news-2 --shards 3 --replicas 2
-    """
+    """,
 )
 def push(
     index: IndexArgument,
@@ -138,6 +141,10 @@ def push(
         n_passages = push_files(source, server, target, overwrite=overwrite, progress=True)
         say(f"Pushed {plural(n_passages, 'passage')} to {server.url}/{target}.")
         return
+    if "://" not in to:
+        raise InputError(
+            f"--to {without_secrets(to)!r} is not an address: give http://host:6333, or postgresql://host/database."
+        )
     from ..config import QdrantConfig
     from ..index.qdrant.server import QdrantServer
     from ..transfer.qdrant import push_index
@@ -149,12 +156,13 @@ def push(
 
 
 @app.command(
+    rich_help_panel=COPYING,
     epilog="""
     Examples:
 
         ragatouille-xm pull postgresql://me@host/texts/news --to news/
         ragatouille-xm pull http://host:6333/news --to news/
-    """
+    """,
 )
 def pull(
     address: Annotated[str, typer.Argument(help="Address and name of the index.", metavar="URL/NAME")],
@@ -180,7 +188,10 @@ def pull(
         return
     shown = without_secrets(address)
     if not name or "://" not in url or shown != address:
-        raise InputError(f"{shown!r} is not an index address: give http://host:6333/NAME, and a key as --api-key.")
+        raise InputError(
+            f"{shown!r} is not an index address: give http://host:6333/NAME, and a key as --api-key, or "
+            "postgresql://host/database/NAME."
+        )
     from ..index.qdrant.server import QdrantServer
     from ..transfer.qdrant import pull_index
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import build_index
+from ..config import OVERWRITE
 from ..corpus.passages import read_documents
 from ..corpus.splitting import whole
 from ..encoder import Encoder
@@ -14,7 +15,6 @@ from ..errors import InputError
 from ..files import absolute
 from ..index.local.index import LocalIndex
 from ..indexing import Indexer as DocumentIndexer
-from ..pretrained import OVERWRITE
 from ..text.batching import batch_tokens_of
 from ..types import Languages
 from .data import Collection

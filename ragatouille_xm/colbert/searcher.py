@@ -15,7 +15,8 @@ from ..errors import InputError
 from ..files import absolute
 from ..index.base import PassageIndex
 from ..index.local.index import LocalIndex
-from ..pretrained import RAGPretrainedModel, check_index_path
+from ..opening import check_index_path
+from ..pretrained import RAGPretrainedModel
 from ..queries import check_k, check_queries, list_of_queries
 from ..results import Result
 from ..types import Languages

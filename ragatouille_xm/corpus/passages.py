@@ -230,4 +230,4 @@ def _language(given: object, named: str, resolve: Callable[[str], str] | None) -
 def check_language(language: object, name: str) -> None:
     """Raise `InputError` unless `language`, named `name` in the message, is a string or None."""
     if language is not None and not isinstance(language, str):
-        raise InputError(f"{name} is {language!r}; give a code such as 'fr', or None to detect it.")
+        raise InputError(f"{name} is {language!r}; give a code such as 'fr', or None.")

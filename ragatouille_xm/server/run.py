@@ -34,10 +34,7 @@ def run(app: FastAPI, host: str, port: int, say: Callable[[str], object]) -> Non
     shown = f"[{name}]" if ":" in name else name
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     server = uvicorn.Server(config)
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # uvicorn heeds them, and then passes them on
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn heeds them, and then passes them on
         signal.signal(number, _nothing)
     say(f"Serving at http://{shown}:{taken} (API: /openapi.json). Stop with Ctrl-C.")
     server.run(sockets=[listening])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -46,6 +46,10 @@ class Service:
             served = ", ".join(self.indexes) or "none"
             raise Problem(404, f"There is no index {name!r} here. There are: {served}.", error="IndexNotFoundError")
         return self.model.catalog.get(name)
+
+    def rerank(self, queries: Any, documents: Sequence[str], k: int, **options: Any) -> Any:
+        """Rank documents; their relevance is measured as the default index does, whichever others search meanwhile."""
+        return self.model.rerank(queries, documents, k, index_name=next(iter(self.indexes), None), **options)
 
     @property
     def model_name(self) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..catalog import open_index
 from ..errors import InputError
 from ..index.local.index import LocalIndex
 from ..index.plaid.folder import PlaidFolder
 from ..index.servers import IndexServer
+from ..opening import open_index
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..catalog import checkpoint_of, default_language
 from ..errors import IndexFormatError
 from ..index.local.index import LocalIndex
 from ..index.plaid.engine import PlaidIndex
@@ -16,6 +15,7 @@ from ..index.plaid.folder import PlaidFolder
 from ..index.plaid.records import Collection
 from ..languages import AdapterTable
 from ..model.checkpoint import DEMOS, load_checkpoint, locate
+from ..opening import checkpoint_of, default_language
 from .endpoints import check_folder, own_index
 
 

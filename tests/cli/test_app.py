@@ -60,7 +60,7 @@ def test_version(run: Run) -> None:
     ("arguments", "expected"),
     [
         (["serch"], "No such command 'serch'"),
-        (["search", "mine"], "Missing argument 'QUERY...'"),
+        (["search", "mine"], "Missing argument 'QUERY'"),
         (["index", "a.txt"], "Missing option '--name'"),
         (["search", "mine", "x", "-k", "0"], "Invalid value for '-k'"),
         (["search", "mine", "x", "-k", "many"], "Invalid value for '-k'"),

@@ -50,6 +50,9 @@ def test_push_and_pull(run: Run, root: Path, host: QdrantClient, tmp_path: Path)
     assert {r["document_id"] for r in found} == {"en", "fr", "zh", "de"}
     assert "no index 'other'" in error(run("pull", f"{URL}/other", "--to", tmp_path / "other"))
     assert "not an index address" in error(run("pull", "mine", "--to", tmp_path / "other"))
+    assert "'host' is not an address: give http://host:6333, or" in error(
+        run("push", "mine", "--to", "me:S3CRET@host", "--root", root)
+    )
     for secret in ("http://me:S3CRET@host:6333", "http://me:S3CRET@host:6333/mine", f"{URL}/mine?api_key=S3CRET"):
         refused = run("pull", secret, "--to", tmp_path / "other")
         assert "not an index address" in error(refused)

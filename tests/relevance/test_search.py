@@ -75,6 +75,22 @@ def test_rerank_and_encoded_documents_say_the_same_as_the_index(rag):
         rag.clear_encoded_docs()
 
 
+def test_relevance_is_measured_by_the_index_that_is_named(rag):
+    query, texts = demo_queries()[0].text, [document.text for document in demo_sample()[:3]]
+    rag.encode(texts)
+
+    def measured(**options):
+        found = [rag.rerank(query, texts, 3, **options), rag.search_encoded_docs(query, 3, **options)]
+        return [[each["relevance"] for each in results] for results in found]
+
+    by_sample = measured(index_name="sample")
+    rag.index(texts, index_name="few")
+    assert measured() != by_sample
+    assert measured(index_name="sample") == by_sample
+    assert measured() == by_sample  # it was named last
+    rag.clear_encoded_docs()
+
+
 def test_thresholds_without_an_index(rag):
     texts = [document.text for document in demo_sample()[:3]]
     every = rag.rerank(demo_queries()[0].text, texts, 3)

@@ -6,6 +6,8 @@ from starlette.testclient import TestClient
 
 from ragatouille_xm import RAGPretrainedModel
 
+from .conftest import Serve
+
 TEXTS = ["Der Bahnhof ist am Markt.", "", "Das Museum zeigt alte Karten."]
 
 
@@ -58,3 +60,20 @@ def test_reranking_in_the_form_of_tei(client: TestClient, rag: RAGPretrainedMode
     assert found[0]["text"] == TEXTS[found[0]["index"]]
     raw = client.post("/rerank", json={**asked, "raw_scores": True}).json()
     assert raw[0] == {"index": found[0]["index"], "score": pytest.approx(expected[0]["score"])}
+
+
+def test_relevance_does_not_depend_on_what_others_search(serve: Serve, rag: RAGPretrainedModel):
+    rag.index([f"Der Bahnhof Nummer {i} ist am Markt." for i in range(130)], index_name="many", languages="de")
+    client = serve(("town", "many"))
+
+    def relevance() -> list[float]:
+        found = client.post("/v1/rank", json={"queries": ["Bahnhof"], "documents": TEXTS[::2]}).json()["results"]
+        return [each["relevance"] for each in found[0]]
+
+    def as_for(index_name: str) -> list[float]:
+        return [each["relevance"] for each in rag.rerank("Bahnhof", TEXTS[::2], index_name=index_name)]
+
+    assert as_for("many") != as_for("town")
+    for name in ("many", "town"):
+        assert client.post(f"/v1/indexes/{name}/search", json={"query": "Bahnhof"}).status_code == 200
+        assert relevance() == pytest.approx(as_for("town"))

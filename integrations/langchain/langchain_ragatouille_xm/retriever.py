@@ -88,7 +88,8 @@ class RagatouilleXMRetriever(BaseRetriever):
 
     Examples
     --------
-    >>>     >>> RAG = RAGPretrainedModel.from_index(".ragatouille/colbert/indexes/news")  # doctest: +SKIP
+    >>> from ragatouille_xm import RAGPretrainedModel
+    >>> RAG = RAGPretrainedModel.from_index(".ragatouille/colbert/indexes/news")  # doctest: +SKIP
     >>> retriever = RagatouilleXMRetriever(model=RAG, k=3)  # doctest: +SKIP
     >>> [document.page_content for document in retriever.invoke("Où est la gare ?")]  # doctest: +SKIP
     ['La gare est derrière le marché.', …]

@@ -16,7 +16,7 @@ from langchain_core.vectorstores import VectorStore
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.corpus.filters import METADATA_FIRST, Compare, rename_fields
 from ragatouille_xm.errors import IndexNotFoundError, InputError
-from ragatouille_xm.queries import check_k
+from ragatouille_xm.queries import check_k, check_share
 
 from .diversity import maximal_marginal_relevance, similarities
 
@@ -193,8 +193,7 @@ class RagatouilleXMVectorStore(VectorStore):
         options
             As for `similarity_search`.
         """
-        if not 0 <= lambda_mult <= 1:
-            raise InputError(f"lambda_mult={lambda_mult!r} is not usable: give a number from 0 to 1.")
+        check_share(lambda_mult, "lambda_mult")
         check_k(k)
         found = {result["passage_id"]: result for result in self._search(query, max(fetch_k, k), options)}
         among = Compare("document_id", "$in", tuple({result["document_id"] for result in found.values()}))

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_index.core import Document
+from llama_index.core import Document, MockEmbedding
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.retrievers.ragatouille_xm import RagatouilleXMIndex
+from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+from llama_index.retrievers.ragatouille_xm import RagatouilleXMIndex, RagatouilleXMVectorStore
 from reference.five import IDS, TEXTS
 from reference.tiny import build_tiny_xmod
 
@@ -18,6 +20,16 @@ from ragatouille_xm import RAGPretrainedModel
 METADATAS = [{"year": 2018 + i, "file_name": f"{IDS[i]}.txt"} for i in range(5)]
 DOCUMENTS = [
     Document(text=text, id_=each, metadata=metadata) for text, each, metadata in zip(TEXTS, IDS, METADATAS, strict=True)
+]
+EMBEDDING = MockEmbedding(embed_dim=1)
+NODES = [
+    TextNode(
+        id_=each,
+        text=text,
+        metadata=metadata,
+        relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=f"doc-{each}", metadata=metadata)},
+    )
+    for each, text, metadata in zip(IDS, TEXTS, METADATAS, strict=True)
 ]
 
 
@@ -64,6 +76,18 @@ def long_document(name: str, n: int) -> Document:
 def texts(index: RagatouilleXMIndex) -> dict[str, str]:
     """Return the text of every document that the index finds."""
     return {node.node.ref_doc_id: node.text for node in index.as_retriever(similarity_top_k=100).retrieve("book")}
+
+
+def only(key: str, value: Any, operator: Any = "==") -> MetadataFilters:
+    return MetadataFilters(filters=[MetadataFilter(key=key, value=value, operator=operator)])
+
+
+@pytest.fixture
+def store(empty: RAGPretrainedModel) -> RagatouilleXMVectorStore:
+    """Return a store that has `NODES`."""
+    made = RagatouilleXMVectorStore(model=empty, index_name="store")
+    assert made.add(NODES) == IDS
+    return made
 
 
 class Recorder(BaseEventHandler):

@@ -110,6 +110,8 @@ def test_unusable_parameters(empty: RAGPretrainedModel, index: RagatouilleXMInde
         RagatouilleXMIndex([], model=empty, embed_model="default")
     with pytest.raises(ValueError, match="similarity_top_k=0"):
         index.as_retriever(similarity_top_k=0)
+    with pytest.raises(ValueError, match="node_ids has 7: give a list of strings"):
+        index.delete_nodes(7)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="A query is blank"):
         index.as_retriever().retrieve(" ")
     with pytest.raises(ValueError, match="its id is the name of its folder"):

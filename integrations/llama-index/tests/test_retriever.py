@@ -161,8 +161,11 @@ def test_top_k_filters_doc_ids_language_and_min_score(rag: RAGPretrainedModel) -
     assert found(min_score=second + 1e-4) == ["en"]
     assert found(min_score=second) == every[:2]
     for wrong in (20, -0.1, float("nan"), True, "a"):
-        with pytest.raises(ValueError, match="min_score=.* is not usable: nodes score from 0 to 1"):
+        with pytest.raises(ValueError, match="min_score=.* is not usable: give a number from 0 to 1"):
             found(min_score=wrong)
+    for ids in (7, [7]):
+        with pytest.raises(ValueError, match="doc_ids has 7: give a list of strings"):
+            found(doc_ids=ids)
     scores = [RagatouilleXMRetriever(rag, language=each).retrieve(TEXTS[0])[0].score for each in ("en", "ja")]
     assert scores[0] != scores[1]
 

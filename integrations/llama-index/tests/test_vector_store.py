@@ -1,4 +1,4 @@
-"""The vector store: alone, and in what LlamaIndex builds on vector stores."""
+"""The vector store by itself; `test_store_users.py` has what LlamaIndex builds on one."""
 
 from __future__ import annotations
 
@@ -11,46 +11,16 @@ from threading import get_ident
 from typing import Any
 
 import pytest
-from llama_index.core import Document, MockEmbedding, StorageContext, VectorStoreIndex
-from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
-from llama_index.core.llms import CompletionResponse, CustomLLM, LLMMetadata, MockLLM
-from llama_index.core.node_parser import TokenTextSplitter
-from llama_index.core.postprocessor import SimilarityPostprocessor
-from llama_index.core.retrievers import VectorIndexAutoRetriever
-from llama_index.core.schema import IndexNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
-from llama_index.core.storage.docstore import SimpleDocumentStore
-from llama_index.core.vector_stores import (
-    MetadataFilter,
-    MetadataFilters,
-    MetadataInfo,
-    VectorStoreInfo,
-    VectorStoreQuery,
-)
+from llama_index.core import Document, VectorStoreIndex
+from llama_index.core.schema import IndexNode, MetadataMode, TextNode
+from llama_index.core.vector_stores import VectorStoreQuery
 from llama_index.core.vector_stores.types import VectorStoreQueryMode
 from llama_index.retrievers.ragatouille_xm import RagatouilleXMVectorStore
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import FilterError, InputError
 
-from .conftest import DOCUMENTS, IDS, METADATAS, TEXTS, long_document
-
-EMBEDDING = MockEmbedding(embed_dim=1)
-NODES = [
-    TextNode(
-        id_=each,
-        text=text,
-        metadata=metadata,
-        relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=f"doc-{each}", metadata=metadata)},
-    )
-    for each, text, metadata in zip(IDS, TEXTS, METADATAS, strict=True)
-]
-
-
-@pytest.fixture
-def store(empty: RAGPretrainedModel) -> RagatouilleXMVectorStore:
-    made = RagatouilleXMVectorStore(model=empty, index_name="store")
-    assert made.add(NODES) == IDS
-    return made
+from .conftest import EMBEDDING, IDS, NODES, TEXTS, long_document, only
 
 
 def ask(store: RagatouilleXMVectorStore, text: str | None = "book", k: int = 50, **fields: Any) -> list[str]:
@@ -60,13 +30,6 @@ def ask(store: RagatouilleXMVectorStore, text: str | None = "book", k: int = 50,
     assert (result.ids, result.similarities) == (other.ids, other.similarities)
     assert result.ids == [node.node_id for node in result.nodes or ()]
     return list(result.ids or ())
-
-
-def only(key: str, value: Any, operator: Any = "==") -> MetadataFilters:
-    return MetadataFilters(filters=[MetadataFilter(key=key, value=value, operator=operator)])
-
-
-# alone
 
 
 def test_nodes_come_back_as_they_went_in(store: RagatouilleXMVectorStore) -> None:
@@ -158,6 +121,7 @@ def test_reading_and_deleting(store: RagatouilleXMVectorStore) -> None:
     assert store.get_nodes(filters=only("year", 2019)) == [NODES[1]]
     assert store.get_nodes(["en", "fr"], only("passage.language", "en-GB")) == [NODES[0]]
     assert asyncio.run(store.aget_nodes(["zh"])) == [NODES[2]]
+    assert store.get_nodes("zh") == [NODES[2]]
     store.delete("doc-en")
     store.delete("unknown")
     asyncio.run(store.adelete("doc-fr"))
@@ -173,6 +137,12 @@ def test_reading_and_deleting(store: RagatouilleXMVectorStore) -> None:
     asyncio.run(store.async_add(NODES))
     asyncio.run(store.aclear())
     assert store.add([]) == store.get_nodes() == []
+
+
+def test_an_id_is_one_id_and_not_its_letters(store: RagatouilleXMVectorStore) -> None:
+    store.add([TextNode(id_="f", text="Another book.")])
+    store.delete_nodes("fr")
+    assert [node.node_id for node in store.get_nodes()] == ["en", "zh", "de", "ja", "f"]
 
 
 def test_clearing_keeps_the_settings_of_the_index(empty: RAGPretrainedModel) -> None:
@@ -260,6 +230,12 @@ def test_what_cannot_be_asked(store: RagatouilleXMVectorStore) -> None:
         ask(store, None, query_embedding=[0.5])
     with pytest.raises(InputError, match="similarity_top_k=0"):
         ask(store, k=0)
+    for ids in (7, [7]):
+        for refuse in (store.get_nodes, store.delete_nodes):
+            with pytest.raises(InputError, match="node_ids has 7: give a list of strings"):
+                refuse(ids)
+    with pytest.raises(InputError, match="alpha=5 is not usable: give a number from 0 to 1"):
+        ask(store, mode=VectorStoreQueryMode.HYBRID, alpha=5)
     with pytest.raises(InputError, match="min_score=20"):
         store.query(VectorStoreQuery(query_str="book"), min_score=20)
     with pytest.raises(ValueError, match="model"):
@@ -286,128 +262,3 @@ async def test_the_event_loop_stays_free(store: RagatouilleXMVectorStore, monkey
     await store.aclear()
     assert threads
     assert get_ident() not in threads
-
-
-# in a pipeline
-
-
-@pytest.mark.parametrize("use_async", [False, True])
-def test_an_ingestion_pipeline_with_upserts(empty: RAGPretrainedModel, use_async: bool) -> None:
-    store = RagatouilleXMVectorStore(model=empty)
-    pipeline = IngestionPipeline(
-        transformations=[TokenTextSplitter(chunk_size=64, chunk_overlap=0), EMBEDDING],
-        vector_store=store,
-        docstore=SimpleDocumentStore(),
-        docstore_strategy=DocstoreStrategy.UPSERTS,
-    )
-
-    def run(documents: list[Document]) -> int:
-        return len(asyncio.run(pipeline.arun(documents=documents)) if use_async else pipeline.run(documents=documents))
-
-    def held() -> dict[str | None, str]:
-        return {node.ref_doc_id: node.text for node in store.get_nodes()}
-
-    assert run(DOCUMENTS) == 5
-    assert held() == dict(zip(IDS, TEXTS, strict=True))
-    assert all(node.embedding is None for node in store.get_nodes())
-    assert run(DOCUMENTS) == 0
-    assert run([*DOCUMENTS[:4], Document(text="The new bread.", id_="ja")]) == 1
-    assert held() == dict(zip(IDS, TEXTS, strict=True)) | {"ja": "The new bread."}
-    assert len(store.get_nodes()) == 5
-    assert run([long_document("en", 30)]) > 3
-    assert run([DOCUMENTS[0]]) == 1
-    assert len(store.get_nodes()) == 5
-    pipeline.docstore_strategy = DocstoreStrategy.UPSERTS_AND_DELETE
-    assert run(DOCUMENTS[:2]) == 0
-    assert set(held()) == {"en", "fr"}
-
-
-def test_a_pipeline_gives_a_store_only_what_has_an_embedding(empty: RAGPretrainedModel) -> None:
-    """LlamaIndex leaves out the others without a word; the README says what to use."""
-    store = RagatouilleXMVectorStore(model=empty)
-    pipeline = IngestionPipeline(transformations=[TokenTextSplitter()], vector_store=store)
-    assert len(pipeline.run(documents=DOCUMENTS)) == 5
-    assert store.get_nodes() == []
-    pipeline.transformations.append(EMBEDDING)
-    pipeline.run(documents=DOCUMENTS)
-    assert len(store.get_nodes()) == 5
-
-
-# in a VectorStoreIndex
-
-
-def test_a_vector_store_index(store: RagatouilleXMVectorStore) -> None:
-    index = VectorStoreIndex.from_vector_store(store, embed_model=EMBEDDING)
-    found = index.as_retriever(similarity_top_k=2, filters=only("year", 2019)).retrieve("book")
-    assert [node.node for node in found] == [NODES[1]]
-    assert SimilarityPostprocessor(similarity_cutoff=1.01).postprocess_nodes(found) == []
-    both = index.as_retriever(similarity_top_k=2, vector_store_kwargs={"language": "en", "exact": True})
-    assert asyncio.run(both.aretrieve(TEXTS[0])) == both.retrieve(TEXTS[0])
-    assert both.retrieve(TEXTS[0])[0].node == NODES[0]
-    with pytest.raises(InputError, match="The mode 'mmr' is not offered"):
-        index.as_retriever(vector_store_query_mode="mmr").retrieve("book")
-
-    index.insert(Document(text="El libro está en el río.", id_="es"))
-    assert "es" in [node.node.ref_doc_id for node in index.as_retriever(similarity_top_k=9).retrieve("libro")]
-    assert index.refresh_ref_docs([Document(text="El libro no está.", id_="es")]) == [True]
-    assert [node.text for node in store.get_nodes(filters={"ref_doc_id": "es"})] == ["El libro no está."]
-    index.delete_ref_doc("es")
-    index.delete_nodes(["en"])
-    assert store.get_nodes() == NODES[1:]
-    answer = index.as_query_engine(llm=MockLLM(), similarity_top_k=1).query(TEXTS[3])
-    assert [node.node_id for node in answer.source_nodes] == ["de"]
-
-
-@pytest.mark.parametrize("use_async", [False, True])
-def test_an_index_built_from_documents(empty: RAGPretrainedModel, use_async: bool) -> None:
-    store = RagatouilleXMVectorStore(model=empty)
-    context = StorageContext.from_defaults(vector_store=store)
-    index = VectorStoreIndex.from_documents(
-        DOCUMENTS, storage_context=context, embed_model=EMBEDDING, use_async=use_async
-    )
-    assert {node.ref_doc_id for node in store.get_nodes()} == set(IDS)
-    for text, each in zip(TEXTS, IDS, strict=True):
-        assert index.as_retriever(similarity_top_k=1).retrieve(text)[0].node.ref_doc_id == each
-
-
-class Asking(CustomLLM):
-    """Writes the query that an LLM would."""
-
-    spec: dict[str, Any]
-
-    @property
-    def metadata(self) -> LLMMetadata:
-        return LLMMetadata()
-
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=f"```json\n{json.dumps(self.spec)}\n```")
-
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        yield self.complete(prompt)
-
-
-@pytest.mark.parametrize(
-    ("filters", "top_k", "expected"),
-    [
-        ([], None, ["de", "en", "fr", "ja", "zh"]),
-        ([{"key": "year", "value": 2021, "operator": ">="}], None, ["de", "ja"]),
-        ([{"key": "year", "value": [2018, 2020], "operator": "in"}], None, ["en", "zh"]),
-        ([{"key": "passage.language", "value": "fr", "operator": "=="}], 1, ["fr"]),
-        ([{"key": "language", "value": "fr", "operator": "=="}], None, []),
-    ],
-)
-def test_an_auto_retriever(
-    store: RagatouilleXMVectorStore, filters: list[dict[str, Any]], top_k: int | None, expected: list[str]
-) -> None:
-    names = {"year": "int", "language": "str", "passage.language": "str"}
-    retriever = VectorIndexAutoRetriever(
-        VectorStoreIndex.from_vector_store(store, embed_model=EMBEDDING),
-        vector_store_info=VectorStoreInfo(
-            content_info="Texts",
-            metadata_info=[MetadataInfo(name=name, type=kind, description=name) for name, kind in names.items()],
-        ),
-        llm=Asking(spec={"query": "book", "filters": filters, "top_k": top_k}),
-        similarity_top_k=10,
-    )
-    assert sorted(node.node_id for node in retriever.retrieve("Which books?")) == expected
-    assert sorted(node.node_id for node in asyncio.run(retriever.aretrieve("Which books?"))) == expected

@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...catalog import open_passages
 from ...encoder import Encoder
 from ...errors import InputError
 from ...model.checkpoint import load_checkpoint
+from ...opening import open_passages
 
 C = TypeVar("C", bound="RunConfig")
 ROOT, EXPERIMENT = "experiments", "default"

@@ -54,7 +54,7 @@ async def rank(service: Reading, asked: RankRequest) -> RankResponse:
     service.check_k(asked.k)
 
     def ranked() -> list[list[Result]]:
-        found: list[Any] = service.model.rerank(
+        found: list[Any] = service.rerank(
             asked.queries, asked.documents, asked.k, language=asked.language, languages=asked.languages,
             min_relevance=asked.min_relevance,
         )  # fmt: skip
@@ -105,7 +105,7 @@ async def _rerank(service: Service, query: str, texts: list[str], k: int | None,
     n = len(texts) if k is None else k
 
     def rank() -> list[Result]:
-        found: list[Any] = service.model.rerank(query, texts, n, language=language)
+        found: list[Any] = service.rerank(query, texts, n, language=language)
         return found
 
     ranked = await service.read(rank)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from ...results import Result
+from ...results import Result, json_values
 from ..schemas.search import (
     BatchSearchRequest,
     BatchSearchResponse,
@@ -88,18 +88,9 @@ async def _search(
 
     def search() -> list[list[Result]]:
         found: list[Any] = service.model.search(queries, index_name=index, language=asked.language, **options)
-        return [[_plain(result) for result in results] for results in found]
+        return [[json_values(result) for result in results] for results in found]
 
     return await service.read(search)
-
-
-def _plain(result: Result) -> Result:
-    plain = dict(result)
-    if "evidence" in plain:
-        plain["evidence"] = plain["evidence"].as_dict()
-    if "other_passages" in plain:
-        plain["other_passages"] = [_plain(each) for each in plain["other_passages"]]
-    return plain
 
 
 def _describe(service: Service, name: str) -> IndexDescription:

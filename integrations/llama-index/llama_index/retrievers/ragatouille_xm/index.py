@@ -19,10 +19,10 @@ from llama_index.core.storage.storage_context import StorageContext
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
+from ragatouille_xm.text.detect import list_of_strings
 
 from .index_retriever import RETRIEVER_OPTIONS, RagatouilleXMIndexRetriever
 from .nodes import Language, columns_of, has_text, last_of_each
-from .retriever import as_list
 
 logger = logging.getLogger(__name__)
 
@@ -271,7 +271,7 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
 
     def delete_nodes(self, node_ids: str | list[str], delete_from_docstore: bool = False, **delete_kwargs: Any) -> None:
         """Delete nodes atomically; unknown ones are ignored."""
-        node_ids = as_list(node_ids)
+        node_ids = list_of_strings(node_ids, "node_ids")
         with self._lock:
             self._remove(node_ids)
             if delete_from_docstore:
@@ -312,8 +312,9 @@ class RagatouilleXMIndex(BaseIndex[IndexDict]):
         ----------
         **kwargs
             ``similarity_top_k, filters, doc_ids, language, min_score, prefer_language, language_weight, exact, hybrid,
-            lexical_weight, callback_manager, verbose`` as for `RagatouilleXMRetriever`; ``explain`` is refused, since
-            it is about passages. Others are ignored: query and chat engines pass theirs too.
+            lexical_weight, callback_manager, verbose`` as for `RagatouilleXMRetriever`; ``explain``, ``context`` and
+            ``group_by_document`` are refused, since they are about passages. Others are ignored: query and chat
+            engines pass theirs too.
         """
         options = {"callback_manager": self._callback_manager, "object_map": self._object_map}
         options |= {name: kwargs[name] for name in RETRIEVER_OPTIONS if name in kwargs}

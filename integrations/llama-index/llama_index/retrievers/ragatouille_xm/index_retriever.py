@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.schema import BaseNode, NodeWithScore
@@ -11,10 +11,11 @@ from llama_index.core.storage.docstore.types import BaseDocumentStore
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.errors import InputError
+from ragatouille_xm.queries import with_ids
 
 from .filters import Filters, compile_filters
 from .nodes import NAMES, REF_DOC_ID, best_nodes
-from .retriever import RagatouilleXMRetriever, restrict_to
+from .retriever import RagatouilleXMRetriever
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class RagatouilleXMIndexRetriever(RagatouilleXMRetriever):
         self._docstore = docstore
         super().__init__(model, index_name, **options)
 
-    def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
-        return restrict_to(compile_filters(filters, NAMES), REF_DOC_ID, doc_ids)
+    def _restrict(self, filters: Filters, doc_ids: str | Sequence[str] | None) -> Mapping[str, Any] | None:
+        return with_ids(compile_filters(filters, NAMES), doc_ids, field=REF_DOC_ID)
 
     def _find(self, query: str) -> list[NodeWithScore]:
         n_missing = 0

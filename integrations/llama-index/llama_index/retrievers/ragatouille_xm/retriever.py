@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import NAMESPACE_URL, uuid5
 
@@ -24,7 +24,7 @@ from llama_index.core.settings import Settings
 from ragatouille_xm.config import LANGUAGE_WEIGHT, LEXICAL_WEIGHT
 from ragatouille_xm.errors import InputError
 from ragatouille_xm.grouping import with_context
-from ragatouille_xm.queries import check_context, check_k
+from ragatouille_xm.queries import check_context, check_k, check_share, with_ids
 from ragatouille_xm.searchable import Searchable
 
 from .filters import Filters, compile_filters
@@ -133,7 +133,7 @@ class RagatouilleXMRetriever(BaseRetriever):
         self._index_name = index_name if index_name is not None else model.current_index
         self.similarity_top_k = similarity_top_k
         self._options: dict[str, Any] = {
-            "filter": self._restrict(filters, None if doc_ids is None else as_list(doc_ids)),
+            "filter": self._restrict(filters, doc_ids),
             "language": language,
             "prefer_language": prefer_language,
             "language_weight": language_weight,
@@ -146,7 +146,8 @@ class RagatouilleXMRetriever(BaseRetriever):
         }
         check_context(context)
         self._score = "score" if hybrid else "relevance"
-        check_min_score(min_score)
+        if min_score is not None:
+            check_share(min_score, "min_score")
         self._min_score = min_score
         super().__init__(
             callback_manager=callback_manager or Settings.callback_manager,
@@ -165,9 +166,9 @@ class RagatouilleXMRetriever(BaseRetriever):
         check_k(similarity_top_k, "similarity_top_k")
         self._similarity_top_k = similarity_top_k
 
-    def _restrict(self, filters: Filters, doc_ids: list[str] | None) -> dict[str, Any] | None:
+    def _restrict(self, filters: Filters, doc_ids: str | Sequence[str] | None) -> Mapping[str, Any] | None:
         """Return the filter of every search."""
-        return restrict_to(compile_filters(filters), "document_id", doc_ids)
+        return with_ids(compile_filters(filters), doc_ids)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._find(query_text(query_bundle))
@@ -214,14 +215,6 @@ def _node_id(result: dict[str, Any]) -> str:
     return str(uuid5(NAMESPACE_URL, f"ragatouille_xm:{json.dumps(what)}"))
 
 
-def restrict_to(filter: dict[str, Any] | None, field: str, values: list[str] | None) -> dict[str, Any] | None:
-    """Return a filter that admits what `filter` does, if `field` is one of `values`."""
-    if values is None:
-        return filter
-    among = {field: {"$in": values}}
-    return {"$and": [filter, among]} if filter else among
-
-
 def query_text(query: QueryBundle) -> str:
     """Return the text to search for: the strings that a query transform wants embedded, or the query itself.
 
@@ -233,19 +226,6 @@ def query_text(query: QueryBundle) -> str:
 def at_least(min_score: float | None, results: list[dict[str, Any]], key: str = "relevance") -> list[dict[str, Any]]:
     """Return the results of one query whose relevance, or what `key` names, is not less."""
     return [result for result in results if min_score is None or result[key] >= min_score]
-
-
-def check_min_score(min_score: object) -> None:
-    """Raise `InputError` unless `min_score` is None or a number from 0 to 1."""
-    if min_score is not None and (
-        isinstance(min_score, bool) or not isinstance(min_score, (int, float)) or not 0 <= min_score <= 1
-    ):
-        raise InputError(f"min_score={min_score!r} is not usable: nodes score from 0 to 1.")
-
-
-def as_list(ids: str | Sequence[str]) -> list[str]:
-    """Return one id or several as a list."""
-    return [ids] if isinstance(ids, str) else list(ids)
 
 
 def cannot_be_pickled(what: object) -> InputError:

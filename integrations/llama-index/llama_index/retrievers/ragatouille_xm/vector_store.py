@@ -21,11 +21,12 @@ from llama_index.core.vector_stores.types import (
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.config import LEXICAL_WEIGHT
 from ragatouille_xm.errors import IndexNotFoundError, InputError
-from ragatouille_xm.queries import check_k
+from ragatouille_xm.queries import check_k, check_share, with_ids
+from ragatouille_xm.text.detect import list_of_strings
 
 from .filters import Filters, compile_filters
 from .nodes import NAMES, REF_DOC_ID, Language, best_nodes, columns_of, last_of_each
-from .retriever import at_least, cannot_be_pickled, check_min_score, restrict_to
+from .retriever import at_least, cannot_be_pickled
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
         await asyncio.to_thread(self.delete, ref_doc_id)
 
     def delete_nodes(  # type: ignore[override]
-        self, node_ids: Sequence[str] | None = None, filters: Filters = None
+        self, node_ids: str | Sequence[str] | None = None, filters: Filters = None
     ) -> None:
         """Delete nodes that have one of `node_ids`, if given, and pass `filters`, if given; not all: see `clear`."""
         if node_ids is None and filters is None:
@@ -163,7 +164,7 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
             self.model.delete_from_index(found, index_name=self.index_name)
 
     async def adelete_nodes(  # type: ignore[override]
-        self, node_ids: Sequence[str] | None = None, filters: Filters = None
+        self, node_ids: str | Sequence[str] | None = None, filters: Filters = None
     ) -> None:
         """Delete nodes in a thread."""
         await asyncio.to_thread(self.delete_nodes, node_ids, filters)
@@ -179,14 +180,13 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
 
     # ---- reading
 
-    def get_nodes(self, node_ids: Sequence[str] | None = None, filters: Filters = None) -> list[BaseNode]:
+    def get_nodes(self, node_ids: str | Sequence[str] | None = None, filters: Filters = None) -> list[BaseNode]:
         """Return the nodes that have one of `node_ids`, if given, and pass `filters`, if given; unknown are ignored."""
         found = self._metadata(node_ids, filters)
-        return [
-            _node(found[each]) for each in (found if node_ids is None else dict.fromkeys(node_ids)) if each in found
-        ]
+        wanted = found if node_ids is None else dict.fromkeys(list_of_strings(node_ids, "node_ids"))
+        return [_node(found[each]) for each in wanted if each in found]
 
-    async def aget_nodes(self, node_ids: Sequence[str] | None = None, filters: Filters = None) -> list[BaseNode]:
+    async def aget_nodes(self, node_ids: str | Sequence[str] | None = None, filters: Filters = None) -> list[BaseNode]:
         """Return nodes from a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
@@ -219,15 +219,18 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
                 "or HYBRID, and QueryFusionRetriever to combine retrievers."
             )
         hybrid = query.mode == VectorStoreQueryMode.HYBRID
+        if query.alpha is not None:
+            check_share(query.alpha, "alpha")
         weight = LEXICAL_WEIGHT if query.alpha is None else 1 - query.alpha
         score = "score" if hybrid else "relevance"
         text = query.query_str
         if text is None:
             raise InputError("The query has no query_str: this store searches by text, not by an embedding.")
         check_k(query.similarity_top_k, "similarity_top_k")
-        check_min_score(min_score)
-        restricted = restrict_to(compile_filters(query.filters, NAMES), REF_DOC_ID, query.doc_ids)
-        restricted = restrict_to(restricted, NODE_ID, query.node_ids or None)  # a VectorStoreIndex gives none as []
+        if min_score is not None:
+            check_share(min_score, "min_score")
+        restricted = with_ids(compile_filters(query.filters, NAMES), query.doc_ids, field=REF_DOC_ID)
+        restricted = with_ids(restricted, query.node_ids or None, "node_ids", NODE_ID)  # a VectorStoreIndex gives []
 
         def search(k: int) -> list[dict[str, Any]]:
             found = self.model.search(
@@ -258,9 +261,9 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
         """Search as `query` does, in a thread."""
         return await asyncio.to_thread(self.query, query, **options)
 
-    def _metadata(self, node_ids: Sequence[str] | None, filters: Filters) -> dict[str, Mapping[str, Any] | None]:
+    def _metadata(self, node_ids: str | Sequence[str] | None, filters: Filters) -> dict[str, Mapping[str, Any] | None]:
         """Return the metadata of the nodes that have one of `node_ids` and pass `filters`, by their ids."""
-        restricted = restrict_to(compile_filters(filters, NAMES), NODE_ID, None if node_ids is None else list(node_ids))
+        restricted = with_ids(compile_filters(filters, NAMES), node_ids, "node_ids", NODE_ID)
         retriever = self.model.catalog.get(self.index_name)
         return {
             passage.document_id: passage.metadata
