@@ -137,8 +137,8 @@ def _corpus(corpus: str, what: str, rows: Rows, given: Json) -> str:
             f"of the exact ten.{said}"
         )
     floor = (
-        f"The floor of the default is {number(given['floor_ms_default'])} ms for 32 rows of a query; rows that are "
-        "nearly alike count as one, so that it can be passed."
+        f"The floor of the default is {number(given['floor_ms_default'])} ms for 32 rows of a query; similar rows "
+        "count as one, so that it can be passed."
     )
     return f"### {what}\n\n{table(header, body)}\n\n{floor}{said}"
 
