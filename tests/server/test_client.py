@@ -134,11 +134,23 @@ def test_something_else_answers(answer: httpx2.Response):
         client.search("a")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://host", "http://", "http://me:secret@host"])
-def test_an_address_that_is_none(url: str):
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("localhost:8000", "", "ftp://host", "http://", "http://host:port", "http://[::1", None, 8000),
+        *("http://me:secret@host", "me:secret@host", "http://me:secret@host:port"),
+    ],
+)
+def test_an_address_that_is_none(url: Any):
     with pytest.raises(errors.InputError, match="url") as raised:
         RAGClient(url)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines", 7])
+def test_a_key_that_no_header_can_carry(key: Any):
+    with pytest.raises(errors.InputError, match="api_key has characters that HTTP cannot carry"):
+        RAGClient("http://host", api_key=key)
 
 
 @pytest.mark.parametrize("name", SHARED)
