@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
-from .errors import MissingExtraError
+from .extras import import_extra
 from .text.hooks import apply_preprocessing, apply_splitter_fn
 
 
@@ -36,10 +35,7 @@ def llama_index_sentence_splitter(
     MissingExtraError
         If llama-index is not installed.
     """
-    try:
-        parser = import_module("llama_index.core.node_parser")
-    except ImportError as error:
-        raise MissingExtraError("llama_index_sentence_splitter", "llama-index") from error
+    parser = import_extra("llama_index.core.node_parser", "llama_index_sentence_splitter", "llama-index")
     splitter = parser.SentenceSplitter(chunk_size=chunk_size, chunk_overlap=min(chunk_size // 4, 64))
     return [
         {"document_id": document_id, "content": chunk}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -16,7 +15,8 @@ from .corpus.passages import Document, read_documents, texts_and_ids
 from .corpus.scalars import simplified
 from .corpus.splitting import SplitOptions, make_splitter
 from .encoder import Devices, Encoder
-from .errors import InputError, MissingExtraError
+from .errors import InputError
+from .extras import import_extra
 from .files import absolute
 from .in_memory import EncodedDocuments, explain, rerank
 from .index.servers import connect
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from .evidence import Evidence
     from .text.detect import LanguageDetector
 
-LANGCHAIN = ("langchain_ragatouille_xm", "langchain")  # module and extra
-LLAMA_INDEX = ("llama_index.retrievers.ragatouille_xm", "llama-index")
+LANGCHAIN, LLAMA_INDEX = "langchain_ragatouille_xm", "llama_index.retrievers.ragatouille_xm"  # of the wrappers
 
 
 class RAGPretrainedModel(Searchable):
@@ -774,7 +773,9 @@ class RAGPretrainedModel(Searchable):
         MissingExtraError
             If ``langchain-ragatouille-xm`` is not installed.
         """
-        return _import_wrapper("The LangChain retriever", *LANGCHAIN).RagatouilleXMRetriever(model=self, **kwargs)
+        return import_extra(LANGCHAIN, "The LangChain retriever", "langchain").RagatouilleXMRetriever(
+            model=self, **kwargs
+        )
 
     def as_langchain_document_compressor(self, k: int = 5, **kwargs: Any) -> Any:
         """Return a LangChain document compressor that keeps the best `k` documents.
@@ -784,7 +785,7 @@ class RAGPretrainedModel(Searchable):
         MissingExtraError
             If ``langchain-ragatouille-xm`` is not installed.
         """
-        return _import_wrapper("The LangChain compressor", *LANGCHAIN).RagatouilleXMCompressor(
+        return import_extra(LANGCHAIN, "The LangChain compressor", "langchain").RagatouilleXMCompressor(
             model=self, k=k, **kwargs
         )
 
@@ -796,15 +797,10 @@ class RAGPretrainedModel(Searchable):
         MissingExtraError
             If ``llama-index-retrievers-ragatouille-xm`` is not installed.
         """
-        return _import_wrapper("The LlamaIndex retriever", *LLAMA_INDEX).RagatouilleXMRetriever(model=self, **kwargs)
+        return import_extra(LLAMA_INDEX, "The LlamaIndex retriever", "llama-index").RagatouilleXMRetriever(
+            model=self, **kwargs
+        )
 
     def close(self) -> None:
         """Close all indexes; they reopen when used."""
         self.catalog.close()
-
-
-def _import_wrapper(feature: str, module: str, extra: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(feature, extra) from error

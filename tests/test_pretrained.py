@@ -23,6 +23,7 @@ from ragatouille_xm.errors import (
     InputError,
     LanguageError,
     MissingExtraError,
+    StorageError,
 )
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.quantization.codebook import Codebook
@@ -679,6 +680,13 @@ def test_a_resumed_build_has_the_languages_of_one_that_was_not_broken_off(
     assert dict(languages[0])["a"] == "de"
 
 
+def test_a_root_that_is_a_file_is_told_as_such(rag: RAGPretrainedModel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    other = RAGPretrainedModel(rag.encoder, tmp_path / "file", verbose=0)
+    with pytest.raises(StorageError, match="Choose another place: a part of this path is a file"):
+        other.index(["A text."], index_name="new")
+
+
 # odd text
 
 
@@ -751,7 +759,7 @@ def test_a_long_text_and_many_duplicates(rag: RAGPretrainedModel) -> None:
         (lambda rag: rag.rerank("a", ["a"], index_name="absent"), IndexNotFoundError, "absent"),
         (lambda rag: rag.save_pretrained(7), InputError, "7 is not a path: give a string"),
         (lambda rag: RAGPretrainedModel(rag.encoder, 7), InputError, "7 is not a path: give a string"),
-        (lambda rag: rag.index(["a"], index_url=7), InputError, "7 is not the address of a server"),
+        (lambda rag: rag.index(["a"], index_url=7), InputError, "index_url=7 is no address and no QdrantClient"),
         (lambda rag: rag.search("a", prefer_language=7), InputError, "prefer_language is 7; .* 'fr', or None"),
         (lambda rag: rag.encode([None], verbose=False), InputError, "Document 0 is a NoneType"),
         (lambda rag: rag.update_in_index(["a"], ["x"], index_name="absent"), IndexNotFoundError, "absent"),

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ..corpus.passages import Document
 from ..errors import InputError
+from ..extras import import_extra
 from .dataset import MS_MARCO_MEASURES, PYSERINI_BM25, Dataset, Query, keep_judged, language_of
-from .extras import import_extra
 
 
 class Family(NamedTuple):
@@ -57,7 +57,7 @@ def load_from_catalogue(name: str) -> Dataset:
     MissingExtraError
         If ir_datasets is not installed.
     """
-    ir_datasets = import_extra("ir_datasets", f"The dataset {name!r}")
+    ir_datasets = import_extra("ir_datasets", f"The dataset {name!r}", "evaluate")
     short, family, identifier = _resolve(name)
     try:
         source = ir_datasets.load(identifier)

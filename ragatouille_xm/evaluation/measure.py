@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .extras import import_extra
+from ..extras import import_extra
 
 PerQuery = dict[str, float]
 """A measure's value for each query, 0 to 1."""
@@ -78,7 +78,7 @@ def measure(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], names: Seq
     }
     values: dict[str, PerQuery] = {name: dict.fromkeys(qrels, 0.0) for name in names}
     if run:
-        ir_measures = import_extra("ir_measures", "Measuring")
+        ir_measures = import_extra("ir_measures", "Measuring", "evaluate")
         by_measure: dict[Any, list[str]] = {}
         for name, parsed in measures.items():
             by_measure.setdefault(parsed, []).append(name)
@@ -100,7 +100,7 @@ def mean(values: PerQuery) -> float:
 
 
 def _parse(name: str) -> Any:
-    ir_measures = import_extra("ir_measures", f"The measure {name!r}")
+    ir_measures = import_extra("ir_measures", f"The measure {name!r}", "evaluate")
     try:
         return ir_measures.parse_measure(_MRR.sub("RR", name))
     except (ValueError, NameError, KeyError) as error:

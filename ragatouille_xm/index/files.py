@@ -23,10 +23,12 @@ def storage_errors(place: Path) -> Iterator[None]:
     except RagatouilleXMError:
         raise
     except OSError as error:
-        raise StorageError(
-            f"Could not write to {str(place)!r}: {error}. Free some disk space, or check the permissions, and try "
-            "again."
-        ) from error
+        way_out = (
+            "Choose another place: a part of this path is a file."
+            if isinstance(error, (NotADirectoryError, FileExistsError))
+            else "Free some disk space, or check the permissions, and try again."
+        )
+        raise StorageError(f"Could not write to {str(place)!r}: {error}. {way_out}") from error
 
 
 def checksum(path: Path) -> str:

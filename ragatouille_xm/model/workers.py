@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, InputError, MissingExtraError, RagatouilleXMError, WorkerError
+from ..errors import CheckpointError, InputError, RagatouilleXMError, WorkerError
+from ..extras import import_extra
 from .checkpoint import load_checkpoint
 from .colbert import ColBERT
 from .devices import chosen_device, default_dtype
@@ -119,10 +120,7 @@ def start_workers(where: int | str, load: Load) -> Iterator[list[RemoteModel]]:
         If they do not have the checkpoint.
     """
     check_workers(where)
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("workers=", "ray") from error
+    ray = import_extra("ray", "workers=", "ray")
     joined = ray.is_initialized() and (where == "auto" or isinstance(where, int))  # the user's session, which goes on
     if not joined:
         _connect(ray, where)

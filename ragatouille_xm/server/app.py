@@ -35,6 +35,8 @@ def create_app(
 
     Raises
     ------
+    InputError
+        If there is no index.
     IndexNotFoundError, IndexDamagedError, IndexFormatError
         If an index cannot be opened.
     """

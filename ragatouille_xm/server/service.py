@@ -31,6 +31,8 @@ class Service:
     """
 
     def __init__(self, model: RAGPretrainedModel, indexes: Sequence[str], settings: ServerSettings) -> None:
+        if not indexes:
+            raise InputError("There is no index to serve. Give at least one name.")
         self.model = model
         self.indexes = list(indexes)
         self.settings = settings
@@ -43,7 +45,7 @@ class Service:
     def index(self, name: str) -> Retriever:
         """Return an index. Raise `Problem` if it is not served."""
         if name not in self._writing:
-            served = ", ".join(self.indexes) or "none"
+            served = ", ".join(self.indexes)
             raise Problem(404, f"There is no index {name!r} here. There are: {served}.", error="IndexNotFoundError")
         return self.model.catalog.get(name)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from itertools import islice
 from typing import Any
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError
+from ..extras import import_extra
 from .data import TrainingExample
 
 
@@ -34,10 +34,7 @@ class IrDatasetsTriples:
 
     def __init__(self, name: str, *, language: str | None = None) -> None:
         self._language = language
-        try:
-            catalogue = import_module("ir_datasets")
-        except ImportError as error:
-            raise MissingExtraError("Training data of ir_datasets", "evaluate") from error
+        catalogue = import_extra("ir_datasets", "Training data of ir_datasets", "evaluate")
         try:
             self._dataset: Any = catalogue.load(name)
         except KeyError as error:

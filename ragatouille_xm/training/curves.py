@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .extras import import_extra
+from ..extras import import_extra
 
 SERIES = {"loss": "training loss", "validation_loss": "validation loss", "validation": "validation"}
 
@@ -26,7 +26,7 @@ def draw_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     MissingExtraError
         If matplotlib is not installed.
     """
-    import_extra("matplotlib", "Drawing the curves of a run")
+    import_extra("matplotlib", "Drawing the curves of a run", "train")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from ..encoder import Encoder
 from ..errors import CheckpointError, InputError
+from ..extras import import_extra
 from ..files import lacks_memory
 from ..model.checkpoint import Checkpoint, load_checkpoint
 from .batches import Batch
 from .config import TrainingConfig
 from .curves import draw_curves
 from .data import Example, ExampleStream, Shuffled, TrainingExample
-from .extras import import_extra
 from .gradients import cached_gradient, encode, plain_gradient
 from .objective import Objective, Retrieval
 from .runs import STATE, Run
@@ -119,7 +119,7 @@ def pursue(
     prepare : callable
         Makes the checkpoint that is trained from the one that was loaded.
     """
-    import_extra("matplotlib", "Drawing the curves of a run")  # fails before the work, not after it
+    import_extra("matplotlib", "Drawing the curves of a run", "train")  # fails before the work, not after it
     accelerator = make_accelerator(config.precision, device)
     run = Run(Path(output), config, resume=resume)
     base = prepare(load_checkpoint(run.newest or checkpoint), config)

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import InputError
+from ..extras import import_extra
 from ..model.backbone import hidden_size
 from ..model.checkpoint import Checkpoint
 from ..model.formats.layout import Dense
 from ..model.weights import Weights
 from .config import TrainingConfig
-from .extras import import_extra
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def make_accelerator(precision: str | None, device: str | None) -> Any:
     InputError
         If there is no such device.
     """
-    accelerate = import_extra("accelerate")
+    accelerate = import_extra("accelerate", "Training", "train")
     if device not in (None, "cpu", "cuda"):
         raise InputError(f'device={device!r} cannot be used here. Give "cpu" or "cuda", or set CUDA_VISIBLE_DEVICES.')
     if device == "cuda" and not torch.cuda.is_available():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..encoder import Encoder
-from ..errors import CheckpointError, MissingExtraError
+from ..errors import CheckpointError
+from ..extras import import_extra
 from ..model.adapters import Adapter
 from ..model.colbert import ColBERT
 from ..model.xmod import XmodEncoder
@@ -89,10 +89,7 @@ def write_onnx(encoder: Encoder, path: str | Path, language: str | None = None) 
     folder = empty_folder(path)
     adapter = one_adapter(encoder, language)
     for package in _PACKAGES:
-        try:
-            import_module(package)
-        except ImportError as error:
-            raise MissingExtraError("Writing an ONNX file", "onnx") from error
+        import_extra(package, "Writing an ONNX file", "onnx")
     backend, _ = frame_of(encoder.tokenizer)
     model = ColBERT.load(encoder.checkpoint, torch.device("cpu"), torch.float32)
     batches = _samples(encoder)
@@ -146,7 +143,7 @@ def _export(module: OneLanguage, sample: TokenBatch, file: Path, name: str) -> N
 
 
 def _largest_difference(model: ColBERT, adapter: str | None, batches: list[TokenBatch], file: Path) -> float:
-    runtime: Any = import_module("onnxruntime")
+    runtime: Any = import_extra("onnxruntime", "Writing an ONNX file", "onnx")
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     largest = 0.0
     for batch in batches:

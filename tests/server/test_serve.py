@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.client import RAGClient
-from ragatouille_xm.errors import ServiceError
+from ragatouille_xm.errors import InputError, ServiceError
+from ragatouille_xm.server.app import create_app
 
 Run = Callable[..., tuple[subprocess.Popen[str], str]]
 
@@ -135,3 +136,8 @@ def test_bad_input_is_one_sentence(index: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "cannot be listened on" in refused(str(index), "--port", str(taken.getsockname()[1]))
     assert "cannot be listened on" in refused(str(index), "--host", "no.such.host.invalid")
+
+
+def test_an_application_needs_an_index(rag: RAGPretrainedModel):
+    with pytest.raises(InputError, match="no index to serve"):
+        create_app(rag, [])

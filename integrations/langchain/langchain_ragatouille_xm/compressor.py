@@ -14,6 +14,8 @@ from pydantic.json_schema import SkipJsonSchema
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.queries import check_k
 
+from .document import check_query, list_of_documents
+
 
 class RagatouilleXMCompressor(BaseDocumentCompressor):
     """Reranks documents by late interaction, each through its own language's adapter, without an index.
@@ -66,12 +68,14 @@ class RagatouilleXMCompressor(BaseDocumentCompressor):
         Raises
         ------
         ragatouille_xm.errors.InputError
-            A `ValueError`: if the query is blank or `k` is not a positive whole number.
+            A `ValueError`: if the query is blank, `k` is not a positive whole number, or something else comes as
+            documents.
         """
         names = ("k", "language", "document_language", "with_scores")
         fields = {**{name: getattr(self, name) for name in names}, **options}
         with_scores, languages = fields.pop("with_scores"), fields.pop("document_language")
-        documents = list(documents)
+        check_query(query)
+        documents = list_of_documents(documents)
         texts = [document.page_content for document in documents]
         results = cast("list[dict[str, Any]]", self.model.rerank(query, texts, languages=languages, **fields))
         return [

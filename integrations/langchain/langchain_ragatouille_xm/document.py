@@ -1,17 +1,36 @@
-"""Search results as LangChain documents."""
+"""Documents of LangChain: those that come, and search results as those that go."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from langchain_core.documents import Document
 
+from ragatouille_xm.errors import InputError
 from ragatouille_xm.grouping import with_context
 
 OWN_KEYS = ("document_id", "passage_id", "language")
 SCORE_KEYS = ("score", "rank", "relevance", "query_language")
+
+
+def list_of_documents(documents: object) -> list[Document]:
+    """Return documents as a list. Raise `InputError` for anything else."""
+    if isinstance(documents, str) or not isinstance(documents, Iterable):
+        raise InputError(f"documents is a {type(documents).__name__}; give a list of Documents.")
+    listed = list(documents)
+    for i, document in enumerate(listed):
+        if not isinstance(document, Document):
+            raise InputError(f"documents[{i}] is a {type(document).__name__}; give Document(page_content=…).")
+    return listed
+
+
+def check_query(query: object) -> None:
+    """Raise `InputError` unless `query` is a single string."""
+    if not isinstance(query, str):
+        raise InputError(f"The query is a {type(query).__name__}; give a string.")
 
 
 def found_document(result: dict[str, Any], with_scores: bool) -> Document:

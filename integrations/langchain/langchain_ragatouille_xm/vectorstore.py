@@ -19,6 +19,7 @@ from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.queries import check_k, check_share
 
 from .diversity import maximal_marginal_relevance, similarities
+from .document import check_query, list_of_documents
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class RagatouilleXMVectorStore(VectorStore):
 
     def add_documents(self, documents: Iterable[Document], **options: Any) -> list[str]:
         """Add documents under their ids, or ``ids=``; `options` as for `add_texts`."""
-        return super().add_documents(_listed("documents", documents), **options)
+        return super().add_documents(list_of_documents(documents), **options)
 
     def delete(  # type: ignore[override]  # as for add_texts
         self, ids: str | Sequence[str] | None = None
@@ -195,6 +196,7 @@ class RagatouilleXMVectorStore(VectorStore):
         """
         check_share(lambda_mult, "lambda_mult")
         check_k(k)
+        check_k(fetch_k, "fetch_k")
         found = {result["passage_id"]: result for result in self._search(query, max(fetch_k, k), options)}
         among = Compare("document_id", "$in", tuple({result["document_id"] for result in found.values()}))
         vectors = {
@@ -209,8 +211,7 @@ class RagatouilleXMVectorStore(VectorStore):
         return [_document(found[pids[i]]) for i in chosen]
 
     def _search(self, query: str, k: int, options: dict[str, Any]) -> list[dict[str, Any]]:
-        if not isinstance(query, str):
-            raise InputError(f"The query is a {type(query).__name__}; give a string.")
+        check_query(query)
         options["filter"] = rename_fields(options.get("filter"), METADATA_FIRST)
         return cast("list[dict[str, Any]]", self.model.search(query, index_name=self.index_name, k=k, **options))
 
@@ -256,7 +257,7 @@ class RagatouilleXMVectorStore(VectorStore):
         cls, documents: Iterable[Document], embedding: Embeddings | None = None, **options: Any
     ) -> RagatouilleXMVectorStore:
         """Create a store, or open the one of that name, and add documents to it; `options` as for `from_texts`."""
-        return super().from_documents(_listed("documents", documents), embedding, **options)  # type: ignore[arg-type]
+        return super().from_documents(list_of_documents(documents), embedding, **options)  # type: ignore[arg-type]
 
     @classmethod
     async def afrom_documents(

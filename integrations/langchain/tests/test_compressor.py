@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -97,3 +98,19 @@ def test_bad_input(empty: RAGPretrainedModel, compressor: BaseDocumentCompressor
         empty.as_langchain_document_compressor(top_n=3)
     with pytest.raises(InputError, match="A query is blank"):
         compressor.compress_documents(DOCUMENTS, "  ")
+
+
+@pytest.mark.parametrize(
+    ("documents", "query", "message"),
+    [
+        (["a text"], "book", r"documents\[0\] is a str; give Document"),
+        ("a text", "book", "documents is a str"),
+        (None, "book", "documents is a NoneType"),
+        (DOCUMENTS, ["book"], "The query is a list"),
+    ],
+)
+def test_what_is_no_document_or_query_is_refused(
+    compressor: BaseDocumentCompressor, documents: Any, query: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        compressor.compress_documents(documents, query)

@@ -88,7 +88,7 @@ def test_of_several_texts_with_one_id_the_last_stays(store: RagatouilleXMVectorS
     assert passage["language"] == "de"
 
 
-def test_one_id_may_be_given_as_it_is(store: RagatouilleXMVectorStore) -> None:
+def test_one_id_may_be_given_as_it_is_and_what_is_no_list_is_refused(store: RagatouilleXMVectorStore) -> None:
     assert store.get_by_ids("en") == [DOCUMENTS[0]]
     assert names(store.similarity_search("book", doc_ids="ja")) == ["ja"]
     assert store.delete("en") is True
@@ -97,6 +97,10 @@ def test_one_id_may_be_given_as_it_is(store: RagatouilleXMVectorStore) -> None:
         store.add_texts(["a", "b"], ids="ab")
     with pytest.raises(InputError, match="texts is a str; give a list"):
         store.add_texts("ab")
+    with pytest.raises(InputError, match=r"documents\[0\] is a str; give Document"):
+        store.add_documents(["ab"])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="fetch_k='x' is not usable"):
+        store.max_marginal_relevance_search("book", fetch_k="x")  # type: ignore[arg-type]
     assert len(store.similarity_search("book", k=50)) == 4
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, BinaryIO
 
-from ...errors import MissingExtraError
+from ...extras import import_extra
 from ...files import lacks_memory
 from .skipped import BadFileError
-
-EXTRA = "files"
 
 _HEAD = 4096  # characters in which a kind of markup shows
 _HTML = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
@@ -154,10 +151,7 @@ def _blocks(container: Any) -> Iterator[str]:
 
 
 def _import(module: str, name: str, what: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(f"{name}: reading {what}", EXTRA) from error
+    return import_extra(module, f"{name}: reading {what}", "files")
 
 
 def _damaged(name: str, what: str, error: Exception) -> BadFileError:

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import InputError
+from ...extras import import_extra
 from ..dataset import Dataset, Query
-from ..extras import import_extra
 from ..measure import Ranking
 from .base import Found, Settings, System
 from .words import words
@@ -68,7 +68,7 @@ class BM25Searcher:
     """
 
     def __init__(self, folder: Path) -> None:
-        bm25s = import_extra("bm25s", "BM25")
+        bm25s = import_extra("bm25s", "BM25", "evaluate")
         self._index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
         self._ids = (folder / _IDS).read_text(encoding="utf-8").split("\n")[:-1]
 
@@ -93,7 +93,7 @@ class BM25Searcher:
 
 
 def _build(dataset: Dataset, folder: Path, k1: float, b: float, progress: bool) -> None:
-    bm25s = import_extra("bm25s", "BM25")
+    bm25s = import_extra("bm25s", "BM25", "evaluate")
     vocabulary: dict[str, int] = {}
     ids: list[str] = []
     terms: list[array[int]] = []  # four bytes per word: there may be half a billion

@@ -1,8 +1,5 @@
 """The index in PostgreSQL. Importing it raises `MissingExtraError` if psycopg is not installed."""
 
-from ...errors import MissingExtraError
+from ...extras import import_extra
 
-try:
-    import psycopg  # noqa: F401
-except ImportError as error:
-    raise MissingExtraError("An index in PostgreSQL", "postgres") from error
+import_extra("psycopg", "An index in PostgreSQL", "postgres")

@@ -1,8 +1,5 @@
 """The index in Qdrant. Importing it raises `MissingExtraError` if qdrant-client is not installed."""
 
-from ...errors import MissingExtraError
+from ...extras import import_extra
 
-try:
-    import qdrant_client  # noqa: F401
-except ImportError as error:
-    raise MissingExtraError("An index in Qdrant", "qdrant") from error
+import_extra("qdrant_client", "An index in Qdrant", "qdrant")
