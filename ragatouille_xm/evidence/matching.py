@@ -124,7 +124,7 @@ def _sentences(passage: Side, similarities: Floats) -> tuple[Span, ...]:
     spans, groups = [], []
     for start, end in breaks.sentences(passage.text):
         rows = [i for i, span in enumerate(passage.spans) if span is not None and start <= span[0] < end]
-        if rows:
+        if rows and not passage.text[start:end].isspace():
             spans.append(_stripped(passage.text, start, end))
             groups.append(np.array(rows))
     if not len(similarities):

@@ -10,7 +10,7 @@ from pathlib import Path
 from unicodedata import name, normalize
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference.texts import TOKENS
 from reference.tiny import build_tiny_bert, build_tiny_xmod
@@ -167,6 +167,7 @@ def test_hostile_texts(xlmr: ColBERTTokenizer, query: str, text: str) -> None:
 
 
 @settings(max_examples=60)
+@example(query="0", text="\x1f")  # white space that has a token of its own
 @given(query=HOSTILE, text=HOSTILE)
 def test_hostile_texts_with_other_tokenisers(tiny: ColBERTTokenizer, query: str, text: str) -> None:
     check(explained(tiny, query, text))

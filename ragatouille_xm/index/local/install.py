@@ -209,7 +209,8 @@ def install(folder: Path) -> None:
             with database_errors(target), closing(_connect(target)) as index:
                 prepare_for_writing(index)
                 build.backup(index)
-                with suppress(sqlite3.Error):  # it is committed; a full disk leaves it in the log
+                with suppress(sqlite3.Error):  # it is committed; a full disk, or a reader, leaves it in the log
+                    index.execute("PRAGMA busy_timeout = 0")
                     index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if is_replaced:
         remove_database(source)

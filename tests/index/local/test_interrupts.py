@@ -27,8 +27,17 @@ from ragatouille_xm.index.local.install import read_saved
 from . import crash_writer as writer
 
 ENGINE = str(Path(ragatouille_xm.__file__).parent / "index" / "local")
-MOMENTS = 8  # of each operation
+MOMENTS = 12  # of each operation
 FEW, OTHER = [dict(list(writer.planned(version).items())[:20]) for version in (0, 1)]
+
+
+@pytest.fixture(autouse=True)
+def young_garbage() -> Iterator[None]:
+    """Leave what was there before out of the collections of `interrupt`: they take most of the time otherwise."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
