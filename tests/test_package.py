@@ -81,8 +81,7 @@ LOADED = {  # what a command may import of these
     "languages notes": {"numpy", "py3langid"},
     f"languages --index mine{THEN}doctor{THEN}doctor --index mine{THEN}search mine Bahnhof --language de{THEN}"
     f"export mine exported{THEN}delete mine a.txt{THEN}optimize mine": ALL - {"transformers", "py3langid"},
-    "search mine Bahnhof": ALL - {"transformers"},
-    "add mine notes": ALL - {"transformers"},
+    f"search mine Bahnhof{THEN}add mine notes": ALL - {"transformers"},
 }
 
 

@@ -27,7 +27,7 @@ from ragatouille_xm.index.local.install import read_saved
 from . import crash_writer as writer
 
 ENGINE = str(Path(ragatouille_xm.__file__).parent / "index" / "local")
-MOMENTS = 12  # of each operation
+MOMENTS = 8  # of each operation
 FEW, OTHER = [dict(list(writer.planned(version).items())[:20]) for version in (0, 1)]
 
 
