@@ -132,7 +132,8 @@ def push(
     from ..index.servers import POSTGRES
 
     if to.startswith(POSTGRES):
-        if (storage, api_key, shards, replicas, write_consistency, on_disk) != (None, None, None, None, None, False):
+        # A key may stand in the environment for other commands.
+        if (storage, shards, replicas, write_consistency, on_disk) != (None, None, None, None, False):
             raise InputError("PostgreSQL takes an index as it is: of these options, --to, --name and --overwrite.")
         from ..index.postgres.server import PostgresServer
         from ..transfer.postgres import push_index as push_files

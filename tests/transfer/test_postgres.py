@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from invoking import invoke
+from typer.testing import CliRunner
 
 pytest.importorskip("psycopg")
 
@@ -114,3 +116,17 @@ def test_a_damaged_file_goes_nowhere(source: LocalIndex, server: PostgresServer,
     shared().sql("UPDATE ragatouille_xm.block SET data = %s WHERE file = %s", parameters=[bytes(content), path.name])
     with pytest.raises(IndexDamagedError, match="in the server is damaged"):
         server.open(name)
+
+
+def test_push_on_the_command_line_is_not_stopped_by_the_key_of_another_server(
+    server: PostgresServer, source: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.close()
+    monkeypatch.setenv("QDRANT_API_KEY", "secret")
+    command = ["push", str(source.folder), "--to", shared().url(), "--name", "by-command"]
+    pushed = invoke(CliRunner(), command)
+    assert pushed.exit_code == 0, pushed.output
+    assert len(server.open("by-command")) == 39
+    refused = invoke(CliRunner(), [*command, "--shards", "2"])
+    assert refused.exit_code == 2
+    assert "PostgreSQL takes an index as it is" in refused.stderr
