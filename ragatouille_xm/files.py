@@ -13,6 +13,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
+from urllib.parse import SplitResult, urlsplit
 
 from .errors import InputError
 
@@ -56,6 +57,22 @@ def without_secrets(url: str) -> str:
     address, _, _ = address.partition("#")
     scheme, separator, rest = address.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def http_parts(url: object) -> SplitResult | None:
+    """Return the parts of the HTTP address of a server, or None if it is none.
+
+    Examples
+    --------
+    >>> [http_parts(url) and http_parts(url).hostname for url in ("http://host:6333", "host:6333", "http://host:port")]
+    ['host', None, None]
+    """
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        usable = parts is not None and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return None
+    return parts if usable else None
 
 
 def shown_place(place: str) -> str:

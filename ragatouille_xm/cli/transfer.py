@@ -107,6 +107,7 @@ def export(
     """,
 )
 def push(
+    context: typer.Context,
     index: IndexArgument,
     to: Annotated[str, typer.Option(help="Address of the server: postgresql://… or http://….", metavar="URL")],
     name: Annotated[str | None, typer.Option(help="Name in the server; by default that of the folder.")] = None,
@@ -132,8 +133,9 @@ def push(
     from ..index.servers import POSTGRES
 
     if to.startswith(POSTGRES):
-        # A key may stand in the environment for other commands.
-        if (storage, shards, replicas, write_consistency, on_disk) != (None, None, None, None, False):
+        source_of_key = context.get_parameter_source("api_key")  # the environment may have one for other commands
+        typed_key = source_of_key is not None and source_of_key.name == "COMMANDLINE"
+        if typed_key or (storage, shards, replicas, write_consistency, on_disk) != (None, None, None, None, False):
             raise InputError("PostgreSQL takes an index as it is: of these options, --to, --name and --overwrite.")
         from ..index.postgres.server import PostgresServer
         from ..transfer.postgres import push_index as push_files

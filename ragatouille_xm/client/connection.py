@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 import httpx2 as httpx
 
 from .. import __version__, errors
 from ..errors import InputError, RagatouilleXMError, ServiceError
-from ..files import without_secrets
+from ..files import http_parts, without_secrets
 from .calls import Call
 
 TIMEOUT = 300.0  # seconds: who adds documents waits until they are encoded
@@ -24,7 +23,7 @@ def options(url: str, api_key: str | None, timeout: float, transport: Any) -> di
     InputError
         If `url` is no address, or has a password in it, which messages would show, or a header cannot carry the key.
     """
-    parts = _parts(url)
+    parts = http_parts(url)
     if parts is None:
         shown = without_secrets(url) if isinstance(url, str) else url
         raise InputError(f"url={shown!r} is no address of a service. Give one such as 'http://localhost:8000'.")
@@ -42,16 +41,6 @@ def options(url: str, api_key: str | None, timeout: float, transport: Any) -> di
         "timeout": httpx.Timeout(timeout, connect=CONNECT),
         **given,
     }
-
-
-def _parts(url: object) -> SplitResult | None:
-    """Return the parts of the address of a service, or None if it is none."""
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else None
-        is_address = parts is not None and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, half an IPv6 address
-        return None
-    return parts if is_address else None
 
 
 def request(call: Call) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def test_push_on_the_command_line_is_not_stopped_by_the_key_of_another_server(
     pushed = invoke(CliRunner(), command)
     assert pushed.exit_code == 0, pushed.output
     assert len(server.open("by-command")) == 39
-    refused = invoke(CliRunner(), [*command, "--shards", "2"])
-    assert refused.exit_code == 2
-    assert "PostgreSQL takes an index as it is" in refused.stderr
+    for option in ("--shards", "--api-key"):
+        refused = invoke(CliRunner(), [*command, option, "2"])
+        assert refused.exit_code == 2
+        assert "PostgreSQL takes an index as it is" in refused.stderr

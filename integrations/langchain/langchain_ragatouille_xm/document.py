@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -16,15 +16,20 @@ OWN_KEYS = ("document_id", "passage_id", "language")
 SCORE_KEYS = ("score", "rank", "relevance", "query_language")
 
 
+def listed(name: str, values: object) -> list[Any]:
+    """Return one value for each text, in their order."""
+    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
+        raise InputError(f"{name} is a {type(values).__name__}; give a list, with one entry for each text.")
+    return list(values)
+
+
 def list_of_documents(documents: object) -> list[Document]:
     """Return documents as a list. Raise `InputError` for anything else."""
-    if isinstance(documents, str) or not isinstance(documents, Iterable):
-        raise InputError(f"documents is a {type(documents).__name__}; give a list of Documents.")
-    listed = list(documents)
-    for i, document in enumerate(listed):
+    given = listed("documents", documents)
+    for i, document in enumerate(given):
         if not isinstance(document, Document):
             raise InputError(f"documents[{i}] is a {type(document).__name__}; give Document(page_content=…).")
-    return listed
+    return given
 
 
 def check_query(query: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from ragatouille_xm.errors import IndexNotFoundError, InputError
 from ragatouille_xm.queries import check_k, check_share
 
 from .diversity import maximal_marginal_relevance, similarities
-from .document import check_query, list_of_documents
+from .document import check_query, list_of_documents, listed
 
 logger = logging.getLogger(__name__)
 
@@ -111,12 +111,12 @@ class RagatouilleXMVectorStore(VectorStore):
         ragatouille_xm.errors.InputError
             A `ValueError`: if something is invalid; nothing is added then.
         """
-        columns: dict[str, list[Any]] = {"texts": _listed("texts", texts)}
+        columns: dict[str, list[Any]] = {"texts": listed("texts", texts)}
         n = len(columns["texts"])
         one = languages is None or isinstance(languages, str)
-        columns["ids"] = [None] * n if ids is None else _listed("ids", ids)
-        columns["metadatas"] = ([] if metadatas is None else _listed("metadatas", metadatas)) or [{}] * n
-        columns["languages"] = [languages] * n if one else _listed("languages", languages)
+        columns["ids"] = [None] * n if ids is None else listed("ids", ids)
+        columns["metadatas"] = ([] if metadatas is None else listed("metadatas", metadatas)) or [{}] * n
+        columns["languages"] = [languages] * n if one else listed("languages", languages)
         for name, column in columns.items():
             if len(column) != n:
                 raise InputError(f"{name} has {len(column)} entries for {n} texts; give one for each text.")
@@ -265,13 +265,6 @@ class RagatouilleXMVectorStore(VectorStore):
     ) -> RagatouilleXMVectorStore:
         """Run `from_documents` in a thread."""
         return await run_in_executor(None, cls.from_documents, documents, embedding, **options)
-
-
-def _listed(name: str, values: object) -> list[Any]:
-    """Return one value for each text, in their order."""
-    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
-        raise InputError(f"{name} is a {type(values).__name__}; give a list, with one entry for each text.")
-    return list(values)
 
 
 def _document(stored: dict[str, Any]) -> Document:

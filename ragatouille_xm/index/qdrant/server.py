@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
@@ -18,7 +17,7 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 from ...config import QdrantConfig
 from ...errors import DatabaseError, IndexNotFoundError, InputError, PassageIndexError
-from ...files import without_secrets
+from ...files import http_parts, without_secrets
 from ..meta import IndexMeta, check_resumable, new_meta
 from .index import QdrantIndex, state_point
 from .points import VECTORS
@@ -204,12 +203,7 @@ def _message(error: Exception) -> str:
 def _check_address(url: str) -> None:
     """Raise `InputError` unless `url` is the HTTP address of a server, without anything secret in it."""
     shown = without_secrets(url)
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # such as a port that is no number
-        usable = False
-    if not usable:
+    if http_parts(url) is None:
         raise InputError(f"{shown!r} is not the address of a Qdrant server: give one as http://host:6333.")
     if shown != url:
         raise InputError(
