@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import cpu
 
 sys.path.insert(0, str(Path(__file__).parent / "demo_checkpoint"))
 from declaration import articles
@@ -114,7 +115,7 @@ def main() -> None:
         report = {
             "question": " ".join(str(__doc__).splitlines()[0].split()),
             "candidates": CANDIDATES,
-            "machine": {"cpu": "AMD EPYC, 2 cores, AVX2", "threads": 1, "torch": torch.__version__, "dtype": "float32"},
+            "machine": {"cpu": cpu(), "threads": 1, "torch": torch.__version__, "dtype": "float32"},
             "delta": delta.checksum[:8] if delta else None,
             "mrr@10": report.get("mrr@10", {}) | {language: means},
             "cpu_s": report.get("cpu_s", {}) | {language: round(time.process_time() - start)},

@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import cpu
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "index" / "local"))
 import crash_writer as writer
@@ -501,7 +502,7 @@ def main() -> None:
     memory = Path("/dev/shm")
     report: dict[str, Any] = {
         "question": (__doc__ or "").partition("\n")[0],
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+        "machine": {"cpu": cpu(), "cores": os.cpu_count(),
                     "python": platform.python_version(), "torch": torch.__version__, "sqlite": sqlite3.sqlite_version},
     }  # fmt: skip
     parts: dict[str, Callable[[Path], dict[str, Any]]] = {

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from encode import OURS, SHARED, memory, write_plan
+from machine import cpu
 
 ADAPTER = "fr_XX"
 SYSTEMS = (
@@ -249,11 +250,10 @@ def write_batches(options: argparse.Namespace, scratch: Path) -> None:
 
 
 def run_all(options: argparse.Namespace, scratch: Path) -> None:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     packages = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino")
     report: dict[str, Any] = {
         "question": " ".join(__doc__.split("\n\n")[0].split()),
-        "machine": {"cpu": names[0].split(":")[1].strip(), "cores": os.cpu_count(), "threads": 1,
+        "machine": {"cpu": cpu(), "cores": os.cpu_count(), "threads": 1,
                     "python": platform.python_version(), **{name: version(name) for name in packages}},
         "adapter": ADAPTER, "graphs": {}, "rows": [],
     }  # fmt: skip

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from machine import cpu
 
 from ragatouille_xm.index.quantization.codebook import Codebook
 from ragatouille_xm.index.quantization.query import Query
@@ -184,7 +184,7 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     report = {
-        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread",
+        "machine": f"{cpu()}, torch {torch.__version__}, one thread",
         "passages": data.passages,
         "tokens": len(data.vectors),
         "queries": len(data.queries),

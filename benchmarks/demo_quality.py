@@ -19,7 +19,6 @@ A system that is not asked for keeps its numbers in the results. The last two co
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ import retrieval
 import torch
 from demo_checkpoint.split import languages_in
 from ir_measures import Qrel, ScoredDoc
+from machine import cpu
 from retrieval import (
     DATA,
     DEPTH,
@@ -292,7 +292,7 @@ def record(
         "data": report.get("data", {}) | sizes,
         "queries of a language in mixed, across languages": MIXED_QUERIES,
         "machine": {
-            "cpu": platform.machine(),
+            "cpu": cpu(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "dtype": str(DTYPE),

@@ -26,6 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machine import cpu
+
 SHARED = Path(__file__).parents[2] / "shared"
 FLOP_PER_TOKEN = {"base": 184e6}
 OURS = {"ours float32": ("float32", None), "ours int8": ("float32", "int8"), "ours bfloat16": ("bfloat16", None)}
@@ -329,10 +331,9 @@ def run_all(options: argparse.Namespace, scratch: Path) -> None:
 
     from ragatouille_xm.model.checkpoint import load_checkpoint
 
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     report: dict[str, Any] = {
         "question": " ".join(__doc__.split("\n\n")[0].split()),
-        "machine": {"cpu": names[0].split(":")[1].strip(), "cores": os.cpu_count(), "torch": torch.__version__,
+        "machine": {"cpu": cpu(), "cores": os.cpu_count(), "torch": torch.__version__,
                     "transformers": transformers.__version__, "python": platform.python_version(),
                     "load_average_at_start": os.getloadavg()[0]},
         "flop_per_token": FLOP_PER_TOKEN, "gemm_gflops": {t: gemm_rate(t) for t in options.threads}, "rows": [],

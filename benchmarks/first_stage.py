@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import cpu
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.config import SearchConfig
@@ -164,7 +164,7 @@ def main() -> None:
     vectors, lengths, queries = data["vectors"], data["lengths"], data["queries"].float()
     sizes = sorted({min(n, len(lengths)) for n in (2_500, 5_000, len(lengths))})
     result: dict[str, Any] = {
-        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread",
+        "machine": f"{cpu()}, torch {torch.__version__}, one thread",
         "max_length": given.max_length,
         "gflops": round(gflops(), 1),
         "int8_gops": round(int8_gops(), 1),

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import cpu
 
 from ragatouille_xm.config import LEXICAL_WEIGHT
 from ragatouille_xm.encoder import Encoder
@@ -269,14 +269,13 @@ def main() -> None:
     options.add_argument("--passages", type=int, nargs="+", default=[100_000], help="of the mixtures")
     options.add_argument("--queries", type=int, default=200, help="that are timed")
     options.add_argument("--parts", nargs="+", default=["quality", "cost", "speed"])
-    options.add_argument("--cpu", default=platform.processor() or platform.machine(), help="its name, for the page")
     options.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "hybrid.json")
     given = options.parse_args()
     torch.set_num_threads(1)
     given.scratch.mkdir(parents=True, exist_ok=True)
     source = Source(given.source, given.data, given.scratch)
     report = json.loads(given.json.read_text()) if given.json.exists() else {}
-    report["machine"] = {"cpu": given.cpu, "threads": 1, "torch": torch.__version__}
+    report["machine"] = {"cpu": cpu(), "threads": 1, "torch": torch.__version__}
     if "quality" in given.parts:
         report["quality"] = quality(source)
     if "cost" in given.parts:

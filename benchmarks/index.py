@@ -28,7 +28,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -39,6 +38,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from machine import cpu
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package beside this file, whatever is installed
 from index_engine.corpora import SMALL, corpus
@@ -85,12 +85,8 @@ class Side(NamedTuple):
 
 
 def machine() -> Row:
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
-    flags = next((line for line in info if line.startswith("flags")), "").split()
     return {
-        "cpu": cpu[0] if cpu else platform.machine(),
-        **{flag: flag in flags for flag in ("avx512f", "avx512_vnni", "avx_vnni")},
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "torch": torch.__version__,

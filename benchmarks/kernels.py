@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from first_stage import SETTINGS, K, build
 from inside import search_of
+from machine import cpu, instructions
 from shortcuts import pooled
 
 from ragatouille_xm.index.local import search as searching
@@ -252,14 +253,13 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in given.without:
         numkong.disable_capability(name)
-    flags = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(line.split(":")[1].strip() for line in flags if line.startswith("model name"))
-    has = next(line for line in flags if line.startswith("flags")).split()
     rate = best_rate()
     result: dict[str, Any] = {
-        "machine": f"{cpu}, torch {torch.__version__}, NumKong {numkong.__version__}, one thread",
+        "machine": f"{cpu()}, torch {torch.__version__}, NumKong {numkong.__version__}, one thread",
         "instructions": {
-            "of the CPU": [name for name in ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8") if name in has],
+            "of the CPU": [
+                name for name in ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8") if name in instructions()
+            ],
             "of NumKong": [name for name, on in numkong.get_capabilities().items() if on],
             "of torch": torch.backends.cpu.get_cpu_capability(),
             "set": {n: os.environ[n] for n in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY") if n in os.environ},

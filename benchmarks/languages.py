@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import cpu
 
 sys.path.append(str(Path(__file__).parents[1]))  # after PYTHONPATH, which names the state that is measured
 
@@ -199,12 +200,8 @@ def rounded(value: Any) -> Any:
 
 
 def environment() -> Row:
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
     packages = {name: version(name) for name in ("py3langid", "langdetect", "numpy")}
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **packages}
+    return {"cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version(), **packages}
 
 
 def read(path: Path) -> list[Row]:

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from machine import cpu
+
 LANGUAGES = ["en_XX", "fr_XX", "zh_CN", "de_DE", "ru_RU", "ja_XX", "ko_KR", "es_XX", "it_IT", "pt_XX", "pl_PL", "tr_TR",
              "vi_VN", "id_ID"]  # fmt: skip
 TOKENS = 64
@@ -129,7 +131,7 @@ def main() -> None:
 
     report = {
         "question": __doc__.splitlines()[0],
-        "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version(),
+        "machine": {"cpu": cpu(), "python": platform.python_version(),
                     "torch": torch.__version__, "transformers": transformers.__version__, "threads": 2},
         "floor_mb": {"backbone and embeddings, float32": 1059, "one language's adapters": 27},
         "process_s": import_seconds(),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import cpu
 
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.index.local.index import LocalIndex
@@ -143,7 +143,7 @@ def main() -> None:
             "mean_tokens": TOKENS,
             "dim": DIM,
             "query_rows": QUERY,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+            "machine": f"{cpu()}, {os.cpu_count()} cores, torch {torch.__version__}",
             "build": in_a_process("build", folder, options.passages),
             "disk_mib": disk_mib(folder),
             "load_average_after_building": [round(each, 1) for each in os.getloadavg()],

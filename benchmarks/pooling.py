@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from demo_checkpoint.split import languages_in
+from machine import cpu
 from retrieval import Set
 
 from ragatouille_xm.demo.checkpoint import RECIPE
@@ -161,12 +161,7 @@ def timed(index: LocalIndex, queries: torch.Tensor) -> float:
 
 
 def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    wide = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
-    products = "VNNI" if {"avx512_vnni", "avx_vnni"} & set(flags) else "no VNNI"
-    return {"cpu": f"{cpu} ({wide}, {products})", "threads": torch.get_num_threads(), "torch": version("torch")}
+    return {"cpu": cpu(), "threads": torch.get_num_threads(), "torch": version("torch")}
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import random
 import re
 import shutil
@@ -35,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import cpu
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "index" / "local"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "postgres"))
@@ -360,9 +360,8 @@ def watch(url: str, cache: str, connection: Any, changes: int) -> None:
 
 
 def machine_info() -> dict[str, Any]:
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {
-        "cpu": cpu[1] if cpu else platform.machine(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "threads": 1,
         "torch": torch.__version__,

@@ -30,6 +30,7 @@ import bm25s
 import torch
 from demo_checkpoint.split import languages_in
 from ir_measures import Qrel, ScoredDoc
+from machine import cpu
 from remembering import RememberingEncoder
 from retrieval import (
     DATA,
@@ -208,7 +209,7 @@ def main() -> None:
         for each in sets
     }
     report["machine"] = {
-        "cpu": platform.machine(),
+        "cpu": cpu(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

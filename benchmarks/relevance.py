@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import cpu
 
 from ragatouille_xm.encoder import Encoder
 from ragatouille_xm.index.local.index import LocalIndex
@@ -253,7 +254,7 @@ def main() -> None:
     encoder = Encoder.from_pretrained("demo", device="cpu")
     collection = Collection(given.folder, given.data, given.queries)
     result: dict[str, Any] = {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu(),
         "threads": 1,
         "python": platform.python_version(),
         "checkpoint": encoder.checkpoint.name,

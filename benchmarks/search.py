@@ -21,7 +21,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -34,6 +33,7 @@ import numpy as np
 import psutil
 import torch
 from first_stage import gflops, int8_gops
+from machine import cpu, has_vnni, instructions
 from search_peers.corpora import corpora
 from search_peers.system import K
 from search_peers.systems import SYSTEMS
@@ -43,24 +43,11 @@ from ragatouille_xm.config import SearchConfig
 HERE = Path(__file__).parent
 BATCH = "many queries in one call"
 PATH = re.compile(r"/\S+")  # of this machine: nobody else's business
-KINDS = {"vnni": "VNNI", "avx2": "AVX2, no VNNI", "other": "no AVX2"}  # the results of each have a file of their own
 
 
-def processor() -> str:
-    """Return the name of this machine's processor."""
-    return field_of_processor("model name") or platform.machine()
-
-
-def kind() -> str:
-    """Return which of the instructions that matter to a search this machine has."""
-    flags = set(field_of_processor("flags").split())
-    return "vnni" if flags & {"avx512_vnni", "avx_vnni"} else "avx2" if "avx2" in flags else "other"
-
-
-def field_of_processor(name: str) -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")
+def results() -> Path:
+    """Return the file of this kind of machine: what matters to a search is whether it has VNNI."""
+    return HERE / "results" / f"search-{'vnni' if has_vnni() else 'avx2' if 'avx2' in instructions() else 'other'}.json"
 
 
 def child(python: str, threads: int, given: argparse.Namespace, *arguments: str) -> dict[str, Any]:
@@ -141,7 +128,7 @@ class Report:
         self.content |= {
             "question": " ".join((__doc__ or "").split("\n\n")[0].split()),
             "machine": {
-                "cpu": f"{processor()} ({KINDS[kind()]})",
+                "cpu": cpu(),
                 "cores": os.cpu_count(),
                 "torch": torch.__version__,
                 "gflops_one_thread": round(gflops(), 1),
@@ -227,7 +214,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=20, help="GB of its own that a process may hold")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--keep", action="store_true", help="leave indexes there, and search those that are")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / f"search-{kind()}.json")
+    parser.add_argument("--out", type=Path, default=results())
     given = parser.parse_args()
     torch.set_num_threads(1)  # for the rates that floors are of
     report, found = Report(given.out, given), pythons(given)

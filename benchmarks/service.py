@@ -22,7 +22,6 @@ import datetime
 import itertools
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -38,6 +37,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import torch
+from machine import cpu
 
 from ragatouille_xm import RAGPretrainedModel
 from ragatouille_xm.client import RAGClient
@@ -178,9 +178,6 @@ def main() -> None:
     options.add_argument("--index", type=Path, help="folder of an index of the demo checkpoint")
     options.add_argument("--queries", type=Path, help="for it: a language, a tab and a question on each line")
     options.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    options.add_argument(
-        "--cpu", default=platform.processor() or platform.machine(), help="kind of machine, for the result"
-    )
     given = options.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
@@ -207,7 +204,7 @@ def main() -> None:
     result = {
         "question": "What does a service cost, and what does it bear?",
         "date": datetime.date.today().isoformat(),
-        "machine": {"cpu": given.cpu, "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__},
+        "machine": {"cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__},
         "load_average": {**loads, "rows": round(os.getloadavg()[0], 1)},
         "passages": passages,
         "queries": len(queries),

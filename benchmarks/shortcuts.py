@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections import defaultdict
@@ -23,6 +22,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from inside import search_of
+from machine import cpu
 
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.index.local import search as searching
@@ -108,7 +108,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("benchmarks/results/shortcuts.json"))
     given = options.parse_args()
     torch.set_num_threads(1)
-    machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread"
+    machine = f"{cpu()}, torch {torch.__version__}, one thread"
     report: dict[str, Any] = {"machine": machine, "rows": []}
     for corpus in given.corpora:
         report["rows"].append(measure(corpus, given.queries))

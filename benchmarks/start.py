@@ -147,15 +147,13 @@ def stages() -> None:
 
 
 def machine() -> Row:
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
-    flags = next((line for line in info if line.startswith("flags")), "").split()
+    from machine import cpu  # not in a process of `-P`, which does not find what is beside this script
+
     versions = "import torch, transformers; print(torch.__version__, transformers.__version__)"
     found = subprocess.run([sys.executable, "-c", versions], stdout=subprocess.PIPE, text=True, check=True)
     torch, transformers = found.stdout.split()
     return {
-        "cpu": cpu[0] if cpu else platform.machine(),
-        **{flag: flag in flags for flag in ("avx2", "avx512_vnni", "avx_vnni")},
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "threads": 1,
         "python": platform.python_version(),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from machine import cpu
 
 ROOT = Path(__file__).parents[1]
 SHAPE = {
@@ -157,7 +158,7 @@ def main() -> None:
         print(json.dumps(run()))
         return
     report: dict[str, Any] = {
-        "question": str(__doc__).splitlines()[0], "device": options.device, "cpu": platform.processor(),
+        "question": str(__doc__).splitlines()[0], "device": options.device, "cpu": cpu(),
         "model": SHAPE, "batch": BATCH, "steps": options.steps, "systems": {},
     }  # fmt: skip
     systems = [("ours", sys.executable), ("ours, gradient cache of 8", sys.executable)]
