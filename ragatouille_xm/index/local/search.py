@@ -23,7 +23,7 @@ from .snapshot import Snapshot
 from .vectors import Rows
 
 POSTINGS_READ = 200_000  # of the first stage, or as many as there are passages
-SHORTLIST = 10  # times k, by the pooled query
+SHORTLIST, LEAST_SHORTLIST = 3, 20  # times k, and passages at least, by the pooled query
 ROWS_PER_CANDIDATE = 4  # attributes that are looked up in the time in which one candidate is asked about
 
 Chosen: TypeAlias = list[tuple[SegmentView, Rows]]
@@ -79,7 +79,7 @@ class Search:
         candidates = self._candidates(query)
         if candidates is None:
             return rank(query, self.everything(), self._k)
-        return rank(query, shortlist(query, candidates, SHORTLIST * self._k), self._k)
+        return rank(query, shortlist(query, candidates, max(SHORTLIST * self._k, LEAST_SHORTLIST)), self._k)
 
     def chosen(self, queries: Sequence[NDArray[np.float32]]) -> list[Chosen]:
         """Return the passages that are to be scored for each query."""

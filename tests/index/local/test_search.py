@@ -14,7 +14,7 @@ from ragatouille_xm.corpus.filters import parse_filter
 from ragatouille_xm.errors import IndexLockedError, StorageError
 from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.local.lock import write_lock
-from ragatouille_xm.index.local.search import Search, shortlist
+from ragatouille_xm.index.local.search import SHORTLIST, Search, shortlist
 from ragatouille_xm.index.quantization.query import Query
 from ragatouille_xm.types import Passage, TokenVectors
 
@@ -68,8 +68,8 @@ def test_the_best_are_on_the_short_list(index, moved):
         assert len(query.pooled.codes) == 4
         scores = [view.segment.vectors.scores(query, some) for view, some in chosen]
         best = np.partition(np.concatenate(scores), -10)[-10]
-        short = shortlist(query, chosen, 100)
-        assert 100 <= sum(len(some) for _, some in short) <= 102  # with equals of the last
+        short = shortlist(query, chosen, SHORTLIST * 10)
+        assert SHORTLIST * 10 <= sum(len(some) for _, some in short) <= SHORTLIST * 10 + 2  # with equals of the last
         for (_, every), (_, some), score in zip(chosen, short, scores, strict=True):
             assert set(every[score >= best]) <= set(some)
 
