@@ -3,9 +3,10 @@
     python benchmarks/shortcuts.py CORPUS [CORPUS ...] [--queries 100]
 
 ``CORPUS`` is a folder of `benchmarks/search.py --keep`: queries, their exact top 10, and the index of "ours". Three
-shortcuts are looked at: similar rows of a query are one until the short list (`Query.pooled`), the first stage leaves
-out the centroids of small weight where their lists are long (`Search._prune_probes`), and only a short list sees all
-rows of a query. Shares are of the exact top 10; milliseconds are CPU time on one thread, medians over queries.
+shortcuts are looked at, in the default setting and with ``force_fast``: similar rows of a query are one until the short
+list (`Query.pooled`), the first stage leaves out the centroids of small weight where their lists are long
+(`Search._prune_probes`), and only a short list sees all rows of a query. Shares are of the exact top 10; milliseconds
+are CPU time on one thread, medians over queries.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,12 +28,13 @@ from machine import cpu
 
 from ragatouille_xm.config import SearchConfig
 from ragatouille_xm.index.local import search as searching
-from ragatouille_xm.index.local.search import Chosen, rank, shortlist
+from ragatouille_xm.index.local.search import SHORTLIST, Chosen, rank, shortlist
 from ragatouille_xm.index.local.snapshot import Snapshot
 from ragatouille_xm.index.quantization.query import Query
 
 K = 10
-SHORTLISTS = (20, 30, 50, 100, 200)
+SHORTLISTS = (20, 30, 50, 100)
+SETTINGS = {"default": SearchConfig(), "fast": SearchConfig(fast=True)}
 
 
 def share(chosen: Chosen, best: list[int]) -> float:
@@ -58,13 +61,17 @@ def postings(snapshot: Snapshot, probes: Any) -> int:
     return sum(int((each.offsets[centroids + 1] - each.offsets[centroids]).sum()) for each in lists)
 
 
-def measure(corpus: Path, n_queries: int) -> dict[str, Any]:
-    with search_of(corpus / "index-ours" / "index", K) as (search, snapshot):
-        return measure_steps(corpus, n_queries, search, snapshot)
+def measure(corpus: Path, n_queries: int, setting: str) -> dict[str, Any]:
+    config = SETTINGS[setting]
+    with search_of(corpus / "index-ours" / "index", K, config) as (search, snapshot):
+        steps = measure_steps(corpus, n_queries, search, snapshot, config)
+        candidates = config.candidates_for(K, snapshot.passages)
+    return {"corpus": corpus.name, "setting": setting, "candidates": candidates} | steps
 
 
-def measure_steps(corpus: Path, n_queries: int, search: Any, snapshot: Snapshot) -> dict[str, Any]:
-    config = SearchConfig()
+def measure_steps(
+    corpus: Path, n_queries: int, search: Any, snapshot: Snapshot, config: SearchConfig
+) -> dict[str, Any]:
     assert snapshot.codebook is not None
     queries, exact = np.load(corpus / "queries.npy")[:n_queries], np.load(corpus / "exact.npy")[:n_queries].tolist()
     seen: dict[str, list[float]] = defaultdict(list)
@@ -73,7 +80,7 @@ def measure_steps(corpus: Path, n_queries: int, search: Any, snapshot: Snapshot)
         query = clock("brief query", lambda rows=rows: pooled(rows))
         chosen = clock("first stage", lambda query=query: search._candidates(query))
         assert chosen is not None, "everything is scored"
-        few = clock("short list", lambda query=query, some=chosen: shortlist(query, some, searching.SHORTLIST * K))
+        few = clock("short list", lambda query=query, some=chosen: shortlist(query, some, SHORTLIST * K))
         clock("ranking", lambda query=query, some=few: rank(query, some, K))
         seen["rows of the query"].append(len(rows))
         seen["rows of the brief query"].append(len(query.pooled.codes))
@@ -87,9 +94,7 @@ def measure_steps(corpus: Path, n_queries: int, search: Any, snapshot: Snapshot)
         for n in SHORTLISTS:
             seen[f"share in a short list of {n}"].append(share(shortlist(query, chosen, n), best))
     return {
-        "corpus": corpus.name,
         "queries": len(queries),
-        "candidates": config.candidates_for(K, snapshot.passages),
         "ms": {name: round(statistics.median(taken), 2) for name, taken in clock.taken.items()},
         "means": {name: round(float(np.mean(values)), 4) for name, values in seen.items()},
     }
@@ -110,8 +115,8 @@ def main() -> None:
     torch.set_num_threads(1)
     machine = f"{cpu()}, torch {torch.__version__}, one thread"
     report: dict[str, Any] = {"machine": machine, "rows": []}
-    for corpus in given.corpora:
-        report["rows"].append(measure(corpus, given.queries))
+    for corpus, setting in product(given.corpora, SETTINGS):
+        report["rows"].append(measure(corpus, given.queries, setting))
         print(json.dumps(report["rows"][-1], indent=1), flush=True)
     given.out.write_text(json.dumps(report, indent=1) + "\n")
 
