@@ -12,7 +12,7 @@ LEAST_PROBES, PROBES_UP_TO, PROBES_GROW = 64, 100_000, 0.6
 EXACT_BELOW = 2000  # passages: an index of up to this many has no first stage
 LEXICAL_WEIGHT = 0.3  # of BM25 in a hybrid search, measured on 14 languages in one index: benchmarks/hybrid.py
 LANGUAGE_WEIGHT = 0.5  # of a preferred language: benchmarks/relevance.py
-FAST_CANDIDATES, FAST_PROBES = 0.15, 0.25  # fractions of the defaults
+FAST_CANDIDATES, FAST_PROBES = 0.3, 0.5  # fractions of the defaults
 MAX_LENGTH = 256  # tokens of a passage, by default
 OVERWRITE = (True, False, "reuse", "resume", "force_silent_overwrite")  # an index of that name: colbert-ai's words
 STORAGES = ("int16", "int8", "int4")  # of token vectors on disk, from the most precise to the smallest
@@ -27,7 +27,7 @@ class SearchConfig:
     exact : bool
         Score every qualifying passage, without a first stage.
     fast : bool
-        Use 0.15 of the default candidates, at least 10 k, and a quarter of the default probes.
+        Use 0.3 of the default candidates, at least 10 k, and half of the default probes.
     candidates : int or None
         Passages that the first stage hands to MaxSim; by default chosen by the size of the index (1,000 up to 10,000
         passages, and 3.5 times as many for ten times the passages), at least 20 k.
@@ -51,7 +51,7 @@ class SearchConfig:
         >>> SearchConfig(candidates=100).candidates_for(10, 80_000)
         100
         >>> SearchConfig(fast=True).candidates_for(10, 100_000), SearchConfig(fast=True).probes_for(100_000)
-        (532, 16)
+        (1064, 32)
         """
         if self.candidates:
             return max(self.candidates, k)

@@ -117,7 +117,7 @@ def exact(folder: Path, corpus: Corpus) -> Search:
 
 SMALLER = {
     "50 candidates, 8 probes": ours(candidates=50, probes=8),
-    "300 candidates, 32 probes": ours(candidates=300, probes=32),
+    "150 candidates, 16 probes": ours(candidates=150, probes=16),
     "fast": ours(fast=True),
     "default": ours(),
     "exact": ours(exact=True),
