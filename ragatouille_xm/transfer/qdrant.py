@@ -36,7 +36,7 @@ def push_index(
     Parameters
     ----------
     source : str or Path
-        Folder of the index; is not changed.
+        Folder of the index; is not changed. Others may write to it: what counts at the beginning is copied.
     server : QdrantServer
     name : str
         Of the index in Qdrant.
@@ -57,7 +57,7 @@ def push_index(
         If the server fails. Call it again to resume.
     """
     check_name(server, name, overwrite)
-    with own_index(source, ": convert it first.") as index:
+    with own_index(source, ": convert it first.") as opened, opened.pinned() as index:
         meta = index.meta
         storage = storage or meta.storage
         check_storage(storage)

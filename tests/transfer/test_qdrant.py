@@ -267,3 +267,59 @@ def test_a_leftover_of_another_index_is_no_obstacle(folder, server):
     with pytest.raises(RuntimeError), server.build("news", **other, resume=True):
         raise RuntimeError
     assert push_index(folder, server, "news") == 295
+
+
+@pytest.mark.parametrize("when", ["before it is read", "while it is read"])
+def test_a_push_of_an_index_that_is_written_to_copies_what_it_was(folder, server, monkeypatch, when):
+    """Documents come, change and go meanwhile."""
+    before = opened(folder)
+    writing = LocalIndex.open(folder)
+
+    def write():
+        put(writing, passage(500, "later"), passage(501, "d9", metadata={"n": "changed"}), replace=True)
+        writing.delete(["d20"])
+
+    if when == "before it is read":
+        real = copying._pids
+
+        def pids(index):
+            found = real(index)
+            if len(writing) == 295:
+                write()
+            return found
+
+        monkeypatch.setattr(copying, "_pids", pids)
+    else:
+        upsert = server.client.upsert
+
+        def upserted(**arguments):
+            if arguments["points"][0].vector and len(writing) == 295:
+                write()
+            return upsert(**arguments)
+
+        monkeypatch.setattr(server.client, "upsert", upserted)
+    assert push_index(folder, server, "news") == 295
+    assert same(contents(server.open("news")), before)
+    assert len(writing) == 293
+    writing.close()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda index: put(index, passage(500, "later")), lambda index: index.delete(["d20"])]
+)
+@pytest.mark.parametrize("when", ["_copy", "_compare"])
+def test_a_pull_of_an_index_that_is_written_to_says_so(folder, server, tmp_path, monkeypatch, change, when):
+    push_index(folder, server, "news")
+    real = getattr(copying, when)
+
+    def changed(*arguments):
+        change(server.open("news"))
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, when, changed)
+        patch.setattr(copying, "COMPARED_PASSAGES", 1_000)
+        with pytest.raises(IndexDamagedError, match="The copy differs"):
+            pull_index(server, "news", tmp_path / "back")
+    pull_index(server, "news", tmp_path / "back")
+    assert same(opened(tmp_path / "back"), contents(server.open("news")))
