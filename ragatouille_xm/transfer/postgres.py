@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import IndexDamagedError, InputError
+from ..files import absolute
 from ..index.files import checksum, storage_errors, sync
 from ..index.local.database import Database
 from ..index.local.folder import BUILD_DATABASE, DATABASE
@@ -48,7 +49,7 @@ def push_index(
     IndexNotFoundError, IndexDamagedError, IndexFormatError
         If there is no usable index at `source`.
     InputError
-        If there is an index of that name.
+        If there is an index of that name, or none can have it.
     IndexLockedError
         If somebody is writing to it.
     DatabaseError
@@ -95,14 +96,14 @@ def pull_index(
     IndexNotFoundError, IndexDamagedError, IndexFormatError, DatabaseError
         If there is no usable index of that name.
     InputError
-        If there is an index at `target`.
+        If there is an index at `target`, or that is no path.
     IndexLockedError
         If somebody is writing to it.
     StorageError
         If the folder cannot be written.
     """
-    folder = Path(target).absolute()
-    check_folder(target, overwrite)
+    folder = absolute(target)
+    check_folder(folder, overwrite)
     with closing(server.open(name)) as index:
         source = Database(index.folder / DATABASE)  # what the replica has now
         with storage_errors(folder):

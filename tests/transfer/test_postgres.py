@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +63,13 @@ def test_there_and_back(source: LocalIndex, server: PostgresServer, tmp_path: Pa
     same(source, back)
     assert list(find_faults(back.folder, full=True)) == []
     put(back, passage(back.reserve(1), "more"))
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", " ", "a\nb", None])
+def test_a_name_that_nobody_could_open(source: LocalIndex, server: PostgresServer, name: Any) -> None:
+    with pytest.raises(InputError, match="cannot be a name of an index"):
+        push_index(source.folder, server, name)
+    assert name not in server.names()
 
 
 def test_what_is_there_is_not_replaced_unasked(source: LocalIndex, server: PostgresServer, tmp_path: Path) -> None:

@@ -142,12 +142,25 @@ def test_nothing_is_replaced_unasked(folder, server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "says"), [("a/b", {}, "cannot be a name"), ("news", {"storage": "int2"}, "'int2' is not known")]
+    ("name", "options", "says"),
+    [
+        *((name, {}, "cannot be a name") for name in ("a/b", "..", " ", "a\nb", "\ud800", None, 3, ["a"])),
+        ("news", {"storage": "int2"}, "'int2' is not known"),
+    ],
 )
 def test_pushes_that_cannot_be(folder, server, caplog, name, options, says):
     with pytest.raises(InputError, match=says):
         push_index(folder, server, name, **options)
     assert not caplog.records, "there is no interrupted copy to speak of"
+
+
+def test_a_folder_that_is_none(folder, server, tmp_path, monkeypatch):
+    push_index(folder, server, "news")
+    with pytest.raises(InputError, match="None is not a path"):
+        pull_index(server, "news", None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pull_index(server, "news", "~/back")
+    assert (tmp_path / "back" / "index.db").exists()
 
 
 def test_what_is_not_there(server, tmp_path):
