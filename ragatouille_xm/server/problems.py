@@ -40,8 +40,8 @@ _SCHEMA = {
 RETRY = {"Retry-After": "1"}
 OF_HTTP = {  # what the framework refuses, and says little of
     400: "The body cannot be read. Send JSON in UTF-8, not compressed.",
-    404: "There is nothing at {path}. /openapi.json describes what there is.",
-    405: "{path} does not take {method}. /openapi.json describes what it takes.",
+    404: "There is nothing at {path}. {root}/openapi.json describes what there is.",
+    405: "{path} does not take {method}. {root}/openapi.json describes what it takes.",
 }
 NOT_JSON = "The body is not taken for JSON. Send it with the header 'Content-Type: application/json'."
 STATUSES: dict[type[RagatouilleXMError], int] = {  # the first that suits; what is not listed is a fault of the service
@@ -130,7 +130,8 @@ def install(app: FastAPI) -> None:
     async def answer_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         known = OF_HTTP.get(error.status_code)
-        detail = known.format(path=request.url.path, method=request.method) if known else str(error.detail)
+        where = {"path": request.url.path, "method": request.method, "root": request.scope.get("root_path", "")}
+        detail = known.format(**where) if known else str(error.detail)
         return Problem(error.status_code, detail, error.headers).response()
 
     app.add_exception_handler(RagatouilleXMError, answer)

@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from server.conftest import Listen, Serve
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from ragatouille_xm import RAGPretrainedModel
@@ -110,8 +112,9 @@ def test_what_takes_too_long_is_given_up(serve: Serve, rag: RAGPretrainedModel, 
     assert "0.2 seconds" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("prefix", ["", "/below"])
 def test_one_request_too_many_is_refused_and_health_still_answers(
-    serve: Serve, rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, prefix: str
 ):
     begun, going_on = threading.Event(), threading.Event()
 
@@ -121,17 +124,19 @@ def test_one_request_too_many_is_refused_and_health_still_answers(
         return [[]]
 
     monkeypatch.setattr(rag, "search", search)
-    client = serve(max_requests=1)
-    first = threading.Thread(target=client.post, args=(SEARCH,), kwargs={"json": {"query": "a"}})
+    client, path = serve(max_requests=1), prefix + SEARCH
+    if prefix:  # as part of another application
+        client = TestClient(Starlette(routes=[Mount(prefix, client.app)]))
+    first = threading.Thread(target=client.post, args=(path,), kwargs={"json": {"query": "a"}})
     first.start()
     assert begun.wait(30)
-    refused = client.post(SEARCH, json={"query": "a"})
-    live = client.get("/health/live")
+    refused = client.post(path, json={"query": "a"})
+    live = client.get(f"{prefix}/health/live")
     going_on.set()
     first.join()
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert live.status_code == 200
-    assert client.post(SEARCH, json={"query": "a"}).status_code == 200
+    assert client.post(path, json={"query": "a"}).status_code == 200
 
 
 def test_other_sites_are_refused_unless_they_are_allowed(serve: Serve):
