@@ -16,13 +16,15 @@ from ..index.local.database import Database
 from ..index.local.folder import BUILD_DATABASE, DATABASE
 from ..index.local.install import install, read_saved, remove_database
 from ..index.local.lock import remove_lock, write_lock
-from ..index.local.state import FileMeta, read_state
+from ..index.local.state import FileMeta, State, read_state, read_version
 from ..index.meta import IndexMeta
 from ..index.postgres.building import newest
 from ..index.postgres.publish import publish
 from ..index.postgres.replica import commit
 from ..index.postgres.server import PostgresServer
 from .endpoints import check_folder, check_name, own_index
+
+ATTEMPTS = 20  # while merges remove the files of the state that is being copied
 
 
 def push_index(
@@ -35,7 +37,7 @@ def push_index(
     Parameters
     ----------
     source : str or Path
-        Folder of the index; is not changed.
+        Folder of the index; is not changed. Others may write to it: one of its commits is copied.
     server : PostgresServer
     name : str
         Of the index in the server.
@@ -59,17 +61,30 @@ def push_index(
     with (
         own_index(source, ": convert it first.") as index,
         closing(Database(index.folder / DATABASE)) as database,
-        database.snapshot() as sqlite,
     ):
-        state = read_state(sqlite)
-        for file, meta in _shown(state.files, progress):
-            _verify(index.folder / file, meta)
-        number = server.register(name)
-        with server.writing(number) as session:
-            base, old = newest(session, number)
-            _check_pids(old, state.meta)
-            commit(server, session, number, publish(session, number, sqlite, index.folder, base))
-        return state.passages
+        for _ in range(ATTEMPTS):
+            with database.snapshot() as sqlite:
+                state = read_state(sqlite)
+                try:
+                    _push(index.folder, sqlite, state, server, name, progress)
+                    return state.passages
+                except IndexDamagedError as error:
+                    damage = error
+            if database.read(read_version) == state.meta.state:
+                break
+        raise damage
+
+
+def _push(
+    folder: Path, sqlite: sqlite3.Connection, state: State, server: PostgresServer, name: str, progress: bool
+) -> None:
+    for file, meta in _shown(state.files, progress):
+        _verify(folder / file, meta)
+    number = server.register(name)
+    with server.writing(number) as session:
+        base, old = newest(session, number)
+        _check_pids(old, state.meta)
+        commit(server, session, number, publish(session, number, sqlite, folder, base))
 
 
 def pull_index(

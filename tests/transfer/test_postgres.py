@@ -18,6 +18,7 @@ from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.local.verify import find_faults
 from ragatouille_xm.index.postgres import publish
 from ragatouille_xm.index.postgres.server import PostgresServer
+from ragatouille_xm.transfer import postgres as transfer
 from ragatouille_xm.transfer.postgres import pull_index, push_index
 
 from ..contracts.strategies import DIM, METADATA, everything, passage, plain, put, query
@@ -109,6 +110,22 @@ def test_a_push_that_is_broken_off_goes_on(source, server, tmp_path, monkeypatch
     assert name not in server.names()
     push_index(source.folder, server, name)
     assert sent[1] == sent[0][2:]
+    same(source, server.open(name))
+
+
+def test_a_push_of_an_index_that_is_written_to(source, server, tmp_path, monkeypatch) -> None:
+    """Merges remove the files of the commit that was about to be copied."""
+    name, real = "written" + tmp_path.name, transfer._verify
+
+    def verify(path: Path, file: Any) -> None:
+        if len(source) == 39:
+            put(source, passage(source.reserve(1), "more"))
+            source.optimize(refit=True)
+            put(source, passage(source.reserve(1), "yet more"))
+        real(path, file)
+
+    monkeypatch.setattr(transfer, "_verify", verify)
+    assert push_index(source.folder, server, name) == 41
     same(source, server.open(name))
 
 
