@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ..errors import IndexDamagedError, InputError
-from ..files import absolute
+from ..files import absolute, open_regular
 from ..index.files import checksum, storage_errors, sync
 from ..index.local.database import Database
 from ..index.local.folder import BUILD_DATABASE, DATABASE
@@ -62,29 +63,17 @@ def push_index(
         own_index(source, ": convert it first.") as index,
         closing(Database(index.folder / DATABASE)) as database,
     ):
-        for _ in range(ATTEMPTS):
-            with database.snapshot() as sqlite:
-                state = read_state(sqlite)
-                try:
-                    _push(index.folder, sqlite, state, server, name, progress)
-                    return state.passages
-                except IndexDamagedError as error:
-                    damage = error
-            if database.read(read_version) == state.meta.state:
-                break
-        raise damage
 
+        def copy(sqlite: sqlite3.Connection, state: State) -> None:
+            for file, meta in _shown(state.files, progress):
+                _verify(index.folder / file, meta)
+            number = server.register(name)
+            with server.writing(number) as session:
+                base, old = newest(session, number)
+                _check_pids(old, state.meta)
+                commit(server, session, number, publish(session, number, sqlite, index.folder, base))
 
-def _push(
-    folder: Path, sqlite: sqlite3.Connection, state: State, server: PostgresServer, name: str, progress: bool
-) -> None:
-    for file, meta in _shown(state.files, progress):
-        _verify(folder / file, meta)
-    number = server.register(name)
-    with server.writing(number) as session:
-        base, old = newest(session, number)
-        _check_pids(old, state.meta)
-        commit(server, session, number, publish(session, number, sqlite, folder, base))
+        return _copy_commit(database, copy)
 
 
 def pull_index(
@@ -123,23 +112,40 @@ def pull_index(
         source = Database(index.folder / DATABASE)  # what the replica has now
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with closing(source), source.snapshot() as sqlite, write_lock(folder):
-            state = read_state(sqlite)
+
+        def copy(sqlite: sqlite3.Connection, state: State) -> None:
+            old = read_saved(folder, DATABASE)
+            _check_pids(old.meta if old else None, state.meta)
+            for file, meta in _shown(state.files, progress):
+                _copy(index.folder / file, folder / file, meta)
+            sync(folder)
+            remove_database(folder / BUILD_DATABASE)
+            with closing(sqlite3.connect(folder / BUILD_DATABASE)) as made:
+                sqlite.backup(made)
+                made.execute("DROP TABLE replica")
+                made.commit()
+            install(folder)
+
+        with closing(source), write_lock(folder):
             try:
-                old = read_saved(folder, DATABASE)
-                _check_pids(old.meta if old else None, state.meta)
-                for file, meta in _shown(state.files, progress):
-                    _copy(index.folder / file, folder / file, meta)
-                sync(folder)
-                remove_database(folder / BUILD_DATABASE)
-                with closing(sqlite3.connect(folder / BUILD_DATABASE)) as copy:
-                    sqlite.backup(copy)
-                    copy.execute("DROP TABLE replica")
-                    copy.commit()
-                install(folder)
+                return _copy_commit(source, copy)
             finally:
                 remove_lock(folder)
-            return state.passages
+
+
+def _copy_commit(database: Database, copy: Callable[[sqlite3.Connection, State], None]) -> int:
+    """Let `copy` copy a commit, the next one if a merge removes its files; return how many passages it has."""
+    for _ in range(ATTEMPTS):
+        with database.snapshot() as sqlite:
+            state = read_state(sqlite)
+            try:
+                copy(sqlite, state)
+                return state.passages
+            except (IndexDamagedError, FileNotFoundError) as error:
+                damage = error
+        if database.read(read_version) == state.meta.state:
+            break
+    raise damage
 
 
 def _check_pids(old: IndexMeta | None, new: IndexMeta) -> None:
@@ -162,13 +168,23 @@ def _verify(path: Path, file: FileMeta) -> None:
     except OSError:
         right = False
     if not right:
-        raise IndexDamagedError(f"{str(path)!r} is damaged: it is not the file that was written. Nothing was copied.")
+        raise _damaged(path)
+
+
+def _damaged(path: Path) -> IndexDamagedError:
+    return IndexDamagedError(f"{str(path)!r} is damaged: it is not the file that was written. Nothing was copied.")
 
 
 def _copy(source: Path, target: Path, file: FileMeta) -> None:
     with storage_errors(target):
         if target.is_file() and target.stat().st_size == file.bytes and checksum(target) == file.sha256:
             return
-        shutil.copyfile(source, target)
+    try:
+        content = open_regular(source)
+    except OSError as error:
+        raise _damaged(source) from error
+    with content, storage_errors(target):
+        with target.open("wb") as copy:
+            shutil.copyfileobj(content, copy)
         sync(target)
     _verify(target, file)

@@ -156,3 +156,21 @@ def test_push_on_the_command_line_is_not_stopped_by_the_key_of_another_server(
         refused = invoke(CliRunner(), [*command, option, "2"])
         assert refused.exit_code == 2
         assert "PostgreSQL takes an index as it is" in refused.stderr
+
+
+def test_a_pull_of_an_index_that_is_written_to(source, server, tmp_path, monkeypatch) -> None:
+    """By another process of this machine, whose merges remove files of the same replica."""
+    name, real = "followed" + tmp_path.name, transfer._copy
+    push_index(source.folder, server, name)
+    other = server.open(name)
+
+    def copy(path: Path, target: Path, file: Any) -> None:
+        if len(other) == 39:
+            put(other, passage(other.reserve(1), "more"))
+            other.optimize(refit=True)
+            put(other, passage(other.reserve(1), "yet more"))
+        real(path, target, file)
+
+    monkeypatch.setattr(transfer, "_copy", copy)
+    assert pull_index(server, name, tmp_path / "back") == 41
+    same(other, LocalIndex.open(tmp_path / "back"))
