@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unicodedata import category
 
 from .config import INDEXES_FOLDER, STORAGES
 from .corpus.passages import Document
@@ -21,6 +20,7 @@ from .index.plaid.engine import PlaidIndex
 from .index.plaid.folder import PlaidFolder
 from .index.quantization.faiss_kmeans import USE_FAISS, require_faiss
 from .index.servers import IndexServer
+from .index.validation import is_index_name
 from .indexing import Indexer
 from .opening import default_language, open_index
 from .relevance import Gauge
@@ -96,11 +96,6 @@ def build_index(
     return made
 
 
-def _never_in_a_name(character: str) -> bool:
-    """Return whether a character separates folders, is a control character or a line break, or is no character."""
-    return character in "/\\" or category(character) in ("Cc", "Cs", "Zl", "Zp")
-
-
 class IndexCatalog:
     """Indexes by name below ``<root>/colbert/indexes/``, where RAGatouille has them.
 
@@ -141,7 +136,7 @@ class IndexCatalog:
         InputError
             If `name` cannot be a folder's name.
         """
-        if not isinstance(name, str) or not name.strip() or name in (".", "..") or any(map(_never_in_a_name, name)):
+        if not is_index_name(name):
             shown = shown_place(name) if isinstance(name, str) else name
             raise InputError(f"index_name={shown!r} cannot be a folder's name. Use letters, digits, '-' and '_'.")
         return self._known[name][0] if name in self._known else self.root / INDEXES_FOLDER / name

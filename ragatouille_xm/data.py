@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
-from uuid import uuid4
 
+from .corpus.passages import read_documents
 from .extras import import_extra
+from .queries import check_k
 from .text.hooks import apply_preprocessing, apply_splitter_fn
 
 
@@ -34,13 +36,17 @@ def llama_index_sentence_splitter(
     ------
     MissingExtraError
         If llama-index is not installed.
+    InputError
+        If a document is not a string, has no id or that of another, or `chunk_size` is not a positive whole number.
     """
+    check_k(chunk_size, "chunk_size")
+    given = list(read_documents(documents, document_ids))
     parser = import_extra("llama_index.core.node_parser", "llama_index_sentence_splitter", "llama-index")
     splitter = parser.SentenceSplitter(chunk_size=chunk_size, chunk_overlap=min(chunk_size // 4, 64))
     return [
-        {"document_id": document_id, "content": chunk}
-        for document_id, document in zip(document_ids, documents, strict=True)
-        for chunk in splitter.split_text(document)
+        {"document_id": document.document_id, "content": chunk}
+        for document in given
+        for chunk in splitter.split_text(document.text)
     ]
 
 
@@ -69,7 +75,7 @@ class CorpusProcessor:
         self.preprocessing_fn = preprocessing_fn
 
     def process_corpus(
-        self, documents: Iterable[str], document_ids: Iterable[str] | None = None, *, chunk_size: int = 256
+        self, documents: Iterable[str], document_ids: Iterable[str] | None = None, **splitter_kwargs: Any
     ) -> list[dict[str, str]] | list[str]:
         """Return the passages of documents.
 
@@ -78,8 +84,8 @@ class CorpusProcessor:
         documents : iterable of str
         document_ids : iterable of str, optional
             By default random.
-        chunk_size : int
-            Tokens per passage; passed to a splitter that accepts it.
+        **splitter_kwargs
+            Passed to the splitter: ``chunk_size=200``.
 
         Returns
         -------
@@ -89,14 +95,17 @@ class CorpusProcessor:
         Raises
         ------
         InputError
-            If a function returns something else than passages of these documents.
+            If a document is not a string, an id is used twice, or a function returns something else than passages of
+            these documents.
+        TypeError
+            If the splitter does not take one of `splitter_kwargs`.
         """
-        texts = list(documents)
-        ids = [str(uuid4()) for _ in texts] if document_ids is None else list(document_ids)
+        given = list(read_documents(documents, document_ids))
+        texts, ids = [each.text for each in given], [each.document_id for each in given]
         splitter = self.document_splitter_fn
         chunks = list(enumerate(texts))
         if splitter is not None:
-            chunks = apply_splitter_fn(splitter, texts, ids, chunk_size)
+            chunks = apply_splitter_fn(partial(splitter, **splitter_kwargs), texts, ids)
         if self.preprocessing_fn is not None:
             chunks = apply_preprocessing(self.preprocessing_fn, chunks, ids, split=splitter is not None)
         if splitter is None:

@@ -68,7 +68,7 @@ def http_parts(url: object) -> SplitResult | None:
     ['host', None, None]
     """
     try:
-        parts = urlsplit(url) if isinstance(url, str) else None
+        parts = urlsplit(url) if isinstance(url, str) and url.isprintable() and url == url.strip() else None
         usable = parts is not None and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # a port that is no number, half an IPv6 address
         return None

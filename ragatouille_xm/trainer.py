@@ -10,11 +10,10 @@ from typing import Any, Literal
 from .config import DEFAULT_ROOT
 from .encoder import Encoder
 from .errors import InputError
-from .text.detect import list_of_strings
 from .training import AdapterConfig, ExampleStream, TrainingConfig, TrainingExample, train, train_language_adapters
 from .training.config import check_whole
 from .training.mining import draw_negatives, mine_hard_negatives
-from .training.raw import export, make_triplets, read_raw
+from .training.raw import export, make_triplets, read_passages, read_raw
 
 RUNS_FOLDER = "training"
 
@@ -83,14 +82,14 @@ class RAGTrainer:
         self.training_triplets: list[TrainingExample] = []
         self._device = "cpu" if n_usable_gpus == 0 else None
 
-    def add_documents(self, documents: list[str]) -> None:
-        """Add passages to draw negatives from. Raise `InputError` if they are not strings."""
-        self.collection += list_of_strings(documents, "documents", in_order=True)
+    def add_documents(self, documents: list[str] | list[dict[str, str]]) -> None:
+        """Add passages to draw negatives from. Raise `InputError` if they are not strings, or dicts with a content."""
+        self.collection += read_passages(documents, "documents")
 
     def prepare_training_data(
         self,
         raw_data: list[tuple[Any, ...]] | list[list[Any]],
-        all_documents: list[str] | None = None,
+        all_documents: list[str] | list[dict[str, str]] | None = None,
         data_out_path: str | Path = "./data/",
         num_new_negatives: int = 10,
         hard_negative_minimum_rank: int = 10,
@@ -107,8 +106,8 @@ class RAGTrainer:
         raw_data : list of tuple or list
             ``(query, positive)``, ``(query, passage, label)`` with `pairs_with_labels`, or ``(query, positive,
             negative)``; a positive or negative may be a list.
-        all_documents : list of str, optional
-            More passages to draw negatives from; blank ones are left out.
+        all_documents : list of str or of dict, optional
+            More passages to draw negatives from, or `CorpusProcessor`'s dicts of them; blank ones are left out.
         data_out_path : str or Path
             Folder for queries, corpus and triples.
         num_new_negatives : int
@@ -143,7 +142,7 @@ class RAGTrainer:
             raw_data, pairs_with_labels=pairs_with_labels, positive_label=positive_label, negative_label=negative_label
         )
         given = (text for each in judged.values() for text in (*each.positives, *each.negatives))
-        more = list_of_strings(all_documents or [], "all_documents", in_order=True)
+        more = read_passages(all_documents or [], "all_documents")
         corpus = [text for text in dict.fromkeys([*self.collection, *more, *given]) if text.strip()]
 
         def new_negatives(queries: Sequence[str], known: Mapping[str, frozenset[str]]) -> Mapping[str, Sequence[str]]:

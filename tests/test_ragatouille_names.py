@@ -54,6 +54,47 @@ def test_hooks_in_either_form() -> None:
         CorpusProcessor(len).process_corpus(["a"])
 
 
+def test_a_splitter_gets_what_is_given_for_it_and_has_its_own_defaults() -> None:
+    def start(documents: list[str], document_ids: list[str], chunk_size: int = 2, *, end: str = "") -> list[Any]:
+        pairs = zip(document_ids, documents, strict=True)
+        return [{"document_id": i, "content": text[:chunk_size] + end} for i, text in pairs]
+
+    def contents(splitter: Any, **options: Any) -> list[str]:
+        return [each["content"] for each in CorpusProcessor(splitter).process_corpus(["abcd", "e"], **options)]
+
+    assert contents(start) == ["ab", "e"]
+    assert contents(start, chunk_size=3, end="!") == ["abc!", "e!"]
+    assert contents(lambda text, sep: text.split(sep), sep="b") == ["a", "cd", "e"]
+    with pytest.raises(TypeError, match="overlap"):
+        contents(start, overlap=1)
+
+
+@pytest.mark.parametrize(
+    ("documents", "ids", "said"),
+    [
+        ("one", None, "The collection is a str; give a list of texts"),
+        (["one", None], None, "Document 1 is a NoneType"),  # as get_wikipedia_page returns for a page that is not there
+        (["one", 3], ["a", "b"], "'b'"),
+        (["one", "two"], ["a", "a"], "'a'"),
+        (["one", "two"], ["a"], "document_ids has fewer entries"),
+    ],
+)
+@pytest.mark.parametrize("splitter", [None, str.split, llama_index_sentence_splitter])
+def test_documents_that_are_none(documents: Any, ids: Any, said: str, splitter: Any) -> None:
+    with pytest.raises(InputError, match=said):
+        CorpusProcessor(splitter).process_corpus(documents, ids)
+    if splitter is llama_index_sentence_splitter:
+        pytest.importorskip("llama_index.core")
+        with pytest.raises(InputError, match=said):
+            splitter(documents, ids)
+
+
+@pytest.mark.parametrize("size", [0, -5, 2.5, None])
+def test_a_chunk_size_that_is_none(size: Any) -> None:
+    with pytest.raises(InputError, match=f"chunk_size={size} is not usable"):
+        CorpusProcessor().process_corpus(["one"], chunk_size=size)
+
+
 def test_a_wikipedia_page(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

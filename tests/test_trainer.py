@@ -143,6 +143,16 @@ def test_data_that_cannot_be_used(trainer: RAGTrainer, options: dict[str, Any], 
     assert not Path("data").exists()
 
 
+def test_passages_may_be_corpus_processors(trainer: RAGTrainer) -> None:
+    """As in RAGatouille's third example."""
+    chunks = [{"document_id": "x", "content": text} for text in MORE]
+    trainer.add_documents(chunks[:2])
+    trainer.prepare_training_data(PAIRS, chunks[2:], num_new_negatives=2, mine_hard_negatives=False)
+    assert trainer.collection[: len(MORE)] == MORE
+    with pytest.raises(InputError, match="all_documents has {'text': 'a'}: give a list of strings"):
+        trainer.prepare_training_data(PAIRS, [{"text": "a"}])
+
+
 def test_one_document_is_one_passage_and_a_blank_one_is_none(trainer: RAGTrainer) -> None:
     trainer.add_documents("the river")  # type: ignore[arg-type]
     trainer.prepare_training_data(PAIRS[:1], ["the bread", " "], mine_hard_negatives=False)

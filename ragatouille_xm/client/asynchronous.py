@@ -52,7 +52,7 @@ class AsyncRAGClient:
             If the service cannot be asked which its default is.
         """
         if self._index_name is None:
-            self._index_name = str((await self.indexes())[0]["name"])
+            self._index_name = str(await self._send(calls.default_index()))
         return self._index_name
 
     async def indexes(self) -> list[dict[str, Any]]:
@@ -169,6 +169,6 @@ class AsyncRAGClient:
     async def _send(self, call: calls.Call) -> Any:
         try:
             answer = await self._http.request(**connection.request(call))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, UnicodeError) as error:  # of a host's name
             raise connection.unreachable(self.url, error) from error
         return connection.result(call, answer)

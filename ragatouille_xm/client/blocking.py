@@ -72,7 +72,7 @@ class RAGClient(Searchable):
             If the service cannot be asked which its default is.
         """
         if self._index_name is None:
-            self._index_name = str(self.indexes()[0]["name"])
+            self._index_name = str(self._send(calls.default_index()))
         return self._index_name
 
     def indexes(self) -> list[dict[str, Any]]:
@@ -187,6 +187,6 @@ class RAGClient(Searchable):
     def _send(self, call: calls.Call) -> Any:
         try:
             answer = self._http.request(**connection.request(call))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, UnicodeError) as error:  # of a host's name
             raise connection.unreachable(self.url, error) from error
         return connection.result(call, answer)

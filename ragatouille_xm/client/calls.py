@@ -29,15 +29,12 @@ class Call:
         Makes the result of the answer's JSON.
     json : dict, optional
         Body.
-    params : dict, optional
-        Of the address.
     """
 
     method: str
     path: str
     read: Callable[[Any], Any]
     json: dict[str, Any] | None = None
-    params: dict[str, Any] | None = None
 
 
 def search(
@@ -56,7 +53,7 @@ def search(
     parse_filter(filter)
     asked = {
         "queries": queries,
-        "language": language if language is None or isinstance(language, str) else list(language),
+        "language": plain(language),
         "filter": plain(filter),
         "doc_ids": None if doc_ids is None else list_of_strings(doc_ids, "doc_ids"),
         **{name: simplified(value) for name, value in options.items()},
@@ -102,7 +99,7 @@ def delete(index: str, document_ids: str | Iterable[str]) -> Call:
 def passages(index: str, document_ids: str | Iterable[str]) -> Call:
     """Return the passages of documents."""
     ids = list_of_strings(document_ids, "document_ids")
-    return Call("GET", f"{_index(index)}/passages", lambda answer: answer["passages"], params={"document_id": ids})
+    return Call("POST", f"{_index(index)}/passages", lambda answer: answer["passages"], {"document_ids": ids})
 
 
 def rerank(
@@ -119,9 +116,9 @@ def rerank(
         "queries": list_of_queries(query),
         "documents": list_of_strings(documents, "documents", in_order=True),
         "k": simplified(k),
-        "language": language if language is None or isinstance(language, str) else list(language),
+        "language": plain(language),
         "min_relevance": simplified(min_relevance),
-        "languages": languages if languages is None or isinstance(languages, str) else list(languages),
+        "languages": plain(languages),
     }
     return Call("POST", "/v1/rank", lambda answer: unwrap_single(answer["results"], query, False), asked)
 
@@ -141,8 +138,13 @@ def indexes() -> Call:
     return Call("GET", "/v1/indexes", lambda answer: answer["indexes"])
 
 
+def default_index() -> Call:
+    """Return the name of the service's default index."""
+    return Call("GET", "/v1/indexes", lambda answer: str(answer["indexes"][0]["name"]))
+
+
 def plain(value: Any) -> Any:
-    """Return a filter as JSON has it: dates as ISO 8601, sets and arrays as lists.
+    """Return a filter or languages as JSON has them: dates as ISO 8601, sets and arrays as lists.
 
     Examples
     --------
@@ -160,7 +162,7 @@ def plain(value: Any) -> Any:
 
 
 def _index(name: str) -> str:
-    if not name or "/" in name or name in (".", ".."):
+    if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
         raise IndexNotFoundError(f"index_name={name!r} is no name of an index. Give one of those in indexes().")
     return f"/v1/indexes/{quote(name, safe='')}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2 as httpx
@@ -24,7 +25,7 @@ def options(url: str, api_key: str | None, timeout: float, transport: Any) -> di
         If `url` is no address, or has a password in it, which messages would show, or a header cannot carry the key.
     """
     parts = http_parts(url)
-    if parts is None:
+    if parts is None or parts.query:
         shown = without_secrets(url) if isinstance(url, str) else url
         raise InputError(f"url={shown!r} is no address of a service. Give one such as 'http://localhost:8000'.")
     if parts.username or parts.password:
@@ -44,13 +45,16 @@ def options(url: str, api_key: str | None, timeout: float, transport: Any) -> di
 
 
 def request(call: Call) -> dict[str, Any]:
-    """Return the arguments of a request."""
-    return {
-        "method": call.method,
-        "url": call.path,
-        **({} if call.json is None else {"json": call.json}),
-        **({} if call.params is None else {"params": call.params}),
-    }
+    """Return the arguments of a request. Raise `InputError` if it has what JSON does not."""
+    arguments: dict[str, Any] = {"method": call.method, "url": call.path}
+    if call.json is not None:
+        try:
+            text = json.dumps(call.json, ensure_ascii=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"This cannot be asked of a service, in JSON: {error}.") from error
+        arguments["content"] = text.encode(errors="surrogatepass")  # of which the service says, as of NaN, where it is
+        arguments["headers"] = {"Content-Type": "application/json"}
+    return arguments
 
 
 def result(call: Call, answer: httpx.Response) -> Any:
@@ -64,8 +68,12 @@ def result(call: Call, answer: httpx.Response) -> Any:
     if answer.is_success:
         try:
             return call.read(answer.json())
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise ServiceError(f"{answer.url.host} answers, but not as a ragatouille-xm service does.") from error
+    base = str(answer.url.copy_with(query=None)).removesuffix(call.path)
+    if answer.has_redirect_location:
+        target = str(answer.headers["location"]).partition("?")[0].removesuffix(call.path)
+        raise ServiceError(f"{base} sends on to {target!r}. If the service is there, give that address: url=.")
     try:
         problem = answer.json()
         detail = str(problem["detail"])
@@ -74,6 +82,8 @@ def result(call: Call, answer: httpx.Response) -> Any:
     kind = getattr(errors, str(problem.get("error")), None)
     if isinstance(kind, type) and issubclass(kind, RagatouilleXMError) and kind is not errors.MissingExtraError:
         raise kind(detail)
+    if answer.status_code == 404:  # an index that is not there is an error of the model, above
+        raise ServiceError(f"{base!r} is not the address of a service: {call.path} is not below it. Give another url=.")
     if answer.status_code in (413, 422):
         raise InputError(detail)
     raise ServiceError(detail)

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unicodedata import category
 
 import torch
 
 from ..errors import InputError
 from ..types import Passage, TokenVectors
 from .lexical import PieceCounts
+
+
+def is_index_name(name: object) -> bool:
+    r"""Return whether an index can have a name, in a folder or in a server.
+
+    Examples
+    --------
+    >>> [is_index_name(name) for name in ("news", "näws é", "a/b", "..", "a\n", " ", None)]
+    [True, True, False, False, False, False, False]
+    """
+    return isinstance(name, str) and name.strip() not in ("", ".", "..") and not any(map(_never_in_a_name, name))
+
+
+def _never_in_a_name(character: str) -> bool:
+    """Return whether a character separates folders, is a control character or a line break, or is no character."""
+    return character in "/\\" or category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def check_add(passages: Sequence[Passage], vectors: TokenVectors, dim: int) -> None:

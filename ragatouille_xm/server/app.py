@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from .. import __version__
 from ..pretrained import RAGPretrainedModel
 from . import problems
+from .heads import Heads
 from .limits import Limits
 from .metrics import Measured, Metrics
 from .routes import documents, model, page, search, status
@@ -63,6 +64,7 @@ def create_app(
         app.include_router(routes.router, responses=problems.described(*STATUSES))
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Heads)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -21,7 +21,7 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http" or scope["path"] in ALWAYS:
+        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) in ALWAYS:
             await self._app(scope, receive, send)
             return
         if self._requests >= self._settings.max_requests:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -38,6 +38,12 @@ _SCHEMA = {
     },
 }
 RETRY = {"Retry-After": "1"}
+OF_HTTP = {  # what the framework refuses, and says little of
+    400: "The body cannot be read. Send JSON in UTF-8, not compressed.",
+    404: "There is nothing at {path}. {root}/openapi.json describes what there is.",
+    405: "{path} does not take {method}. {root}/openapi.json describes what it takes.",
+}
+NOT_JSON = "The body is not taken for JSON. Send it with the header 'Content-Type: application/json'."
 STATUSES: dict[type[RagatouilleXMError], int] = {  # the first that suits; what is not listed is a fault of the service
     IndexNotFoundError: 404,
     DuplicateDocumentError: 409,
@@ -79,15 +85,22 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         return JSONResponse(self.members, self.status, self.headers, MEDIA_TYPE)
 
 
-def problem_of(error: Exception) -> Problem:
-    """Return what to tell a client of an error; what it may not know stays in the log."""
+def problem_of(error: Exception, shown: Callable[[str], str]) -> Problem:
+    """Return what to tell a client of an error; what it may not know stays in the log.
+
+    Parameters
+    ----------
+    error : Exception
+    shown : callable
+        Makes of a message what clients may see of it: `Service.shown`.
+    """
     if isinstance(error, Problem):
         return error
     for kind, status in STATUSES.items():
         if isinstance(error, kind):
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 break
-            return Problem(status, str(error), error=type(error).__name__)
+            return Problem(status, shown(str(error)), error=type(error).__name__)
     logger.error("a request failed", exc_info=error)
     if isinstance(error, IndexLockedError):
         return Problem(503, "Another process is writing to the index. Try again later.", RETRY)
@@ -102,11 +115,13 @@ def install(app: FastAPI) -> None:
     """Let an application answer every error with a problem."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        return problem_of(error).response()
+        return problem_of(error, request.app.state.service.shown).response()
 
     async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         errors = [{"where": list(each["loc"]), "detail": each["msg"]} for each in error.errors()]
+        if errors[0]["where"] == ["body"] and "json" not in request.headers.get("content-type", ""):
+            errors[0]["detail"] = NOT_JSON
         first = errors[0]
         where = ".".join(map(str, first["where"]))
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -114,7 +129,10 @@ def install(app: FastAPI) -> None:
 
     async def answer_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return Problem(error.status_code, str(error.detail), error.headers).response()
+        known = OF_HTTP.get(error.status_code)
+        where = {"path": request.url.path, "method": request.method, "root": request.scope.get("root_path", "")}
+        detail = known.format(**where) if known else str(error.detail)
+        return Problem(error.status_code, detail, error.headers).response()
 
     app.add_exception_handler(RagatouilleXMError, answer)
     app.add_exception_handler(Problem, answer)

@@ -53,6 +53,12 @@ class Service:
         """Rank documents; their relevance is measured as the default index does, whichever others search meanwhile."""
         return self.model.rerank(queries, documents, k, index_name=next(iter(self.indexes), None), **options)
 
+    def shown(self, message: str) -> str:
+        """Return a message with the names of indexes for their folders and addresses, which are nobody's business."""
+        for name in self.indexes:
+            message = message.replace(self.model.catalog.place(name), name)
+        return message
+
     @property
     def model_name(self) -> str:
         """The checkpoint's name, without the folders that it is in."""

@@ -23,7 +23,7 @@ Chunk = tuple[int, str]
 
 
 def apply_splitter_fn(
-    fn: Callable[..., Any], texts: Sequence[str], document_ids: Sequence[str], chunk_size: int
+    fn: Callable[..., Any], texts: Sequence[str], document_ids: Sequence[str], chunk_size: int | None = None
 ) -> list[Chunk]:
     r"""Split documents with a user's function.
 
@@ -33,8 +33,8 @@ def apply_splitter_fn(
         In either form of this module.
     texts, document_ids : sequence of str
         Of equal length.
-    chunk_size : int
-        Tokens per passage; passed to functions that accept it.
+    chunk_size : int, optional
+        Tokens per passage; passed to functions of RAGatouille's form that accept it.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def apply_splitter_fn(
     if _is_simple(fn, name):
         chunks = [(i, chunk) for i, text in enumerate(texts) for chunk in _texts(fn(text), name)]
     else:
-        sized = _accepts(fn, (None, None), chunk_size=chunk_size)
+        sized = chunk_size is not None and _accepts(fn, (None, None), chunk_size=chunk_size)
         found = fn(list(texts), list(document_ids), **({"chunk_size": chunk_size} if sized else {}))
         chunks = _chunks(found, document_ids, name)
     return _complete(chunks, texts, document_ids, name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..text.detect import list_of_strings
 from .data import TrainingExample
 
 QUERIES, CORPUS, TRIPLES = "queries.train.colbert.tsv", "corpus.train.colbert.tsv", "triples.train.colbert.jsonl"
@@ -93,9 +94,29 @@ def read_raw(
     return result
 
 
+def read_passages(given: Any, name: str) -> list[str]:
+    """Return passages, strings or dicts with ``"content"``, as strings; `name` is the parameter's name in messages.
+
+    Raises
+    ------
+    InputError
+        If one is neither.
+
+    Examples
+    --------
+    >>> read_passages(["a", {"document_id": "x", "content": "b"}], "all_documents")
+    ['a', 'b']
+    """
+    listed = [_content(each) for each in given] if isinstance(given, (list, tuple)) else given
+    return list_of_strings(listed, name, in_order=True)
+
+
+def _content(passage: Any) -> Any:
+    return passage["content"] if isinstance(passage, Mapping) and "content" in passage else passage
+
+
 def _passages(given: Any, number: int) -> list[str]:
-    listed = given if isinstance(given, (list, tuple)) else [given]
-    texts: list[Any] = [each.get("content") if isinstance(each, Mapping) else each for each in listed]
+    texts: list[Any] = [_content(each) for each in (given if isinstance(given, (list, tuple)) else [given])]
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise InputError(

@@ -23,6 +23,7 @@ from ..types import Passage, TokenVectors
 logger = logging.getLogger(__name__)
 
 COPY_BATCH = 512  # passages of one commit, or more if a document has more
+CHANGED = "the original was changed meanwhile"
 READ_BATCH = 4096  # passages without vectors
 COMPARED_PASSAGES, COMPARED_QUERIES, COMPARED_ROWS, COMPARED_HITS = 500, 8, 16, 10
 TOLERANCE = {"int16": 1e-3, "int8": 2e-2, "int4": 2e-2}  # of a similarity
@@ -55,7 +56,7 @@ class Transfer:
 
     Attributes
     ----------
-    source : PassageIndex
+    source : PassageIndex or LocalReader
     read : callable
         Given a pid, reads all passages of larger ones with their vectors, by growing pid, and perhaps others.
     open_target : callable
@@ -66,7 +67,7 @@ class Transfer:
         By which a similarity may differ.
     """
 
-    source: PassageIndex
+    source: PassageIndex | LocalReader
     read: Read
     open_target: Callable[[bool], AbstractContextManager[Target]]
     discard: Callable[[], None]
@@ -152,6 +153,8 @@ def _whole_documents(
     blocks: list[torch.Tensor] = []
     last_pid = -1  # of all documents in the batch
     for passage, block in stream:
+        if passage.document_id not in last_pids:
+            raise _Differs(CHANGED)
         passages.append(passage)
         blocks.append(block)
         last_pid = max(last_pid, last_pids[passage.document_id])
@@ -163,7 +166,11 @@ def _whole_documents(
 
 
 def _compare(
-    source: PassageIndex, copy: PassageIndex | LocalReader, pids: Sequence[int], shift: int, tolerance: float
+    source: PassageIndex | LocalReader,
+    copy: PassageIndex | LocalReader,
+    pids: Sequence[int],
+    shift: int,
+    tolerance: float,
 ) -> None:
     """Raise `_Differs` unless counts, some passages, and the best hits for some of their vectors are the same."""
     if (n_passages := len(copy)) != len(pids):
@@ -174,7 +181,10 @@ def _compare(
         return
     random = np.random.default_rng(0)
     sample = sorted(random.choice(pids, min(COMPARED_PASSAGES, len(pids)), replace=False).tolist())
-    passages = source.fetch(sample)
+    try:
+        passages = source.fetch(sample)
+    except KeyError as error:
+        raise _Differs(CHANGED) from error
     try:
         copies = copy.fetch([pid + shift for pid in sample])
     except KeyError as error:
@@ -199,7 +209,7 @@ def _compare(
             raise _Differs(f"the best hits for the vectors of passage {pid} lack the passages {sorted(missing)}")
 
 
-def _queries(source: PassageIndex, documents: Compare, pids: Sequence[int]) -> dict[int, torch.Tensor]:
+def _queries(source: PassageIndex | LocalReader, documents: Compare, pids: Sequence[int]) -> dict[int, torch.Tensor]:
     """Return the first token vectors ``(q, dim)`` of passages of the documents, as queries."""
     found = {}
     for passages, vectors in source.scroll(documents, with_vectors=True):

@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..index.local.index import LocalIndex
 from ..index.plaid.folder import PlaidFolder
 from ..index.servers import IndexServer
+from ..index.validation import is_index_name
 from ..opening import open_index
 
 
@@ -29,6 +30,8 @@ def check_folder(target: str | Path, overwrite: bool) -> None:
 
 
 def check_name(server: IndexServer, name: str, overwrite: bool) -> None:
-    """Raise `InputError` if a server has an index of that name, unless it may be overwritten."""
+    """Raise `InputError` if no index can have that name, or a server has one, unless it may be overwritten."""
+    if not is_index_name(name):
+        raise InputError(f"index_name={name!r} cannot be a name of an index. Use letters, digits, '-' and '_'.")
     if not overwrite and name in server.names():
         raise InputError(f"There is an index {name!r} at {server.url} already. Choose another name, or overwrite it.")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..files import absolute
 from ..index.local.index import LocalIndex
 from ..index.meta import check_storage
 from ..index.qdrant.index import QdrantIndex
@@ -36,7 +37,7 @@ def push_index(
     Parameters
     ----------
     source : str or Path
-        Folder of the index; is not changed.
+        Folder of the index; is not changed. Others may write to it: what counts at the beginning is copied.
     server : QdrantServer
     name : str
         Of the index in Qdrant.
@@ -52,12 +53,12 @@ def push_index(
     IndexNotFoundError, IndexDamagedError, IndexFormatError
         If there is no usable index at `source`; `IndexDamagedError` also if the copy differs, which is then removed.
     InputError
-        If there is an index of that name, or no such storage.
+        If there is an index of that name, none can have it, or there is no such storage.
     DatabaseError
         If the server fails. Call it again to resume.
     """
     check_name(server, name, overwrite)
-    with own_index(source, ": convert it first.") as index:
+    with own_index(source, ": convert it first.") as opened, opened.pinned() as index:
         meta = index.meta
         storage = storage or meta.storage
         check_storage(storage)
@@ -100,12 +101,12 @@ def pull_index(
         If there is no usable index of that name; `IndexDamagedError` also if the copy differs, which is then removed.
         It differs if the index is changed meanwhile.
     InputError
-        If there is an index at `target`.
+        If there is an index at `target`, or that is no path.
     StorageError
         If the folder cannot be written.
     """
-    folder = Path(target)
-    check_folder(target, overwrite)
+    folder = absolute(target)
+    check_folder(folder, overwrite)
     index = server.open(name)
     meta = index.meta
     open_target = partial(_local_target, folder, meta.description)

@@ -62,6 +62,24 @@ async def test_searches(listen: Listen, rag: RAGPretrainedModel, options: dict[s
     assert found_ == comparable(expected)
 
 
+def nothing(each: Any) -> list[Any]:
+    return [
+        each.search([]), each.rerank([], ["a"]), each.rerank("a", []), each.detect_languages([]), each.add_to_index([]),
+        each.update_in_index({}), each.delete_from_index([]), each.get_passages([]),
+    ]  # fmt: skip
+
+
+def test_nothing_is_asked_for(listen: Listen, rag: RAGPretrainedModel):
+    with RAGClient(listen()) as client:
+        assert nothing(client) == nothing(rag)
+
+
+def test_ids_may_be_longer_than_an_address(listen: Listen):
+    ids = [f"https://example.org/{'path/' * 20}{i}.html" for i in range(999)]
+    with RAGClient(listen()) as client:
+        assert [each["document_id"] for each in client.get_passages([*ids, "museum"])] == ["museum"]
+
+
 async def test_changes(listen: Listen, rag: RAGPretrainedModel):
     url = listen()
     with RAGClient(url) as client:
@@ -104,6 +122,13 @@ def test_reranking_and_languages(listen: Listen, rag: RAGPretrainedModel):
         (lambda c: c.add_to_index([3]), errors.InputError, "int"),
         (lambda c: c.update_in_index(["a"]), errors.InputError, "document_ids"),
         (lambda c: c.rerank("a", "text", 0), errors.InputError, "k=0"),
+        (lambda c: c.search("a", min_score=float("nan")), errors.InputError, "nan"),
+        (lambda c: c.search("a", prefer_language=object()), errors.InputError, "object"),
+        (lambda c: c.search("a", language=3), errors.InputError, "language"),
+        (lambda c: c.search("a", index_name=3), errors.IndexNotFoundError, "index_name=3"),
+        (lambda c: c.search("\ud800"), errors.InputError, "lone surrogate"),
+        (lambda c: c.rerank("a", ["\ud800"]), errors.InputError, "lone surrogate"),
+        (lambda c: c.delete_from_index(["a"] * 1_001), errors.InputError, "1000"),
     ],
 )
 def test_errors_are_those_of_the_model(listen: Listen, call: Any, kind: type[Exception], said: str):
@@ -123,15 +148,50 @@ def test_a_service_that_refuses_or_is_not_there(listen: Listen):
         client.search("a", index_name="town")
     assert "http://127.0.0.1:9" in str(raised.value)
     assert "secret" not in str(raised.value)
+    with RAGClient("http://two..dots") as client, pytest.raises(errors.ServiceError, match=r"two\.\.dots"):
+        client.search("a")
 
 
 @pytest.mark.parametrize(
-    "answer", [httpx2.Response(200, text="<html>"), httpx2.Response(200, json=[]), httpx2.Response(502)]
+    ("status", "body"),
+    [
+        (200, {"text": "<html>"}),
+        (200, {"json": []}),
+        (502, {}),
+        (200, {"json": {"indexes": []}}),
+        (200, {"json": {"indexes": 7}}),
+    ],
 )
-def test_something_else_answers(answer: httpx2.Response):
-    transport = httpx2.MockTransport(lambda request: answer)
+async def test_something_else_answers(status: int, body: dict[str, Any]):
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(status, **body))
     with RAGClient("http://host", transport=transport) as client, pytest.raises(errors.ServiceError):
         client.search("a")
+    async with AsyncRAGClient("http://host", transport=transport) as client_:
+        with pytest.raises(errors.ServiceError):
+            await client_.search("a")
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/indexes/town/search"])
+def test_an_address_within_the_service(listen: Listen, path: str):
+    url = listen() + path
+    with (
+        RAGClient(url) as client,
+        pytest.raises(errors.ServiceError, match="is not the address of a service") as raised,
+    ):
+        client.search("a")
+    assert repr(url.rstrip("/")) in str(raised.value)
+
+
+@pytest.mark.parametrize("index", [None, "town"])
+def test_an_address_that_sends_on_to_another(index: str | None):
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(308, headers={"Location": f"https://host{request.url.path}?state=secret"})
+
+    transport = httpx2.MockTransport(answer)
+    client, said = RAGClient("http://host/sub", index_name=index, transport=transport), "http://host/sub sends on to '"
+    with client, pytest.raises(errors.ServiceError, match=f"{said}https://host/sub'") as raised:
+        client.search("a")
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +199,7 @@ def test_something_else_answers(answer: httpx2.Response):
     [
         *("localhost:8000", "", "ftp://host", "http://", "http://host:port", "http://[::1", None, 8000),
         *("http://me:secret@host", "me:secret@host", "http://me:secret@host:port"),
+        *(" http://host", "http://host ", "http://ho\tst", "http://host?key=secret", "http://host/?key=secret"),
     ],
 )
 def test_an_address_that_is_none(url: Any):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 import threading
+from pathlib import Path
 
+import httpx2
 import pytest
-from server.conftest import Serve
+from server.conftest import Listen, Serve
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from ragatouille_xm import RAGPretrainedModel
@@ -106,8 +112,9 @@ def test_what_takes_too_long_is_given_up(serve: Serve, rag: RAGPretrainedModel, 
     assert "0.2 seconds" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("prefix", ["", "/below"])
 def test_one_request_too_many_is_refused_and_health_still_answers(
-    serve: Serve, rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch, prefix: str
 ):
     begun, going_on = threading.Event(), threading.Event()
 
@@ -117,17 +124,19 @@ def test_one_request_too_many_is_refused_and_health_still_answers(
         return [[]]
 
     monkeypatch.setattr(rag, "search", search)
-    client = serve(max_requests=1)
-    first = threading.Thread(target=client.post, args=(SEARCH,), kwargs={"json": {"query": "a"}})
+    client, path = serve(max_requests=1), prefix + SEARCH
+    if prefix:  # as part of another application
+        client = TestClient(Starlette(routes=[Mount(prefix, client.app)]))
+    first = threading.Thread(target=client.post, args=(path,), kwargs={"json": {"query": "a"}})
     first.start()
     assert begun.wait(30)
-    refused = client.post(SEARCH, json={"query": "a"})
-    live = client.get("/health/live")
+    refused = client.post(path, json={"query": "a"})
+    live = client.get(f"{prefix}/health/live")
     going_on.set()
     first.join()
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert live.status_code == 200
-    assert client.post(SEARCH, json={"query": "a"}).status_code == 200
+    assert client.post(path, json={"query": "a"}).status_code == 200
 
 
 def test_other_sites_are_refused_unless_they_are_allowed(serve: Serve):
@@ -160,3 +169,47 @@ def test_metrics(serve: Serve):
     assert 'ragatouille_xm_requests_total{method="POST",route="/v1/indexes/{index}/search",status="200"} 1.0' in shown
     assert "ragatouille_xm_query_batch_count 1.0" in shown
     assert "invented" not in shown
+
+
+def test_monitors_may_ask_with_head(listen: Listen):
+    with httpx2.Client(base_url=listen()) as client:
+        for path in ("/", "/health/live", "/health/ready", "/v1/indexes", "/metrics"):
+            asked, got = client.head(path), client.get(path)
+            assert (asked.status_code, asked.content) == (200, b"")
+            assert asked.headers["content-type"] == got.headers["content-type"]
+        assert client.head(SEARCH).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "said"),
+    [
+        ({}, b'{"query": "a"}', 422, "Content-Type: application/json"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b'{"query": "a"}', 422, "Content-Type: application"),
+        ({"Content-Type": "application/json"}, '{"query": "ü"}'.encode("latin-1"), 400, "JSON in UTF-8"),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, gzip.compress(b"{}"), 400, "not compressed"),
+        ({"Content-Type": "application/json"}, b'{"a":' * 100_000, 400, "JSON"),
+    ],
+)
+def test_a_body_that_cannot_be_read(client: TestClient, headers: dict[str, str], body: bytes, status: int, said: str):
+    answer = client.post(SEARCH, content=body, headers=headers)
+    assert answer.status_code == status
+    assert said in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/search"), ("POST", "/v1/v1/indexes"), ("GET", SEARCH)])
+def test_a_path_that_is_none_leads_to_those_that_are(client: TestClient, method: str, path: str):
+    detail = client.request(method, path).json()["detail"]
+    assert path in detail
+    assert "/openapi.json" in detail
+
+
+def test_an_error_of_the_model_says_nothing_of_the_machine(serve: Serve, rag: RAGPretrainedModel):
+    path = Path(rag.index(["The book."], index_name="plain", lexical=False))
+    client = serve(("town", "plain"))
+    hybrid = client.post("/v1/indexes/plain/search", json={"query": "a", "hybrid": True})
+    shutil.rmtree(path)
+    gone = [client.post("/v1/indexes/plain/search", json={"query": "a"}), client.get("/v1/indexes")]
+    for answer, status in zip([hybrid, *gone], (400, 404, 404), strict=True):
+        assert answer.status_code == status
+        assert "'plain'" in answer.json()["detail"]
+        assert str(path.parent) not in answer.text

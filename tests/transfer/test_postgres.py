@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from ragatouille_xm.index.local.index import LocalIndex
 from ragatouille_xm.index.local.verify import find_faults
 from ragatouille_xm.index.postgres import publish
 from ragatouille_xm.index.postgres.server import PostgresServer
+from ragatouille_xm.transfer import postgres as transfer
 from ragatouille_xm.transfer.postgres import pull_index, push_index
 
 from ..contracts.strategies import DIM, METADATA, everything, passage, plain, put, query
@@ -64,6 +66,13 @@ def test_there_and_back(source: LocalIndex, server: PostgresServer, tmp_path: Pa
     put(back, passage(back.reserve(1), "more"))
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", " ", "a\nb", None])
+def test_a_name_that_nobody_could_open(source: LocalIndex, server: PostgresServer, name: Any) -> None:
+    with pytest.raises(InputError, match="cannot be a name of an index"):
+        push_index(source.folder, server, name)
+    assert name not in server.names()
+
+
 def test_what_is_there_is_not_replaced_unasked(source: LocalIndex, server: PostgresServer, tmp_path: Path) -> None:
     name = "replaced" + tmp_path.name
     push_index(source.folder, server, name)
@@ -104,6 +113,22 @@ def test_a_push_that_is_broken_off_goes_on(source, server, tmp_path, monkeypatch
     same(source, server.open(name))
 
 
+def test_a_push_of_an_index_that_is_written_to(source, server, tmp_path, monkeypatch) -> None:
+    """Merges remove the files of the commit that was about to be copied."""
+    name, real = "written" + tmp_path.name, transfer._verify
+
+    def verify(path: Path, file: Any) -> None:
+        if len(source) == 39:
+            put(source, passage(source.reserve(1), "more"))
+            source.optimize(refit=True)
+            put(source, passage(source.reserve(1), "yet more"))
+        real(path, file)
+
+    monkeypatch.setattr(transfer, "_verify", verify)
+    assert push_index(source.folder, server, name) == 41
+    same(source, server.open(name))
+
+
 def test_a_damaged_file_goes_nowhere(source: LocalIndex, server: PostgresServer, tmp_path: Path) -> None:
     name = "damaged" + tmp_path.name
     push_index(source.folder, server, name)
@@ -131,3 +156,21 @@ def test_push_on_the_command_line_is_not_stopped_by_the_key_of_another_server(
         refused = invoke(CliRunner(), [*command, option, "2"])
         assert refused.exit_code == 2
         assert "PostgreSQL takes an index as it is" in refused.stderr
+
+
+def test_a_pull_of_an_index_that_is_written_to(source, server, tmp_path, monkeypatch) -> None:
+    """By another process of this machine, whose merges remove files of the same replica."""
+    name, real = "followed" + tmp_path.name, transfer._copy
+    push_index(source.folder, server, name)
+    other = server.open(name)
+
+    def copy(path: Path, target: Path, file: Any) -> None:
+        if len(other) == 39:
+            put(other, passage(other.reserve(1), "more"))
+            other.optimize(refit=True)
+            put(other, passage(other.reserve(1), "yet more"))
+        real(path, target, file)
+
+    monkeypatch.setattr(transfer, "_copy", copy)
+    assert pull_index(server, name, tmp_path / "back") == 41
+    same(other, LocalIndex.open(tmp_path / "back"))

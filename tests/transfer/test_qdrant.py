@@ -142,12 +142,25 @@ def test_nothing_is_replaced_unasked(folder, server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "says"), [("a/b", {}, "cannot be a name"), ("news", {"storage": "int2"}, "'int2' is not known")]
+    ("name", "options", "says"),
+    [
+        *((name, {}, "cannot be a name") for name in ("a/b", "..", " ", "a\nb", "\ud800", None, 3, ["a"])),
+        ("news", {"storage": "int2"}, "'int2' is not known"),
+    ],
 )
 def test_pushes_that_cannot_be(folder, server, caplog, name, options, says):
     with pytest.raises(InputError, match=says):
         push_index(folder, server, name, **options)
     assert not caplog.records, "there is no interrupted copy to speak of"
+
+
+def test_a_folder_that_is_none(folder, server, tmp_path, monkeypatch):
+    push_index(folder, server, "news")
+    with pytest.raises(InputError, match="None is not a path"):
+        pull_index(server, "news", None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pull_index(server, "news", "~/back")
+    assert (tmp_path / "back" / "index.db").exists()
 
 
 def test_what_is_not_there(server, tmp_path):
@@ -267,3 +280,59 @@ def test_a_leftover_of_another_index_is_no_obstacle(folder, server):
     with pytest.raises(RuntimeError), server.build("news", **other, resume=True):
         raise RuntimeError
     assert push_index(folder, server, "news") == 295
+
+
+@pytest.mark.parametrize("when", ["before it is read", "while it is read"])
+def test_a_push_of_an_index_that_is_written_to_copies_what_it_was(folder, server, monkeypatch, when):
+    """Documents come, change and go meanwhile."""
+    before = opened(folder)
+    writing = LocalIndex.open(folder)
+
+    def write():
+        put(writing, passage(500, "later"), passage(501, "d9", metadata={"n": "changed"}), replace=True)
+        writing.delete(["d20"])
+
+    if when == "before it is read":
+        real = copying._pids
+
+        def pids(index):
+            found = real(index)
+            if len(writing) == 295:
+                write()
+            return found
+
+        monkeypatch.setattr(copying, "_pids", pids)
+    else:
+        upsert = server.client.upsert
+
+        def upserted(**arguments):
+            if arguments["points"][0].vector and len(writing) == 295:
+                write()
+            return upsert(**arguments)
+
+        monkeypatch.setattr(server.client, "upsert", upserted)
+    assert push_index(folder, server, "news") == 295
+    assert same(contents(server.open("news")), before)
+    assert len(writing) == 293
+    writing.close()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda index: put(index, passage(500, "later")), lambda index: index.delete(["d20"])]
+)
+@pytest.mark.parametrize("when", ["_copy", "_compare"])
+def test_a_pull_of_an_index_that_is_written_to_says_so(folder, server, tmp_path, monkeypatch, change, when):
+    push_index(folder, server, "news")
+    real = getattr(copying, when)
+
+    def changed(*arguments):
+        change(server.open("news"))
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, when, changed)
+        patch.setattr(copying, "COMPARED_PASSAGES", 1_000)
+        with pytest.raises(IndexDamagedError, match="The copy differs"):
+            pull_index(server, "news", tmp_path / "back")
+    pull_index(server, "news", tmp_path / "back")
+    assert same(opened(tmp_path / "back"), contents(server.open("news")))

@@ -66,15 +66,12 @@ class RagatouilleXMVectorStore(VectorStore):
             length = model.catalog.get(index_name).max_document_length
         except IndexNotFoundError:
             length = max_document_length or model.encoder.tokenizer.max_tokens
-            self._make_empty(length)
+            model.index([], index_name=index_name, max_document_length=length)
         if max_document_length not in (None, length):
             raise InputError(
                 f"The index {index_name!r} has max_document_length={length}, not {max_document_length}. Leave it out, "
                 "or give another index_name."
             )
-
-    def _make_empty(self, max_document_length: int, pooling: int = 1) -> None:
-        self.model.index([], index_name=self.index_name, max_document_length=max_document_length, pooling=pooling)
 
     # ---- writing
 
@@ -142,8 +139,10 @@ class RagatouilleXMVectorStore(VectorStore):
         """Delete documents by id, or all of them if `ids` is None; unknown ids are ignored."""
         retriever = self.model.catalog.get(self.index_name)
         if ids is None:
-            self._make_empty(retriever.max_document_length, retriever.pooling)
-        elif present := {each["document_id"] for each in retriever.passages_of(ids)}:
+            present = {passage.document_id for passages, _ in retriever.index.scroll() for passage in passages}
+        else:
+            present = {each["document_id"] for each in retriever.passages_of(ids)}
+        if present:
             retriever.delete(sorted(present))
         return True
 

@@ -216,10 +216,26 @@ def test_deleting(store: RagatouilleXMVectorStore, caplog: pytest.LogCaptureFixt
 
 
 def test_deleting_all_keeps_the_settings_of_the_index(empty: RAGPretrainedModel) -> None:
-    empty.index(["The book."], ["a"], index_name="pooled", pooling=2, max_document_length=48)
+    made = {"pooling": 2, "max_document_length": 48, "storage": "int4", "lexical": False}
+    empty.index(["The book."], ["a"], index_name="pooled", **made)
     RagatouilleXMVectorStore(empty, "pooled").delete()
     opened = empty.catalog.get("pooled")
-    assert (len(opened.index), opened.pooling, opened.max_document_length) == (0, 2, 48)
+    meta = opened.index.meta
+    assert len(opened.index) == 0
+    assert made == {
+        "pooling": opened.pooling, "max_document_length": opened.max_document_length,
+        "storage": meta.storage, "lexical": meta.lexical,
+    }  # fmt: skip
+
+
+def test_an_index_in_a_server_is_emptied_there(empty: RAGPretrainedModel) -> None:
+    client = pytest.importorskip("qdrant_client").QdrantClient(":memory:")
+    empty.index(["The book."], ["a"], index_name="far", index_url=client)
+    RagatouilleXMVectorStore(empty, "far").delete()
+    again = RAGPretrainedModel(empty.encoder, empty.catalog.root, verbose=0)
+    assert not again.catalog.has("far")
+    again.index(["The train."], ["b"], index_name="far", index_url=client, overwrite_index="reuse")
+    assert len(again.catalog.get("far").index) == len(empty.catalog.get("far").index) == 0
 
 
 def test_langchains_indexing_with_a_record_manager(empty: RAGPretrainedModel) -> None:

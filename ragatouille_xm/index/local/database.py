@@ -265,6 +265,35 @@ class Database:
             self._writer = None
 
 
+class PinnedDatabase(Database):
+    """A database as one transaction reads it, for one thread, whatever is committed meanwhile.
+
+    Parameters
+    ----------
+    path : Path
+    connection : sqlite3.Connection
+        Of `Database.snapshot`, which closes it.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `function` reads."""
+        with database_errors(self.path):
+            return function(self._connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection."""
+        with database_errors(self.path):
+            yield self._connection
+
+    def close(self) -> None:
+        """Leave the connection to its owner."""
+
+
 def create_database(path: Path, schema: str, fill: Callable[[sqlite3.Connection], object]) -> None:
     """Make a database where there is none, with what `fill` writes into it, in one transaction.
 

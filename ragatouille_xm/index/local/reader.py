@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from ..lexical import NOTHING, HybridHits, PieceCounts, listed, to_hybrid_hits
 from ..meta import Described, IndexMeta
 from ..quantization.codebook import Codebook
 from ..validation import check_batch_size, check_hybrid, check_search
-from .database import Database
+from .database import Database, PinnedDatabase
 from .filters import Pids
 from .folder import WAY_OUT
 from .gpu import GpuCache, search_device
@@ -46,6 +46,8 @@ class LocalReader(Described):
     folder : Path
     database : Database
         Of that folder.
+    snapshot : Snapshot, optional
+        What is loaded of it already.
 
     Raises
     ------
@@ -53,17 +55,18 @@ class LocalReader(Described):
         If there is no usable index.
     """
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, snapshot: Snapshot | None = None) -> None:
         self.folder = folder
         self._database = database
         self._gpu: GpuCache | None = None
         self._start()
+        self._snapshot: Snapshot | None = snapshot
         self._dim = self.state.meta.dim
 
     def _start(self) -> None:
         """Begin with nothing loaded, and with locks that nobody holds."""
         self._process = os.getpid()
-        self._snapshot: Snapshot | None = None
+        self._snapshot = None
         self._languages: tuple[tuple[str, int], dict[str, int]] | None = None
         self._loader = threading.Lock()
 
@@ -165,6 +168,20 @@ class LocalReader(Described):
     def reading(self) -> AbstractContextManager[None]:
         """Let the calls of this thread in the context be one reading: see `PassageIndex.reading`."""
         return self._database.reading()
+
+    @contextmanager
+    def pinned(self) -> Iterator[LocalReader]:
+        """Yield a reader of what counts now, for one thread, whatever is committed meanwhile."""
+
+        def begin(load: Callable[[sqlite3.Connection], Snapshot]) -> tuple[ExitStack, sqlite3.Connection, Snapshot]:
+            with ExitStack() as stack:
+                connection = stack.enter_context(self._database.snapshot())
+                snapshot = load(connection)
+                return stack.pop_all(), connection, snapshot
+
+        stack, connection, snapshot = self._load_and(begin)
+        with stack:
+            yield LocalReader(self.folder, PinnedDatabase(self._database.path, connection), snapshot)
 
     def to_device(self, device: str | torch.device) -> None:
         """From now on, hold the token vectors in the memory of a device and score them there.

@@ -15,6 +15,7 @@ from ..schemas.search import (
     IndexDescription,
     IndexesResponse,
     IndexField,
+    PassagesRequest,
     PassagesResponse,
     SearchOptions,
     SearchRequest,
@@ -72,9 +73,19 @@ async def passages(
     service: Reading, index: str, document_id: Annotated[list[str], Query(min_length=1)]
 ) -> PassagesResponse:
     """Return the stored passages of documents, in the order of their texts. Unknown ids are passed over."""
+    return await _passages(service, index, document_id)
+
+
+@router.post("/indexes/{index}/passages", summary="The passages of many documents", response_model_exclude_unset=True)
+async def passages_of_many(service: Reading, index: str, asked: PassagesRequest) -> PassagesResponse:
+    """Return the stored passages of documents whose ids are too long or too many for an address."""
+    return await _passages(service, index, asked.document_ids)
+
+
+async def _passages(service: Service, index: str, document_ids: list[str]) -> PassagesResponse:
     retriever = service.index(index)
-    service.check_count("document ids", len(document_id))
-    found = await service.read(lambda: retriever.passages_of(document_id))
+    service.check_count("document ids", len(document_ids))
+    found = await service.read(lambda: retriever.passages_of(document_ids))
     return PassagesResponse.model_validate({"passages": found})
 
 

@@ -19,7 +19,7 @@ class DocumentGiven(Given):
 class DocumentsRequest(Given):
     """Documents to add, or to put in the place of those of the same ids."""
 
-    documents: list[DocumentGiven] = Field(min_length=1)
+    documents: list[DocumentGiven]
     split_documents: bool = Field(True, description="Split long documents into passages instead of truncating them.")
 
 
@@ -33,7 +33,7 @@ class DocumentsResponse(BaseModel):
 class DeleteRequest(Given):
     """Documents to delete."""
 
-    document_ids: list[str] = Field(min_length=1, examples=[["library"]])
+    document_ids: list[str] = Field(examples=[["library"]])
 
 
 class DeleteResponse(BaseModel):

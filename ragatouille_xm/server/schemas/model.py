@@ -33,7 +33,7 @@ class EncodeResponse(BaseModel):
 class DetectRequest(Given):
     """Texts whose language is to be detected."""
 
-    texts: list[str] = Field(min_length=1, examples=[["Wo ist der Bahnhof?"]])
+    texts: list[str] = Field(examples=[["Wo ist der Bahnhof?"]])
 
 
 class Detected(BaseModel):
@@ -53,8 +53,8 @@ class DetectResponse(BaseModel):
 class RankRequest(Given):
     """Documents to rank for each query; the names are those of `RAGPretrainedModel.rerank`."""
 
-    queries: list[str] = Field(min_length=1, examples=[["Where is the station?"]])
-    documents: list[str] = Field(min_length=1, examples=[["Der Bahnhof ist am Markt.", "Das Museum ist geschlossen."]])
+    queries: list[str] = Field(examples=[["Where is the station?"]])
+    documents: list[str] = Field(examples=[["Der Bahnhof ist am Markt.", "Das Museum ist geschlossen."]])
     k: Annotated[int, Field(ge=1)] = 10
     language: Annotated[str | list[str | None] | None, Field(description="Of all queries, or of each.")] = None
     languages: Annotated[str | list[str | None] | None, Field(description="Of all documents, or of each.")] = None

@@ -39,7 +39,7 @@ class SearchRequest(SearchOptions):
 class BatchSearchRequest(SearchOptions):
     """Queries with the same options; their languages may be a list."""
 
-    queries: list[str] = Field(min_length=1, examples=[["Where is the station?", "Wo ist der Bahnhof?"]])
+    queries: list[str] = Field(examples=[["Where is the station?", "Wo ist der Bahnhof?"]])
     language: Annotated[str | list[str | None] | None, Field(description="Of all queries, or of each.")] = None
 
 
@@ -80,6 +80,12 @@ class BatchSearchResponse(BaseModel):
     """The results of each query, in the order of the queries."""
 
     results: list[list[SearchResult]]
+
+
+class PassagesRequest(Given):
+    """Documents whose passages are asked for."""
+
+    document_ids: list[str] = Field(examples=[["library"]])
 
 
 class PassagesResponse(BaseModel):

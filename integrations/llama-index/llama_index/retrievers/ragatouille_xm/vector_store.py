@@ -93,15 +93,12 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
             length = self.model.catalog.get(self.index_name).max_document_length
         except IndexNotFoundError:
             length = MAX_DOCUMENT_LENGTH if self.max_document_length is None else self.max_document_length
-            self._make_empty(length)
+            self.model.index([], index_name=self.index_name, max_document_length=length)
         if self.max_document_length not in (None, length):
             raise InputError(
                 f"The index {self.index_name!r} has max_document_length={length}, not {self.max_document_length}. "
                 "Leave it out, or give another index_name."
             )
-
-    def _make_empty(self, max_document_length: int, pooling: int = 1) -> None:
-        self.model.index([], index_name=self.index_name, max_document_length=max_document_length, pooling=pooling)
 
     @classmethod
     def class_name(cls) -> str:
@@ -160,6 +157,9 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
         """Delete nodes that have one of `node_ids`, if given, and pass `filters`, if given; not all: see `clear`."""
         if node_ids is None and filters is None:
             raise InputError("Give delete_nodes node_ids= or filters=. To delete all nodes, call clear().")
+        self._delete(node_ids, filters)
+
+    def _delete(self, node_ids: str | Sequence[str] | None, filters: Filters) -> None:
         if found := list(self._metadata(node_ids, filters)):
             self.model.delete_from_index(found, index_name=self.index_name)
 
@@ -170,9 +170,8 @@ class RagatouilleXMVectorStore(BasePydanticVectorStore):
         await asyncio.to_thread(self.delete_nodes, node_ids, filters)
 
     def clear(self) -> None:
-        """Delete all nodes."""
-        retriever = self.model.catalog.get(self.index_name)
-        self._make_empty(retriever.max_document_length, retriever.pooling)
+        """Delete all nodes; the index keeps its settings, and stays where it is."""
+        self._delete(None, None)
 
     async def aclear(self) -> None:
         """Delete all nodes in a thread."""
