@@ -13,6 +13,7 @@ import pytest
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.catalog import IndexCatalog
 from ragatouille_xm.errors import (
     CheckpointError,
     DuplicateDocumentError,
@@ -23,6 +24,7 @@ from ragatouille_xm.errors import (
     InputError,
     LanguageError,
     MissingExtraError,
+    PassageIndexError,
     StorageError,
 )
 from ragatouille_xm.index.local.index import LocalIndex
@@ -399,6 +401,22 @@ def test_an_index_is_searched_by_a_thread_while_it_is_built_anew(rag: RAGPretrai
     assert found
 
 
+def test_another_thread_closes_an_index_that_is_asked_for(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closes_meanwhile(catalog: IndexCatalog, name: str) -> None:
+        monkeypatch.undo()
+        catalog.current = name
+        thread = Thread(target=catalog.close)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(IndexCatalog, "current", property(lambda catalog: "first", closes_meanwhile), raising=False)
+    with pytest.raises(PassageIndexError, match="was closed"):
+        rag.search("book")
+    assert len(rag.search("book", k=10)) == 5
+
+
 def test_several_indexes_with_one_model(rag: RAGPretrainedModel) -> None:
     rag.index(["A river."], ["river"], index_name="second")
     assert ids(rag.search("book", k=10)) == ["river"]
@@ -606,6 +624,18 @@ def test_encode_search_and_clear(rag: RAGPretrainedModel) -> None:
         rag.search_encoded_docs("book")
 
 
+def test_threads_that_encode_lose_nothing(rag: RAGPretrainedModel) -> None:
+    texts = [[f"A river, number {n}.", f"A garden, number {n}."] for n in range(6)]
+    threads = [Thread(target=lambda some=some: rag.encode(some, verbose=False)) for some in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = rag.search_encoded_docs("river", k=100)
+    assert sorted(result["content"] for result in found) == sorted(text for some in texts for text in some)
+    assert sorted(result["result_index"] for result in found) == list(range(12))
+
+
 def test_a_failed_encode_keeps_what_was_encoded(rag: RAGPretrainedModel) -> None:
     rag.encode(DOCUMENTS[:2], verbose=False)
     with pytest.raises(InputError):
@@ -685,6 +715,12 @@ def test_a_root_that_is_a_file_is_told_as_such(rag: RAGPretrainedModel, tmp_path
     other = RAGPretrainedModel(rag.encoder, tmp_path / "file", verbose=0)
     with pytest.raises(StorageError, match="Choose another place: a part of this path is a file"):
         other.index(["A text."], index_name="new")
+
+
+def test_an_index_that_is_a_link_to_nothing_is_told_as_such(rag: RAGPretrainedModel) -> None:
+    rag.catalog.path("linked").symlink_to("nowhere")
+    with pytest.raises(StorageError, match="a part of this path is a file, or a link to nothing"):
+        rag.index(["A text."], index_name="linked")
 
 
 # odd text
