@@ -501,6 +501,32 @@ def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
     assert ids(rag.search("book", "long", k=5)) == ids(rag.search("book", "first", k=5))
 
 
+def test_long_documents_are_encoded_and_stored_a_few_passages_at_a_time(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory, and what a build that is broken off has lost, do not grow with the length of documents."""
+    numbers = {"a": 2, "b": 3, "blank": 0, "c": 9, "d": 1, "e": 1}
+    texts = {name: "|".join(f"A river, number {name} {i}." for i in range(n)) for name, n in numbers.items()}
+    rag.index(texts, index_name="whole", document_splitter_fn=lambda text: text.split("|"))
+    whole = rag.get_passages(list(texts))
+    together: list[int] = []
+    encode = rag.encoder.encode_documents
+
+    def watched(texts: list[str], *args: object, **kwargs: object) -> object:
+        together.append(len(texts))
+        return encode(texts, *args, **kwargs)
+
+    monkeypatch.setattr(rag.encoder, "encode_documents", watched)
+    monkeypatch.setattr("ragatouille_xm.indexing.PASSAGE_BATCH", 4)
+    rag.index(texts, index_name="parts", document_splitter_fn=lambda text: text.split("|"))
+    assert together == [2, 3, 9, 2]
+    assert rag.get_passages(list(texts)) == whole
+    rag.update_in_index(texts, document_splitter_fn=lambda text: text.split("|"))
+    shown = ("document_id", "content", "language")
+    updated = rag.get_passages(list(texts))
+    assert [[each[key] for key in shown] for each in updated] == [[each[key] for key in shown] for each in whole]
+
+
 def test_a_resumed_build_holds_what_it_is_given(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents whose text, language or metadata changed are encoded anew; ids that are no longer given go."""
     names = [*IDS, "river", "new"]
