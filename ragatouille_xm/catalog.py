@@ -161,14 +161,16 @@ class IndexCatalog:
         name = name if name is not None else self.current
         if name is None:
             raise InputError("No index is open. Call index(), or give index_name=.")
-        if name not in self._opened:
-            if name in self._servers:
-                self.register(name, self._servers[name].open(name), server=self._servers[name])
+        retriever = self._opened.get(name)  # another thread may close it, or put a new one in its place
+        if retriever is None:
+            server = self._servers.get(name)
+            if server is not None:
+                retriever = self.register(name, server.open(name), server=server)
             else:
                 _, language = self._known.get(name, (None, None))
-                self.register(name, open_index(self.path(name)), language)
+                retriever = self.register(name, open_index(self.path(name)), language)
         self.current = name
-        return self._opened[name]
+        return retriever
 
     def gauge(self, name: str | None = None) -> Gauge | None:
         """Return what an index measures relevance by, by default the one used last; None if that is not open."""
@@ -182,8 +184,8 @@ class IndexCatalog:
         index: LocalIndex | PlaidFolder | QdrantIndex,
         language: str | None = None,
         server: IndexServer | None = None,
-    ) -> None:
-        """Take over an open index, which becomes the one used last.
+    ) -> Retriever:
+        """Take over an open index, which becomes the one used last, and return what searches it.
 
         Parameters
         ----------
@@ -203,8 +205,7 @@ class IndexCatalog:
             If a language is given for an index that has the language of each passage.
         """
         if isinstance(index, PlaidFolder):
-            self._keep(name, self._over(index, language), index.folder, language)
-            return
+            return self._keep(name, self._over(index, language), index.folder, language)
         if language is not None:
             index.close()
             raise InputError(f"The index {name!r} has the language of each passage: leave out language={language!r}.")
@@ -229,10 +230,12 @@ class IndexCatalog:
             self._opened[name], self._servers[name], self.current = retriever, server, name
         elif isinstance(index, LocalIndex):
             self._keep(name, retriever, index.folder)
+        return retriever
 
-    def _keep(self, name: str, retriever: Retriever, folder: Path, language: str | None = None) -> None:
+    def _keep(self, name: str, retriever: Retriever, folder: Path, language: str | None = None) -> Retriever:
         self._opened[name], self._known[name], self.current = retriever, (folder, language), name
         self._servers.pop(name, None)
+        return retriever
 
     def _over(self, folder: PlaidFolder, language: str | None) -> Retriever:
         """Return a retriever over a folder of colbert-ai, which does not tell which weights filled it."""
@@ -264,8 +267,7 @@ class IndexCatalog:
         folder = self.path(name)
         path = folder if server is None else Path(name)
         made = build_index(path, indexer, documents, server=server, **options)
-        self._opened.pop(name, None)  # not closed: another thread may be searching it
-        self.register(name, made, server=server)
+        self.register(name, made, server=server)  # the one before is not closed: another thread may be searching it
         return self.place(name)
 
     def reuse(self, name: str, server: IndexServer | None = None) -> str:
@@ -282,7 +284,8 @@ class IndexCatalog:
 
     def close(self) -> None:
         """Release all indexes."""
-        while self._opened:
-            self._opened.popitem()[1].close()
+        for name in list(self._opened):
+            if (retriever := self._opened.pop(name, None)) is not None:  # None if another thread was first
+                retriever.close()
         for server in self._servers.values():
             server.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,9 @@ from .types import Passage
 
 logger = logging.getLogger(__name__)
 
-DOCUMENT_BATCH = 512  # for each model: enough to sort by length, little enough to keep in memory
+# For each model: enough to sort by length, little enough to keep in memory.
+DOCUMENT_BATCH = 512  # texts of documents
+PASSAGE_BATCH = 512  # token vectors of passages
 
 
 class Prepared(NamedTuple):
@@ -68,6 +71,21 @@ class Prepared(NamedTuple):
             [(new_position[self.chunks[i][0]], self.chunks[i][1]) for i in kept],
             [self.tokens[i] for i in kept],
         )
+
+    def parts(self, most: int) -> Iterator[Prepared]:
+        """Yield the same in parts of at most so many passages, or of one document that has more."""
+        passages = Counter(position for position, _ in self.chunks)
+        part: set[int] = set()
+        held = 0
+        every = set(range(len(self.documents)))
+        for position in range(len(self.documents)):
+            if part and held + passages[position] > most:
+                yield self.without(every - part)
+                part, held = set(), 0
+            part.add(position)
+            held += passages[position]
+        if part:
+            yield self.without(every - part)
 
 
 @dataclass(frozen=True)
@@ -191,7 +209,8 @@ class Indexer:
             for prepared in (map_ahead if self.encoder.works_ahead else map)(prepare, batches):
                 chosen = choose(prepared)
                 bar.update(len(prepared.documents) - len(chosen.documents))
-                n_passages += self._store_batch(writer, chosen, bar)
+                for part in chosen.parts(PASSAGE_BATCH * len(self.encoder.models)):
+                    n_passages += self._store_batch(writer, part, bar)
                 if (found := prepared.blank) and remove is not None:
                     remove(found)
                 blank += found

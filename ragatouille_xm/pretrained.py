@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import length_hint
@@ -22,7 +23,7 @@ from .in_memory import EncodedDocuments, explain, rerank
 from .index.servers import connect
 from .indexing import Indexer
 from .opening import check_index_path, checkpoint_of, open_index, optimize_passages
-from .queries import list_of_queries, with_ids
+from .queries import hybrid_weight, list_of_queries, with_ids
 from .results import Results, unwrap_single
 from .retriever import Retriever
 from .searchable import Searchable
@@ -68,6 +69,7 @@ class RAGPretrainedModel(Searchable):
         self.verbose = verbose
         self.catalog = IndexCatalog(encoder, index_root if index_root is not None else DEFAULT_ROOT, search_device)
         self._encoded: EncodedDocuments | None = None
+        self._encoding = threading.RLock()  # one thread adds to them, or discards them
 
     @property
     def model_name(self) -> str:
@@ -527,7 +529,7 @@ class RAGPretrainedModel(Searchable):
             prefer_language=prefer_language,
             language_weight=language_weight,
             explain=explain,
-            lexical_weight=lexical_weight if hybrid else None,
+            lexical_weight=hybrid_weight(hybrid, lexical_weight),
             group_by_document=group_by_document,
             context=context,
             config=SearchConfig(exact=exact, fast=force_fast),
@@ -676,16 +678,17 @@ class RAGPretrainedModel(Searchable):
         languages : optional
             Language of all documents, or of each; by default detected.
         """
-        encoded = self._encoded or EncodedDocuments(self.encoder, lexical=True)
-        encoded.add(
-            documents,
-            document_metadatas,
-            languages,
-            max_length=None if max_document_length == "auto" else simplified(max_document_length),
-            batch_tokens=batch_tokens_of(simplified(bsize)),
-            progress=verbose and self.verbose > 0,
-        )
-        self._encoded = encoded
+        with self._encoding:
+            encoded = self._encoded or EncodedDocuments(self.encoder, lexical=True)
+            encoded.add(
+                documents,
+                document_metadatas,
+                languages,
+                max_length=None if max_document_length == "auto" else simplified(max_document_length),
+                batch_tokens=batch_tokens_of(simplified(bsize)),
+                progress=verbose and self.verbose > 0,
+            )
+            self._encoded = encoded
 
     def search_encoded_docs(
         self,
@@ -712,22 +715,24 @@ class RAGPretrainedModel(Searchable):
         InputError
             If no documents are encoded.
         """
-        if self._encoded is None:
+        encoded = self._encoded
+        if encoded is None:
             raise InputError("No documents are encoded. Call encode(documents) first.")
-        found = self._encoded.search(
+        found = encoded.search(
             list_of_queries(query),
             k,
             languages=language,
             filter=filter,
             min_relevance=min_relevance,
-            lexical_weight=lexical_weight if hybrid else None,
+            lexical_weight=hybrid_weight(hybrid, lexical_weight),
             gauge=self.catalog.gauge(index_name),
         )
         return unwrap_single(found, query, False)
 
     def clear_encoded_docs(self, force: bool = False) -> None:
         """Discard the documents that `encode` holds in memory; `force` is accepted for compatibility."""
-        self._encoded = None
+        with self._encoding:
+            self._encoded = None
 
     def save_pretrained(self, path: str | Path, *, format: str = "colbert-ai", language: str | None = None) -> str:
         """Write the checkpoint into a folder that another library loads, and gets the same vectors.

@@ -40,6 +40,14 @@ def check_share(value: object, name: str) -> None:
         raise InputError(f"{name}={value!r} is not usable: give a number from 0 to 1.")
 
 
+def hybrid_weight(hybrid: bool, lexical_weight: float) -> float | None:
+    """Return the weight of shared words, or None without `hybrid`. Raise `InputError` unless it is from 0 to 1."""
+    if not hybrid:
+        return None
+    check_share(lexical_weight, "lexical_weight")
+    return lexical_weight
+
+
 def lexical_index(index: PassageIndex) -> LexicalIndex:
     """Return an index as one that finds by pieces. Raise `InputError` if it is none, or was made without them."""
     if isinstance(index, LexicalIndex) and index.lexical:

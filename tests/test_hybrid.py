@@ -103,10 +103,11 @@ def test_additions_updates_and_deletes_count(rag: RAGPretrainedModel) -> None:
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, "much", True, None, float("nan")])
 def test_weights_that_are_none(rag: RAGPretrainedModel, weight: object) -> None:
-    if weight is None:
-        weight = "0.3"
+    rag.encode(["The garden gate."], verbose=False)
     with pytest.raises(InputError, match="lexical_weight=.* is not usable"):
         rag.search("garden", hybrid=True, lexical_weight=weight)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="lexical_weight=.* is not usable"):
+        rag.search_encoded_docs("garden", hybrid=True, lexical_weight=weight)  # type: ignore[arg-type]
 
 
 def test_an_index_without_pieces_says_how_to_get_them(rag: RAGPretrainedModel) -> None:

@@ -13,6 +13,7 @@ import pytest
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
+from ragatouille_xm.catalog import IndexCatalog
 from ragatouille_xm.errors import (
     CheckpointError,
     DuplicateDocumentError,
@@ -23,6 +24,7 @@ from ragatouille_xm.errors import (
     InputError,
     LanguageError,
     MissingExtraError,
+    PassageIndexError,
     StorageError,
 )
 from ragatouille_xm.index.local.index import LocalIndex
@@ -399,6 +401,22 @@ def test_an_index_is_searched_by_a_thread_while_it_is_built_anew(rag: RAGPretrai
     assert found
 
 
+def test_another_thread_closes_an_index_that_is_asked_for(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closes_meanwhile(catalog: IndexCatalog, name: str) -> None:
+        monkeypatch.undo()
+        catalog.current = name
+        thread = Thread(target=catalog.close)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(IndexCatalog, "current", property(lambda catalog: "first", closes_meanwhile), raising=False)
+    with pytest.raises(PassageIndexError, match="was closed"):
+        rag.search("book")
+    assert len(rag.search("book", k=10)) == 5
+
+
 def test_several_indexes_with_one_model(rag: RAGPretrainedModel) -> None:
     rag.index(["A river."], ["river"], index_name="second")
     assert ids(rag.search("book", k=10)) == ["river"]
@@ -481,6 +499,32 @@ def test_a_build_that_was_broken_off_encodes_only_what_is_missing(
     rag.index(DOCUMENTS, IDS, METADATAS, index_name="long", overwrite_index="resume")
     assert encoded == DOCUMENTS
     assert ids(rag.search("book", "long", k=5)) == ids(rag.search("book", "first", k=5))
+
+
+def test_long_documents_are_encoded_and_stored_a_few_passages_at_a_time(
+    rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory, and what a build that is broken off has lost, do not grow with the length of documents."""
+    numbers = {"a": 2, "b": 3, "blank": 0, "c": 9, "d": 1, "e": 1}
+    texts = {name: "|".join(f"A river, number {name} {i}." for i in range(n)) for name, n in numbers.items()}
+    rag.index(texts, index_name="whole", document_splitter_fn=lambda text: text.split("|"))
+    whole = rag.get_passages(list(texts))
+    together: list[int] = []
+    encode = rag.encoder.encode_documents
+
+    def watched(texts: list[str], *args: object, **kwargs: object) -> object:
+        together.append(len(texts))
+        return encode(texts, *args, **kwargs)
+
+    monkeypatch.setattr(rag.encoder, "encode_documents", watched)
+    monkeypatch.setattr("ragatouille_xm.indexing.PASSAGE_BATCH", 4)
+    rag.index(texts, index_name="parts", document_splitter_fn=lambda text: text.split("|"))
+    assert together == [2, 3, 9, 2]
+    assert rag.get_passages(list(texts)) == whole
+    rag.update_in_index(texts, document_splitter_fn=lambda text: text.split("|"))
+    shown = ("document_id", "content", "language")
+    updated = rag.get_passages(list(texts))
+    assert [[each[key] for key in shown] for each in updated] == [[each[key] for key in shown] for each in whole]
 
 
 def test_a_resumed_build_holds_what_it_is_given(rag: RAGPretrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -606,6 +650,18 @@ def test_encode_search_and_clear(rag: RAGPretrainedModel) -> None:
         rag.search_encoded_docs("book")
 
 
+def test_threads_that_encode_lose_nothing(rag: RAGPretrainedModel) -> None:
+    texts = [[f"A river, number {n}.", f"A garden, number {n}."] for n in range(6)]
+    threads = [Thread(target=lambda some=some: rag.encode(some, verbose=False)) for some in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = rag.search_encoded_docs("river", k=100)
+    assert sorted(result["content"] for result in found) == sorted(text for some in texts for text in some)
+    assert sorted(result["result_index"] for result in found) == list(range(12))
+
+
 def test_a_failed_encode_keeps_what_was_encoded(rag: RAGPretrainedModel) -> None:
     rag.encode(DOCUMENTS[:2], verbose=False)
     with pytest.raises(InputError):
@@ -685,6 +741,12 @@ def test_a_root_that_is_a_file_is_told_as_such(rag: RAGPretrainedModel, tmp_path
     other = RAGPretrainedModel(rag.encoder, tmp_path / "file", verbose=0)
     with pytest.raises(StorageError, match="Choose another place: a part of this path is a file"):
         other.index(["A text."], index_name="new")
+
+
+def test_an_index_that_is_a_link_to_nothing_is_told_as_such(rag: RAGPretrainedModel) -> None:
+    rag.catalog.path("linked").symlink_to("nowhere")
+    with pytest.raises(StorageError, match="a part of this path is a file, or a link to nothing"):
+        rag.index(["A text."], index_name="linked")
 
 
 # odd text

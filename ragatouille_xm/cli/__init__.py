@@ -6,6 +6,7 @@ Importing it imports neither numpy nor torch, so ``--help`` answers at once; a c
 from __future__ import annotations
 
 import gc
+import sys
 
 from . import (
     checkpoints,
@@ -19,7 +20,8 @@ from . import (
     train,
     transfer,
 )  # each registers its commands
-from .app import app
+from .app import INTERRUPTED, app
+from .output import say
 from .streams import guarded_streams
 
 __all__ = [
@@ -45,6 +47,10 @@ def main() -> None:
     """
     try:
         with guarded_streams():
-            app(prog_name="ragatouille-xm")
+            try:
+                app(prog_name="ragatouille-xm")
+            except KeyboardInterrupt:  # before a command began: typer takes a while to put them together
+                say("Interrupted.")
+                sys.exit(INTERRUPTED)
     finally:
         gc.freeze()  # Python would look for garbage once more, in all that torch has imported: most of a second

@@ -102,7 +102,10 @@ def _plain(given: object, where: str, depth: int) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, date):
-        return iso_text(value)
+        try:
+            return iso_text(value)
+        except InputError as error:
+            raise InputError(f"Metadata {where!r}: {error}") from error
     if depth > MAX_DEPTH:
         raise InputError(f"Metadata {where!r} is nested deeper than {MAX_DEPTH} levels.")
     if isinstance(value, (list, tuple)):

@@ -10,6 +10,8 @@ from numbers import Integral
 from typing import Any
 from uuid import UUID
 
+from ..errors import InputError
+
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _MISSING = ("NAType", "NaTType")  # pandas' types, which need not be installed
 _SHOWN = 80  # characters
@@ -69,7 +71,7 @@ def shown(value: object) -> str:
 
 
 def iso_text(moment: date) -> str:
-    """Return a date or a datetime as it is stored: in ISO 8601.
+    """Return a date or a datetime as it is stored: in ISO 8601. Raise `InputError` for one before the year 1 in UTC.
 
     Examples
     --------
@@ -77,7 +79,10 @@ def iso_text(moment: date) -> str:
     ('2024-05-01', '2024-05-01T09:30:00+00:00')
     """
     if isinstance(moment, datetime) and (moment.utcoffset() or timedelta()) % timedelta(minutes=1):
-        moment = moment.astimezone(UTC)  # ISO 8601 has no seconds in a zone
+        try:
+            moment = moment.astimezone(UTC)  # ISO 8601 has no seconds in a zone
+        except OverflowError as error:
+            raise InputError(f"{moment!r} is before the year 1 in UTC: give a later one, or none.") from error
     return moment.isoformat()
 
 

@@ -24,7 +24,7 @@ def storage_errors(place: Path) -> Iterator[None]:
         raise
     except OSError as error:
         way_out = (
-            "Choose another place: a part of this path is a file."
+            "Choose another place: a part of this path is a file, or a link to nothing."
             if isinstance(error, (NotADirectoryError, FileExistsError))
             else "Free some disk space, or check the permissions, and try again."
         )

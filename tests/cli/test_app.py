@@ -141,6 +141,19 @@ def test_interrupting_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     assert stdout == b""
 
 
+def test_interrupting_before_a_command_begins() -> None:
+    program = """
+import typer.main
+from ragatouille_xm.cli import main
+def interrupted(*_):
+    raise KeyboardInterrupt
+typer.main.get_command = interrupted
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Interrupted.\n")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes and devices as POSIX has them")
 @pytest.mark.parametrize("arguments", [[*ONE, "x"], [*ONE, "x", "--json"], ["--help"]])
 def test_a_reader_that_goes_away_ends_the_program_silently(arguments: list[str]) -> None:

@@ -135,6 +135,7 @@ def test_stored_moments_are_moments_for_filters():
         ({"a": {None: 2}}, "'a' has the key None"),
         ({"a": {"b": [0, {1, 2}]}}, r"'a\.b\[1\]'.*set.*list"),
         (pd.Series([1]), r"mapping.*to_dict\(\).*Series"),
+        ({"a": datetime(1, 1, 1, tzinfo=timezone(timedelta(seconds=561)))}, "'a': .* before the year 1 in UTC"),
         ({"a": float("-inf")}, "finite"),
         ({"a": np.float32("inf")}, "finite"),
         ({"a": Decimal("Infinity")}, "finite"),
