@@ -33,6 +33,7 @@ SYSTEMS = {
 }
 ENGINES = ("this package", "WARP", "colbert-ai PLAID", "fast-plaid", "LanceDB")  # what names of systems begin with
 SETTINGS = {"fast": "`force_fast=True`", "exact": "`exact=True`", "torch": ""}
+GROWING = ("real-4200", "real-10000", "real-100000", "mixed-1000000")
 BUILD, MANY, STAGE = "build", "many queries in one call", "default, first stage alone"
 FILTERED = {
     "no filter": "no filter", "1 in 1": "every passage", "1 in 10": "1 passage in 10", "1 in 1000": "1 in 1,000",
@@ -58,9 +59,9 @@ def sections(results: Results) -> Iterator[Section]:
         yield _search(without, "Search beside other engines", "search-avx2", list(_limits(without)))
         yield _sizes(without)
         yield _asked(without, results.get("shortcuts-avx2") or {"rows": []})
+        yield _growth(without)
     if with_vnni:
         yield _search(with_vnni, "Search beside other engines, with VNNI", "search-vnni", [OLDER, *_older(with_vnni)])
-        yield _growth(with_vnni)
         yield _filters(with_vnni)
 
 
@@ -198,10 +199,10 @@ def _overlap_plot(rows: Rows, name: str, corpora: Sequence[str]) -> Plot:
 
 def _growth(result: Json) -> Section:
     rows, body, series = rows_of(result), [], []
-    given = {name: each["passages"] for name, each in result["corpora"].items() if not name.startswith("synthetic")}
+    given = {name: each["passages"] for name, each in result["corpora"].items() if name in GROWING}
     sizes = dict(sorted(given.items(), key=lambda item: item[1]))
     lines = [("ours", "fast"), ("ours", "default"), ("ours", "exact")]
-    lines += [(system, None) for system in ("exact MaxSim", "colbert-ai PLAID, 4 bit", "LanceDB IVF_PQ")]
+    lines += [(system, None) for system in ("exact MaxSim", PLAID, "WARP, 4 bit", "LanceDB IVF_PQ")]
     for system, setting in lines:
         found = {corpus: searches(rows, corpus, system) for corpus in sizes}
         ms = {corpus: _ms(its[setting or _default(its)]) for corpus, its in found.items() if its}
@@ -211,14 +212,13 @@ def _growth(result: Json) -> Section:
     return Section(
         "Latency by size",
         "How does the time for a query grow with the number of passages?",
-        ("search.py", "search-vnni.json"),
+        ("search.py", "search-avx2.json"),
         machine_of(result),
         "CPU milliseconds for a query on one thread, by number of passages; the million are mixtures. Engines without "
         "a setting are in their default one. What each finds is in the section above.\n\n"
         + table(["", *(f"{size:,}" for size in sizes.values())], body),
         Plot("latency", "Milliseconds for a query against the number of passages", "passages", "CPU ms for a query",
              [Panel("", series)], log_x=True, log_y=True),
-        [OLDER],
     )  # fmt: skip
 
 

@@ -213,3 +213,6 @@ def test_an_error_of_the_model_says_nothing_of_the_machine(serve: Serve, rag: RA
         assert answer.status_code == status
         assert "'plain'" in answer.json()["detail"]
         assert str(path.parent) not in answer.text
+    shown = client.get("/metrics").text
+    assert 'ragatouille_xm_passages{index="town"} 3.0' in shown
+    assert 'ragatouille_xm_passages{index="plain"} NaN' in shown

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from ...errors import RagatouilleXMError
 from ..metrics import Metrics
 from ..problems import Problem
+from ..service import Service
 from .access import Open, Reading
 
+logger = logging.getLogger(__name__)
 router = APIRouter(tags=["status"])
 
 
@@ -31,5 +37,14 @@ async def metrics(service: Reading, request: Request) -> Response:
     """Return counters in Prometheus's text form."""
     found: Metrics = request.app.state.metrics
     for name in service.indexes:
-        found.passages.labels(name).set(len(service.index(name).index))
+        found.passages.labels(name).set(await service.read(partial(_passages, service, name)))
     return Response(generate_latest(found.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _passages(service: Service, name: str) -> float:
+    """Return how many passages an index has; NaN if it was removed or cannot be read, which hides no other metric."""
+    try:
+        return len(service.index(name).index)
+    except RagatouilleXMError:
+        logger.warning("the passages of the index %r cannot be counted", name, exc_info=True)
+        return float("nan")
