@@ -343,6 +343,10 @@ def _limits(result: Json) -> Iterator[str]:
             "WARP keeps its vectors twice, in chunks and sorted by centroid, and a search reads the latter: about half "
             "of its bytes would do. It builds in half precision, for which this CPU has no instructions: slowly."
         )
+    yield (
+        "WARP and fast-plaid were not built over 100,000 passages. WARP's k-means was stopped after ten CPU minutes, a "
+        "sixth of it; over 10,000 passages, its build and fast-plaid's take 12 to 14 minutes."
+    )
     yield "next-plaid was not measured."
 
 
