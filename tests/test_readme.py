@@ -100,7 +100,7 @@ def test_its_numbers_were_measured() -> None:
         f"in four weak languages, [by translations](docs/benchmarks.md#adapters-by-translations), "
         f"{min(gains):.1f} to {max(gains):.1f}.",
         f"[{search['real-10000']} ms](docs/benchmarks.md#search-beside-other-engines) to search 10,000",
-        f"{search['mixed-100000']} ms for 100,000",
+        f"{search['real-100000']} ms for 100,000",
         f"[{speed['ours float32']:,}](docs/benchmarks.md#encoding) tokens",
         f"{speed['transformers']} by transformers",
     ):
