@@ -86,8 +86,7 @@ def _shortcuts(result: Json, title: str, file: str) -> Section:
         "Where does the time of a query go, and what do the shortcuts lose?",
         ("shortcuts.py", f"{file}.json"),
         machine_of(result),
-        "CPU milliseconds of each step on one thread, each query asked once, and what is left of the exact top 10 after "
-        "it.\n\n"
+        "CPU milliseconds of each step on one thread, each query asked once, and what is left of the exact ten.\n\n"
         + table(["", *columns], body),
         Plot(
             file, "Milliseconds of each step of a query in the default setting, by passages", "passages", "CPU ms",
