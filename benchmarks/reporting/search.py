@@ -40,8 +40,12 @@ FILTERED = {
     "1 in 100000": "1 in 100,000",
 }  # fmt: skip
 PLAID = "colbert-ai PLAID, 4 bit"
-STEPS = {"brief query": "for pooling the query", "first stage": "for the first stage",
-         "short list": "for scoring the candidates", "ranking": "for ranking the best"}  # fmt: skip
+STEPS = {  # of a query, by their names in `shortcuts.py`
+    "brief query": "pooling the query",
+    "first stage": "the first stage",
+    "short list": "scoring all candidates by their codes",
+    "ranking": "ranking the best by both files",
+}
 ASKED = {"colbert-ai PLAID": 0.15, "fast-plaid": 0.15, "WARP": 0.5}  # of each one's time, at no worse overlap
 OLDER = (
     "Measured with the engine before `index.db` and NumKong: build, disk, memory and the times of this package are not "
@@ -314,7 +318,7 @@ def _out_of_reach(result: Json, steps: Json) -> str:
         peer = rows.get((step["corpus"], PLAID, "default", 1), {})
         bound = ASKED["colbert-ai PLAID"] * _ms(peer) if "overlap" in peer else 0.0
         if sum(step["ms"][name] for name in STEPS) > bound > 0:
-            parts = ", ".join(f"{number(step['ms'][name], 2)} {what}" for name, what in STEPS.items())
+            parts = ", ".join(f"{number(step['ms'][name], 2)} for {what}" for name, what in STEPS.items())
             said.append(f"over {CORPORA[step['corpus']]}, {number(bound)} ms are asked; it takes {parts}")
     return (
         "PLAID's quick settings find fewer of the exact ten than the others, and are not passed as far as was asked. "

@@ -7,7 +7,7 @@ from typing import Any
 
 from .page import Json, Results, Section, machine_of, number, table
 from .plots import Panel, Plot, Series
-from .search import CORPORA
+from .search import CORPORA, STEPS
 
 ENGINE = (
     "Build, disk and memory are those of the storage engine before `index.db`. "
@@ -61,18 +61,11 @@ def _first_stage(result: Json) -> Section:
 
 
 def _shortcuts(result: Json, title: str, file: str) -> Section:
-    steps = ["brief query", "first stage", "short list", "ranking"]
-    said = {
-        "brief query": "pooling the query",
-        "first stage": "the first stage",
-        "short list": "scoring all candidates by their codes",
-        "ranking": "ranking the best by both files",
-    }
     rows = result["rows"]
     usual = [row for row in rows if row.get("setting") != "fast"]
     pruned, every = (usual[-1]["means"][f"share in the candidates{end}"] for end in ("", ", all lists"))
     columns = [f"{_said(row)} ({row['candidates']:,} candidates)" for row in rows]
-    body: list[list[object]] = [[said[step], *(number(row["ms"][step], 2) for row in rows)] for step in steps]
+    body: list[list[object]] = [[what, *(number(row["ms"][step], 2) for row in rows)] for step, what in STEPS.items()]
     body.append(["first stage with all lists, for comparison",
                  *(number(row["ms"]["first stage, all lists"], 2) for row in rows)])  # fmt: skip
     for name, what in (
@@ -91,8 +84,9 @@ def _shortcuts(result: Json, title: str, file: str) -> Section:
         + table(["", *columns], body),
         Plot(
             file, "Milliseconds of each step of a query in the default setting, by passages", "passages", "CPU ms",
-            [Panel("", [Series(said[step], [CORPORA[row["corpus"]].split()[0] for row in usual],
-                               [row["ms"][step] for row in usual]) for step in steps])], bars=True, log_y=True,
+            [Panel("", [Series(what, [CORPORA[row["corpus"]].split()[0] for row in usual],
+                               [row["ms"][step] for row in usual]) for step, what in STEPS.items()])],
+            bars=True, log_y=True,
         ),
         missed=(
             f"Over {CORPORA[usual[-1]['corpus']]}, the first stage leaves out the centroids of small weight, and loses "

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
-from langchain_ragatouille_xm import RagatouilleXMRetriever
+from langchain_ragatouille_xm import RagatouilleXMRetriever, RagatouilleXMVectorStore
 from reference.five import IDS, METADATAS, TEXTS
 from reference.tiny import build_tiny_xmod
 
 from ragatouille_xm import RAGPretrainedModel
+
+DOCUMENTS = [
+    Document(id=name, page_content=text, metadata=metadata)
+    for name, text, metadata in zip(IDS, TEXTS, METADATAS, strict=True)
+]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +37,13 @@ def rag(empty: RAGPretrainedModel) -> RAGPretrainedModel:
 @pytest.fixture
 def retriever(rag: RAGPretrainedModel) -> RagatouilleXMRetriever:
     made: RagatouilleXMRetriever = rag.as_langchain_retriever(k=2)
+    return made
+
+
+@pytest.fixture
+def store(empty: RAGPretrainedModel) -> RagatouilleXMVectorStore:
+    made = RagatouilleXMVectorStore(empty, "store")
+    made.add_documents(DOCUMENTS)
     return made
 
 
